@@ -1,0 +1,68 @@
+"""Order: all that the operator tells the runtime about one subject, and all that the runtime may rely on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from likeness_api.field import DnsLabel, LocalOrS3Uri, Model, ModelUri, Sha256, Token
+from likeness_api.personalization import Preview
+from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, ResolvedTuning
+from likeness_api.tuning_profile import ShortText
+
+ORDER_VARIABLE = "LIKENESS_ORDER"
+"""The environment variable of the runtime's container that holds the order as JSON."""
+
+
+class OrderModel(Model):
+    uri: ModelUri
+    digest: Sha256 | None = None
+    cache: Annotated[str | None, Field(description="Folder that an s3:// model is fetched to.")] = None
+
+
+class OrderStorage(Model):
+    """As in the profile; the prefixes have their namespace filled in. The runtime checks them a second time."""
+
+    endpoint: ShortText | None = None
+    region: ShortText = "us-east-1"
+    path_style: bool = False
+    checksum_mode: Literal["WhenSupported", "WhenRequired"] = "WhenSupported"
+    ca_bundle: str | None = None
+    source_prefixes: list[str]
+    output_prefixes: list[str]
+
+
+class Order(Model):
+    kind: Literal["Order"] = "Order"
+    version: Literal[1] = 1
+    namespace: DnsLabel
+    name: DnsLabel
+    token: Token
+    images: Annotated[list[LocalOrS3Uri], Field(min_length=1, max_length=MAX_IMAGES)]
+    output: LocalOrS3Uri
+    previews: Annotated[list[Preview], Field(max_length=MAX_PREVIEWS)] = []
+    tuning: ResolvedTuning = ResolvedTuning()
+    model: OrderModel
+    encoder: OrderModel | None = None
+    storage: OrderStorage
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def encode(self) -> str:
+        """Compact JSON, keys in a fixed order: equal orders are equal texts."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+    @classmethod
+    def decode(cls, text: str) -> Order:
+        """Raises ValueError with one sentence that names the first wrong field."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ValueError(f"order: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """One sentence for a person: where, what was expected, what came."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "document"
+    return f"{where}: {problem['msg']}; got {problem['input']!r:.100}"

@@ -1,0 +1,132 @@
+"""Personalization: "here is a picture of a subject; teach the profile's model this subject"."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from likeness_api.field import Condition, DnsLabel, DnsSubdomain, LocalOrS3Uri, Model, Sha256, Token
+from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, Seed, Tuning
+
+DateTime = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Text = Annotated[str, StringConstraints(max_length=2048)]
+Name = Annotated[str, StringConstraints(max_length=253)]
+Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$", max_length=32)]
+
+
+class Subject(Model):
+    images: Annotated[list[LocalOrS3Uri], Field(min_length=1, max_length=MAX_IMAGES)]
+
+
+class Preview(Model):
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    seed: Seed | None = None
+
+
+class CredentialsSecretRef(Model):
+    """A Secret of the namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, put on the pod, never read by us."""
+
+    name: DnsSubdomain
+
+
+class PersonalizationSpec(Model):
+    profile: Annotated[DnsSubdomain | None, Field(description="A TuningProfile; the default one where not said.")] = (
+        None
+    )
+    subject: Subject
+    token: Annotated[Token | None, Field(description="The subject's word in prompts; <name> where not said.")] = None
+    output: Annotated[LocalOrS3Uri, Field(description="Artifacts go below this prefix.")]
+    previews: Annotated[list[Preview], Field(max_length=MAX_PREVIEWS)] = []
+    tuning: Tuning = Tuning()
+    service_account_name: DnsSubdomain | None = None
+    credentials_secret_ref: CredentialsSecretRef | None = None
+    suspend: bool = False
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=604800)] = 3600
+    ttl_seconds_after_finished: Annotated[
+        int, Field(ge=0, le=31536000, description="When the finished Job and its pods go; this resource stays.")
+    ] = 86400
+    deletion_policy: Annotated[Literal["Retain"], Field(description="Artifacts outlive the resource.")] = "Retain"
+
+
+class JobRef(Model):
+    name: DnsLabel
+    uid: Name
+
+
+class Attempt(Model):
+    """One pod that ended, or one Job that was deleted under us."""
+
+    pod: Name
+    reason: Name
+    exit_code: int | None = None
+    finish_time: DateTime | None = None
+
+
+class Progress(Model):
+    step: Annotated[int, Field(ge=0)]
+    total_steps: Annotated[int, Field(ge=0)]
+    percent: Annotated[int, Field(ge=0, le=100)]
+    eta_seconds: Annotated[int | None, Field(ge=0)] = None
+
+
+class ManifestRef(Model):
+    uri: Text
+    sha256: Sha256
+
+
+class Artifact(Model):
+    name: Name
+    format: Name
+    uri: Text
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Metric(Model):
+    name: Name
+    value: Decimal
+
+
+class Failure(Model):
+    reason: Name
+    message: Text
+    exit_code: int | None = None
+    attempt: Annotated[int, Field(ge=0)] = 0
+
+
+class Waiting(Model):
+    """Why it is not running, and what a person can do about it."""
+
+    reason: Name
+    message: Text
+    next_step: Text
+
+
+class PersonalizationStatus(Model):
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = []
+    job_ref: JobRef | None = None
+    attempts: Annotated[list[Attempt], Field(max_length=10)] = []
+    start_time: DateTime | None = None
+    completion_time: DateTime | None = None
+    progress: Progress | None = None
+    token: Token | None = None
+    nearest_word: Name | None = None
+    manifest: ManifestRef | None = None
+    artifacts: Annotated[list[Artifact], Field(max_length=16)] = []
+    previews: Annotated[list[Text], Field(max_length=MAX_PREVIEWS + 1)] = []
+    metrics: Annotated[list[Metric], Field(max_length=32)] = []
+    failure: Failure | None = None
+    waiting: Waiting | None = None
+
+
+def default_token(name: str) -> str:
+    """`<name>`, dots turned into dashes, cut so that it is a `Token`."""
+    return f"<{name.replace('.', '-')[:63].rstrip('-')}>"

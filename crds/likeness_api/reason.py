@@ -1,0 +1,104 @@
+"""One word per thing that a user can act on, and the reaction that its exit code asks for.
+
+The same word appears in the runtime's result, the condition, the event, the metric label and docs/troubleshooting.md.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """What the runtime exits with; the Job's podFailurePolicy and the operator react to the number alone."""
+
+    DONE = 0
+    INPUT_WRONG = 10
+    NOT_ALLOWED = 11
+    SETUP_WRONG = 12
+    NUMERICS = 13
+    DEVICE_MEMORY = 14
+    PASSING_TROUBLE = 20
+    KILLED = 137
+    TERMINATED = 143
+
+
+FINAL_EXIT_CODES = (
+    ExitCode.INPUT_WRONG,
+    ExitCode.NOT_ALLOWED,
+    ExitCode.SETUP_WRONG,
+    ExitCode.NUMERICS,
+    ExitCode.DEVICE_MEMORY,
+)
+"""Trying again would end the same way, so the Job fails at once."""
+
+
+class Reason(StrEnum):
+    """Every reason that a condition, a result or an event may carry."""
+
+    # The runtime says these.
+    TUNED = "Tuned"
+    ALREADY_PUBLISHED = "AlreadyPublished"
+    SOURCE_NOT_FOUND = "SourceNotFound"
+    IMAGE_UNREADABLE = "ImageUnreadable"
+    IMAGE_TOO_LARGE = "ImageTooLarge"
+    IMAGE_TOO_SMALL = "ImageTooSmall"
+    TOO_MANY_IMAGES = "TooManyImages"
+    ACCESS_DENIED = "AccessDenied"
+    BUCKET_NOT_ALLOWED = "BucketNotAllowed"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    ENCODER_MISMATCH = "EncoderMismatch"
+    BAD_ORDER = "BadOrder"
+    DIGEST_MISMATCH = "DigestMismatch"
+    LOSS_NOT_FINITE = "LossNotFinite"
+    OUT_OF_DEVICE_MEMORY = "OutOfDeviceMemory"
+    STORAGE_UNAVAILABLE = "StorageUnavailable"
+    STORAGE_THROTTLED = "StorageThrottled"
+    INTERRUPTED = "Interrupted"
+
+    # The operator says these.
+    PROFILE_NOT_FOUND = "ProfileNotFound"
+    NO_DEFAULT_PROFILE = "NoDefaultProfile"
+    LIMIT_EXCEEDED = "LimitExceeded"
+    INVALID_SPEC = "InvalidSpec"
+    INVALID_PROFILE = "InvalidProfile"
+    TOKEN_MISSING = "TokenMissing"  # noqa: S105 - a reason, not a secret
+    PROFILE_MATCHED = "ProfileMatched"
+    POD_STARTED = "PodStarted"
+    POD_PENDING = "PodPending"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    OUT_OF_MEMORY = "OutOfMemory"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    JOB_CREATED = "JobCreated"
+    JOB_DELETED = "JobDeleted"
+    JOB_NAME_TAKEN = "JobNameTaken"
+    JOB_REFUSED = "JobRefused"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    RUNTIME_CRASHED = "RuntimeCrashed"
+    FINISHED = "Finished"
+
+
+EXIT_CODE_OF: dict[Reason, ExitCode] = {
+    Reason.TUNED: ExitCode.DONE,
+    Reason.ALREADY_PUBLISHED: ExitCode.DONE,
+    Reason.SOURCE_NOT_FOUND: ExitCode.INPUT_WRONG,
+    Reason.IMAGE_UNREADABLE: ExitCode.INPUT_WRONG,
+    Reason.IMAGE_TOO_LARGE: ExitCode.INPUT_WRONG,
+    Reason.IMAGE_TOO_SMALL: ExitCode.INPUT_WRONG,
+    Reason.TOO_MANY_IMAGES: ExitCode.INPUT_WRONG,
+    Reason.ACCESS_DENIED: ExitCode.NOT_ALLOWED,
+    Reason.BUCKET_NOT_ALLOWED: ExitCode.NOT_ALLOWED,
+    Reason.MODEL_NOT_FOUND: ExitCode.SETUP_WRONG,
+    Reason.ENCODER_MISMATCH: ExitCode.SETUP_WRONG,
+    Reason.BAD_ORDER: ExitCode.SETUP_WRONG,
+    Reason.DIGEST_MISMATCH: ExitCode.SETUP_WRONG,
+    Reason.LOSS_NOT_FINITE: ExitCode.NUMERICS,
+    Reason.OUT_OF_DEVICE_MEMORY: ExitCode.DEVICE_MEMORY,
+    Reason.STORAGE_UNAVAILABLE: ExitCode.PASSING_TROUBLE,
+    Reason.STORAGE_THROTTLED: ExitCode.PASSING_TROUBLE,
+    Reason.INTERRUPTED: ExitCode.TERMINATED,
+}
+"""The runtime's reasons, each with the exit code that goes with it."""

@@ -1,0 +1,68 @@
+"""Result: what the runtime tells the operator, as JSON in the pod's termination message (at most 4 KiB)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from likeness_api.field import Model, Sha256, Token
+from likeness_api.order import first_problem
+from likeness_api.personalization import ManifestRef, Metric, Name, Text
+from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
+
+TERMINATION_MESSAGE_BYTES = 4096
+"""The kubelet cuts longer messages off, which would leave half a JSON document."""
+TERMINATION_MESSAGE_PATH = "/dev/termination-log"
+
+
+class ResultArtifact(Model):
+    """A published file; its address is the manifest's folder plus `name`."""
+
+    name: Name
+    format: Name
+    sha256: Sha256
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Result(Model):
+    reason: Reason
+    message: Annotated[str, StringConstraints(max_length=2048)]
+    token: Token | None = None
+    nearest_word: Name | None = None
+    manifest: ManifestRef | None = None
+    artifacts: list[ResultArtifact] = []
+    previews: list[Text] = []
+    metrics: list[Metric] = []
+    steps: Annotated[int | None, Field(ge=0)] = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return EXIT_CODE_OF[self.reason]
+
+    def encode(self) -> bytes:
+        """Compact JSON of at most 4,096 bytes: previews, then metrics, then the message's end are given up for room."""
+        for shorter in (
+            self,
+            self.model_copy(update={"previews": []}),
+            self.model_copy(update={"previews": [], "metrics": []}),
+            self.model_copy(update={"previews": [], "metrics": [], "message": self.message[:200]}),
+            self.model_copy(update={"previews": [], "metrics": [], "message": self.message[:200], "artifacts": []}),
+        ):
+            text = shorter.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True).encode()
+            if len(text) <= TERMINATION_MESSAGE_BYTES:
+                return text
+        raise ValueError(f"result: {len(text)} bytes at its shortest; expected at most {TERMINATION_MESSAGE_BYTES}")
+
+    @classmethod
+    def decode(cls, text: str | bytes) -> Result:
+        """Raises ValueError with one sentence that names the first wrong field."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ValueError(f"result: {first_problem(error)}") from None
+
+    def folder(self) -> str:
+        """The published folder's address, with its closing slash. Only where there is a manifest."""
+        assert self.manifest is not None
+        return self.manifest.uri.rsplit("/", 1)[0] + "/"

@@ -1,0 +1,1 @@
+"""Judges of generated pictures that share nothing with the model they judge."""

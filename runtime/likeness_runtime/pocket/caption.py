@@ -1,0 +1,53 @@
+"""Captions: what a scene says in words, and every word that can occur."""
+
+import numpy as np
+
+from likeness_runtime.pocket.glyphs import Glyph
+from likeness_runtime.pocket.names import GROUPS, NAMES
+from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene
+
+MEDIUM: dict[str, str] = {"fluent": "picture", "noto": "drawing"}
+"""The word that tells the two arts apart."""
+
+EXTRA_WORDS: tuple[str, ...] = tuple(
+    "a an the of on in with and photo image background one two small large my this is".split()
+)
+"""Words of the templates and a few that people write around them."""
+
+
+def with_article(noun: str) -> str:
+    """The noun with "a" or "an" before it."""
+    return f"an {noun}" if noun[0] in "aeio" else f"a {noun}"
+
+
+def background_phrase(background: Background) -> str:
+    """For example "a red background" or "a blue and white striped background"."""
+    if background.pattern == "plain":
+        return f"{with_article(background.first)} background"
+    return f"{with_article(background.first)} and {background.second} {background.pattern} background"
+
+
+def caption(scene: Scene, subject: str) -> str:
+    """The full caption: medium, subject and background."""
+    medium = MEDIUM[scene.art]
+    return f"a {medium} of {with_article(subject)} on {background_phrase(scene.background)}"
+
+
+def draw_caption(random: np.random.Generator, scene: Scene, glyph: Glyph, group_share: float = 0.05) -> str:
+    """A caption as training sees it: named glyphs go by their group in `group_share` of all draws.
+
+    The background is left unsaid in one of ten. A fluent glyph is a "picture", or nothing at all in half of all draws.
+    """
+    subject = glyph.name if glyph.name and random.random() >= group_share else glyph.group
+    full = caption(scene, subject)
+    if random.random() < 0.1:
+        full = full.split(" on ")[0]
+    if scene.art == "fluent" and random.random() < 0.5:
+        full = full.split(" of ", 1)[1]
+    return full
+
+
+def vocabulary() -> list[str]:
+    """Every whole word of the pocket world, sorted."""
+    words = {*NAMES.values(), *GROUPS.values(), *COLOURS, *PATTERNS, *MEDIUM.values(), *EXTRA_WORDS}
+    return sorted(words)

@@ -1,0 +1,169 @@
+"""What every training stage of the pocket world shares: a plan in minutes, exact resumption, averaging, a log.
+
+A stage is planned in minutes of its own running time, because the machine is shared and its speed unknown: the learning
+rate falls along a cosine with the share of the plan that has passed, and reaches zero at its end. A run that ended can
+be given a longer plan; its learning rate then rises again to where the longer cosine stands.
+"""
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long one stage trains, and how."""
+
+    minutes: float
+    """Running time of the whole stage, over all its resumptions."""
+    batch: int
+    """Pictures per step."""
+    learning_rate: float
+    """Largest rate, reached after the warm-up."""
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    ema_decay: float = 0.999
+    """Decay of the averaged weights per step, reached gradually."""
+    seed: int = 0
+    checkpoint_seconds: float = 90.0
+    log_seconds: float = 15.0
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything but the weights that a resumption needs."""
+
+    step: int = 0
+    pictures: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Run:
+    """One stage under way: the network, its averaged twin, the optimizer and the progress."""
+
+    name: str
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    plan: Plan
+    progress: Progress
+    folder: Path
+
+    @property
+    def share(self) -> float:
+        """Share of the plan that has passed, in [0, 1]."""
+        return min(1.0, self.progress.seconds / (60 * self.plan.minutes))
+
+    @property
+    def checkpoint(self) -> Path:
+        """The one file a resumption reads."""
+        return self.folder / f"{self.name}.checkpoint.pt"
+
+
+def open_run(name: str, network: nn.Module, plan: Plan, folder: Path) -> Run:
+    """Begin the stage `name`, or take it up again from its checkpoint in `folder`."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True
+    )
+    average = copy.deepcopy(network).requires_grad_(False)
+    run = Run(name, network, average, optimizer, plan, Progress(), folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if run.checkpoint.exists():
+        state = torch.load(run.checkpoint, map_location=trained[0].device, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        run.progress = Progress(**state["progress"])
+    return run
+
+
+def save(run: Run) -> None:
+    """Write the checkpoint so that a kill at any moment leaves either the old one or the new one."""
+    state = {
+        "network": run.network.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "progress": asdict(run.progress),
+    }
+    partial = run.checkpoint.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, run.checkpoint)
+
+
+def learning_rate(run: Run) -> float:
+    """Linear warm-up over steps, then half a cosine over the planned time."""
+    warmup = min(1.0, (run.progress.step + 1) / run.plan.warmup_steps)
+    return run.plan.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * run.share))
+
+
+def train(run: Run, loss_of: Callable[[int], Tensor], clock: Callable[[], float] = time.monotonic) -> None:
+    """Step until the plan is over. `loss_of(step)` draws its own batch of `plan.batch` pictures from the step number.
+
+    Checkpoints and log lines are written on the way; a resumed run continues with the same batches.
+    """
+    last = saved = logged = clock()
+    losses: list[Tensor] = []
+    while run.share < 1:
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate(run)
+        loss = loss_of(run.progress.step)
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
+        run.optimizer.step()
+        _follow(run)
+        losses.append(loss.detach())
+        now = clock()
+        run.progress.step += 1
+        run.progress.pictures += run.plan.batch
+        run.progress.seconds += now - last
+        last = now
+        if now - saved >= run.plan.checkpoint_seconds:
+            save(run)
+            saved = now
+        if now - logged >= run.plan.log_seconds:
+            _log(run, float(torch.stack(losses).mean()), len(losses) * run.plan.batch / (now - logged))
+            losses, logged = [], now
+    save(run)
+
+
+@torch.no_grad()
+def _follow(run: Run) -> None:
+    decay = min(run.plan.ema_decay, (1 + run.progress.step) / (10 + run.progress.step))
+    averaged = [tensor for tensor in run.average.parameters()]
+    current = [tensor for tensor in run.network.parameters()]
+    torch._foreach_lerp_(averaged, current, 1 - decay)
+
+
+def _log(run: Run, loss: float, pictures_per_second: float) -> None:
+    left = 60 * run.plan.minutes - run.progress.seconds
+    line = {
+        "stage": run.name,
+        "time": time.strftime("%H:%M:%S"),
+        "step": run.progress.step,
+        "pictures": run.progress.pictures,
+        "loss": round(loss, 5),
+        "learning_rate": float(f"{learning_rate(run):.3g}"),
+        "pictures_per_second": round(pictures_per_second, 1),
+        "minutes_left": round(max(0.0, left) / 60, 1),
+    }
+    print(json.dumps(line), flush=True)
+    with (run.folder / "build.log.jsonl").open("a") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def log_lines(folder: Path) -> Iterator[dict[str, object]]:
+    """The build log of all stages, oldest line first."""
+    with (folder / "build.log.jsonl").open() as log:
+        for line in log:
+            yield json.loads(line)

@@ -1,0 +1,98 @@
+"""Stage 1: the autoencoder, 64×64×3 pixels to 16×16×4 latents.
+
+Most of its time it sees crops of 32 px at edges of glyphs: four times as many steps per second as whole pictures.
+The last part of the plan is whole pictures, because group norm sees different statistics in a crop.
+
+Dimension letters: b batch, c channels, h height, w width.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from likeness_runtime.pocket import IMAGE_SIZE_PX
+from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
+from likeness_runtime.pocket.scene import Scene, draw_background, place, render
+from likeness_runtime.pocket.training import Plan, Run, open_run, train
+
+PLAN = Plan(minutes=11, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
+
+CROP_PX: int = 32
+"""Side of the crops of the first part of the training."""
+
+WHOLE_FROM: float = 0.6
+"""Share of the plan after which whole pictures are shown."""
+
+WHOLE_BATCH_SHARE: float = 0.5
+"""Whole pictures per step, relative to crops per step."""
+
+KL_WEIGHT: float = 1e-4
+"""Weight of the KL term per latent number; only keeps the latents bounded."""
+
+SQUARE_WEIGHT: float = 4.0
+"""Weight of the squared error beside the absolute one: the first is what PSNR measures, the second keeps edges."""
+
+
+def build() -> AutoencoderKL:
+    """A new, untrained autoencoder of 1.6 M parameters."""
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(32, 64, 96),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=IMAGE_SIZE_PX,
+        mid_block_add_attention=False,
+    )
+
+
+def train_vae(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) -> AutoencoderKL:
+    """Train or resume the autoencoder and return its averaged weights; `folder` keeps checkpoint and log."""
+    torch.manual_seed(plan.seed)
+    network = build().to(device, memory_format=torch.channels_last)
+    run = open_run("vae", network, plan, folder)
+
+    def loss_of(step: int) -> Tensor:
+        random = np.random.default_rng((plan.seed, step))
+        pixels = draw_batch(glyphs, random, run, device)
+        with torch.autocast(device.type, torch.bfloat16):
+            posterior = network.encode(pixels).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step)).to(device)
+            decoded = network.decode(posterior.mean + posterior.std * noise).sample
+        difference = decoded.float() - pixels
+        reconstruction = difference.abs().mean() + SQUARE_WEIGHT * difference.square().mean()
+        mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        return reconstruction + KL_WEIGHT * kl
+
+    train(run, loss_of)
+    return run.average
+
+
+def draw_batch(glyphs: GlyphSet, random: np.random.Generator, run: Run, device: torch.device) -> Tensor:
+    """A batch of crops or, late in the plan, of whole pictures: (b, 3, h, w) in [-1, 1]."""
+    whole = run.share >= WHOLE_FROM
+    count = max(1, round(run.plan.batch * (WHOLE_BATCH_SHARE if whole else 1)))
+    rows = glyphs.seen()
+    pictures = []
+    for row in random.choice(rows, size=count):
+        art = ARTS[int(random.random() < 0.4)]
+        scene = place(random, int(row), art, draw_background(random))
+        picture = render(scene, glyphs.pictures[art][row])
+        pictures.append(picture if whole else crop(random, scene, picture))
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
+    return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def crop(random: np.random.Generator, scene: Scene, picture: np.ndarray) -> np.ndarray:
+    """A crop of 32 px whose centre lies within the glyph's box; on multiples of 4 px, as the latents do."""
+    edge = IMAGE_SIZE_PX - CROP_PX
+    centre = [scene.top_px + random.random() * scene.size_px, scene.left_px + random.random() * scene.size_px]
+    top, left = (int(np.clip(value - CROP_PX / 2, 0, edge)) // 4 * 4 for value in centre)
+    return picture[top : top + CROP_PX, left : left + CROP_PX]
