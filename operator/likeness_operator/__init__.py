@@ -1,0 +1,1 @@
+"""Watches Personalizations, decides, creates Jobs, writes status."""

@@ -1,0 +1,1 @@
+"""The tuner: one picture in, a word embedding and LoRA weights out."""
