@@ -13,8 +13,8 @@ S3_URI = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f?#\\]*)?$"
 
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 DnsSubdomain = Annotated[str, StringConstraints(pattern=DNS_SUBDOMAIN, max_length=253)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Token = Annotated[str, StringConstraints(pattern=r"^<[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?>$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+Token = Annotated[str, StringConstraints(pattern=r"^<[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?>$", max_length=65)]
 """A placeholder word such as `<red-teapot>`: angle brackets keep it apart from every word of a vocabulary."""
 Quantity = Annotated[
     str | int,

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     TUNED = "Tuned"
     ALREADY_PUBLISHED = "AlreadyPublished"
     SOURCE_NOT_FOUND = "SourceNotFound"
+    OUTPUT_NOT_FOUND = "OutputNotFound"
     IMAGE_UNREADABLE = "ImageUnreadable"
     IMAGE_TOO_LARGE = "ImageTooLarge"
     IMAGE_TOO_SMALL = "ImageTooSmall"
@@ -85,6 +86,7 @@ EXIT_CODE_OF: dict[Reason, ExitCode] = {
     Reason.TUNED: ExitCode.DONE,
     Reason.ALREADY_PUBLISHED: ExitCode.DONE,
     Reason.SOURCE_NOT_FOUND: ExitCode.INPUT_WRONG,
+    Reason.OUTPUT_NOT_FOUND: ExitCode.INPUT_WRONG,
     Reason.IMAGE_UNREADABLE: ExitCode.INPUT_WRONG,
     Reason.IMAGE_TOO_LARGE: ExitCode.INPUT_WRONG,
     Reason.IMAGE_TOO_SMALL: ExitCode.INPUT_WRONG,

@@ -1,0 +1,123 @@
+"""The pure step from a Personalization and its profile to an Order, or to a sentence that says why there is none.
+
+The operator takes it for a cluster, `likeness run` without one; so both accept and refuse the same things.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from likeness_api.order import Order, OrderModel, OrderStorage, first_problem
+from likeness_api.personalization import PersonalizationSpec, default_token
+from likeness_api.reason import Reason
+from likeness_api.tuning import over_the_limits, resolve
+from likeness_api.tuning_profile import ModelSource, Storage, TuningProfileSpec, is_allowed
+
+LOCAL_PREFIX = "file://"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a Personalization gets no order; trying again with the same two objects would end the same way."""
+
+    reason: Reason
+    message: str
+
+
+def accept(
+    name: str, namespace: str, spec: PersonalizationSpec, profile: TuningProfileSpec, *, local: bool = False
+) -> Order | Refusal:
+    """The order for one Personalization. `local` lets `file://` addresses in, for runs without a cluster."""
+    refusal = _beyond_limits(spec, profile) or _misplaced(spec, profile, namespace, local=local)
+    if refusal:
+        return refusal
+    cache = _cache(profile.model)
+    if profile.model.uri.startswith("s3://") and cache is None and not local:
+        return Refusal(
+            Reason.INVALID_PROFILE,
+            f"model.uri is {profile.model.uri}, but model.volume is missing; expected an emptyDir or a"
+            " persistentVolumeClaim to fetch the model to",
+        )
+    try:
+        return Order(
+            namespace=namespace,
+            name=name,
+            token=spec.token or default_token(name),
+            images=spec.subject.images,
+            output=spec.output,
+            previews=spec.previews,
+            tuning=resolve(spec.tuning, profile.defaults),
+            model=OrderModel(uri=profile.model.uri, digest=profile.model.digest, cache=cache),
+            encoder=profile.encoder
+            and OrderModel(uri=profile.encoder.uri, digest=profile.encoder.digest, cache=_cache(profile.encoder)),
+            storage=_storage(profile.storage, namespace, local=local),
+            device=profile.runtime.device,
+        )
+    except ValidationError as error:
+        return Refusal(Reason.INVALID_SPEC, first_problem(error))
+
+
+def prompt_warning(order: Order) -> str | None:
+    """A sentence about the first preview prompt without the token, or None. Worth a warning, not a refusal."""
+    for index, preview in enumerate(order.previews):
+        if order.token not in preview.prompt:
+            return (
+                f"spec.previews[{index}].prompt is {preview.prompt!r:.200} and lacks {order.token};"
+                " the preview will not show the subject"
+            )
+    return None
+
+
+def _beyond_limits(spec: PersonalizationSpec, profile: TuningProfileSpec) -> Refusal | None:
+    images, previews = len(spec.subject.images), len(spec.previews)
+    if images > profile.limits.images:
+        return Refusal(
+            Reason.TOO_MANY_IMAGES,
+            f"spec.subject.images has {images} entries; the profile's limit is {profile.limits.images}",
+        )
+    if previews > profile.limits.previews:
+        return Refusal(
+            Reason.LIMIT_EXCEEDED,
+            f"spec.previews has {previews} entries; the profile's limit is {profile.limits.previews}",
+        )
+    over = over_the_limits(resolve(spec.tuning, profile.defaults), profile.limits)
+    return Refusal(Reason.LIMIT_EXCEEDED, over) if over else None
+
+
+def _misplaced(spec: PersonalizationSpec, profile: TuningProfileSpec, namespace: str, *, local: bool) -> Refusal | None:
+    """A refusal that names the first address outside of the profile's prefixes."""
+    storage = _storage(profile.storage, namespace, local=local)
+    named = [(f"subject.images[{i}]", uri, storage.source_prefixes) for i, uri in enumerate(spec.subject.images)]
+    for field, uri, prefixes in [*named, ("output", spec.output, storage.output_prefixes)]:
+        if not local and uri.startswith(LOCAL_PREFIX):
+            return Refusal(Reason.INVALID_SPEC, f"spec.{field} is {uri}; expected an s3:// address in a cluster")
+        if not is_allowed(uri, prefixes, namespace):
+            return Refusal(
+                Reason.BUCKET_NOT_ALLOWED,
+                f"spec.{field} is {uri}; the profile allows {', '.join(prefixes)} and what is below",
+            )
+    return None
+
+
+def _storage(storage: Storage, namespace: str, *, local: bool) -> OrderStorage:
+    """The profile's storage with `{namespace}` filled in; a local run may also use the whole file system."""
+
+    def filled(prefixes: list[str]) -> list[str]:
+        return [prefix.replace("{namespace}", namespace) for prefix in prefixes] + [LOCAL_PREFIX] * local
+
+    return OrderStorage(
+        endpoint=storage.endpoint,
+        region=storage.region,
+        path_style=storage.path_style,
+        checksum_mode=storage.checksum_mode,
+        ca_bundle=storage.ca_bundle,
+        source_prefixes=filled(storage.source_prefixes),
+        output_prefixes=filled(storage.output_prefixes),
+    )
+
+
+def _cache(source: ModelSource) -> str | None:
+    """Where a pod fetches an `s3://` model to: its volume, which the operator mounts at `mountPath`."""
+    return source.volume.mount_path if source.volume and source.uri.startswith("s3://") else None

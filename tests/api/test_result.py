@@ -1,0 +1,65 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from likeness_api.personalization import ManifestRef, Metric
+from likeness_api.reason import EXIT_CODE_OF, FINAL_EXIT_CODES, ExitCode, Reason
+from likeness_api.result import TERMINATION_MESSAGE_BYTES, Result, ResultArtifact
+
+HASHES = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+ARTIFACTS = st.builds(
+    ResultArtifact,
+    name=st.text(min_size=1, max_size=60),
+    format=st.just("diffusers"),
+    sha256=HASHES,
+    bytes=st.integers(0),
+)
+RESULTS = st.builds(
+    Result,
+    reason=st.sampled_from(list(EXIT_CODE_OF)),
+    message=st.text(max_size=2048),
+    token=st.just("<cat>"),
+    nearest_word=st.none() | st.text(max_size=40),
+    manifest=st.none() | st.builds(ManifestRef, uri=st.text(max_size=500), sha256=HASHES),
+    artifacts=st.lists(ARTIFACTS, max_size=8),
+    previews=st.lists(st.text(max_size=400), max_size=9),
+    metrics=st.lists(st.builds(Metric, name=st.text(max_size=40), value=st.just("0.5")), max_size=32),
+)
+
+
+@given(RESULTS)
+def test_an_encoded_result_always_fits_into_the_termination_message(result: Result) -> None:
+    assert len(result.encode()) <= TERMINATION_MESSAGE_BYTES
+
+
+@given(RESULTS)
+def test_reason_and_manifest_are_never_given_up_for_room(result: Result) -> None:
+    decoded = Result.decode(result.encode())
+    assert (decoded.reason, decoded.manifest, decoded.token) == (result.reason, result.manifest, result.token)
+
+
+def test_a_result_of_usual_size_survives_whole() -> None:
+    result = Result(
+        reason=Reason.TUNED,
+        message="12 steps",
+        token="<red-teapot>",
+        nearest_word="teapot",
+        manifest=ManifestRef(uri="s3://artifacts/shop/shop/red-teapot/0123456789abcdef/manifest.json", sha256="0" * 64),
+        artifacts=[
+            ResultArtifact(name=f"red-teapot.{number}.safetensors", format="diffusers", sha256="f" * 64, bytes=9)
+            for number in range(8)
+        ],
+        previews=[f"previews/0{number}.png" for number in range(9)],
+        metrics=[Metric(name="lossFirst", value="0.9"), Metric(name="lossLast", value="0.4")],
+    )
+    assert Result.decode(result.encode()) == result
+
+
+@pytest.mark.parametrize("text", ["", "Killed", "{", '{"reason": "Whatever", "message": ""}', '{"reason":"Tuned"}'])
+def test_a_message_that_is_no_result_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^result: "):
+        Result.decode(text)
+
+
+def test_no_reason_of_passing_trouble_is_final() -> None:
+    assert EXIT_CODE_OF[Reason.STORAGE_UNAVAILABLE] == ExitCode.PASSING_TROUBLE
+    assert ExitCode.PASSING_TROUBLE not in FINAL_EXIT_CODES
