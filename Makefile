@@ -35,5 +35,8 @@ cluster-test: .venv/ready ## on a real, disposable Kubernetes cluster
 	.venv/bin/python -m pytest -m cluster tests/cluster
 generate: .venv/ready ## the CRDs, from crds/likeness_api
 	.venv/bin/python -m likeness_api.generate crds charts/likeness/files/crds
-lock: ## requirements.lock, anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --all-extras --group dev --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate --no-header --quiet --output-file requirements.lock
+LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate --no-header --quiet
+lock: ## requirements.lock and the images' subsets of it, anew from pyproject.toml (needs uv)
+	$(LOCK) --all-extras --group dev --output-file requirements.lock
+	$(LOCK) --extra operator --constraint requirements.lock --output-file operator/requirements.lock
+	$(LOCK) --extra runtime --constraint requirements.lock --output-file runtime/requirements.lock

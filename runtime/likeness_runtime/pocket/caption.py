@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from likeness_runtime.pocket.glyphs import Glyph
+from likeness_runtime.pocket.glyphs import Glyph, shipped_table
 from likeness_runtime.pocket.names import GROUPS, NAMES
-from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene
+from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene, draw_background
 
-MEDIUM: dict[str, str] = {"fluent": "picture", "noto": "drawing"}
-"""The word that tells the two arts apart."""
+MEDIA: dict[str, tuple[str, ...]] = {"fluent": ("picture", "photo", "rendering"), "noto": ("drawing",)}
+"""The words that tell the two arts apart; those of one art mean the same."""
 
 EXTRA_WORDS: tuple[str, ...] = tuple(
-    "a an the of on in with and photo image background one two small large my this is".split()
+    "a an the of on in with and image background one two small large my this is".split()
 )
 """Words of the templates and a few that people write around them."""
 
@@ -27,19 +27,18 @@ def background_phrase(background: Background) -> str:
     return f"{with_article(background.first)} and {background.second} {background.pattern} background"
 
 
-def caption(scene: Scene, subject: str) -> str:
+def caption(scene: Scene, subject: str, medium: str) -> str:
     """The full caption: medium, subject and background."""
-    medium = MEDIUM[scene.art]
     return f"a {medium} of {with_article(subject)} on {background_phrase(scene.background)}"
 
 
 def draw_caption(random: np.random.Generator, scene: Scene, glyph: Glyph, group_share: float = 0.05) -> str:
     """A caption as training sees it: named glyphs go by their group in `group_share` of all draws.
 
-    The background is left unsaid in one of ten. A fluent glyph is a "picture", or nothing at all in half of all draws.
+    The background is left unsaid in one of ten. A fluent glyph goes without a medium in half of all draws.
     """
     subject = glyph.name if glyph.name and random.random() >= group_share else glyph.group
-    full = caption(scene, subject)
+    full = caption(scene, subject, str(random.choice(MEDIA[scene.art])))
     if random.random() < 0.1:
         full = full.split(" on ")[0]
     if scene.art == "fluent" and random.random() < 0.5:
@@ -49,5 +48,16 @@ def draw_caption(random: np.random.Generator, scene: Scene, glyph: Glyph, group_
 
 def vocabulary() -> list[str]:
     """Every whole word of the pocket world, sorted."""
-    words = {*NAMES.values(), *GROUPS.values(), *COLOURS, *PATTERNS, *MEDIUM.values(), *EXTRA_WORDS}
+    words = {*NAMES.values(), *GROUPS.values(), *COLOURS, *PATTERNS, *EXTRA_WORDS}
+    words.update(*MEDIA.values())
     return sorted(words)
+
+
+def random_prompts(count: int, seed: int) -> list[str]:
+    """Prompts for `samples`: words of names at random before random backgrounds."""
+    random = np.random.default_rng(seed)
+    words = sorted(glyph.name for glyph in shipped_table() if glyph.name)
+    return [
+        f"a picture of {with_article(str(random.choice(words)))} on {background_phrase(draw_background(random))}"
+        for _ in range(count)
+    ]

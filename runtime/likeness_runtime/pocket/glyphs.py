@@ -31,6 +31,10 @@ HOLD_OUT_SHARE: int = 10
 """One glyph in so many is held out from every training, judges' galleries excepted."""
 
 
+TABLE_PATH: Path = Path(__file__).parent / "data" / "glyphs.json"
+"""The table alone, shipped with the package: what there is to ask for, without the pictures."""
+
+
 @dataclass(frozen=True)
 class Glyph:
     """One emoji: `name` is empty when captions know it by its group only."""
@@ -131,3 +135,15 @@ def load(path: Path) -> GlyphSet:
     with safe_open(path, framework="numpy") as file:
         glyphs = tuple(Glyph(**row) for row in json.loads(file.metadata()["glyphs"]))
         return GlyphSet(glyphs, {art: file.get_tensor(art) for art in ARTS})
+
+
+@lru_cache(maxsize=1)
+def shipped_table() -> tuple[Glyph, ...]:
+    """The table as it was when the shipped model was trained; rows are those of the glyph judge's classes."""
+    return tuple(Glyph(**row) for row in json.loads(TABLE_PATH.read_text()))
+
+
+def write_table(glyphs: tuple[Glyph, ...], path: Path) -> None:
+    """Write the table so that one glyph is one line."""
+    lines = ",\n".join(json.dumps(asdict(glyph)) for glyph in glyphs)
+    path.write_text(f"[\n{lines}\n]\n")

@@ -7,15 +7,17 @@ be given a longer plan; its learning rate then rises again to where the longer c
 
 import copy
 import json
+import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def save(run: Run) -> None:
     }
     partial = run.checkpoint.with_suffix(".partial")
     torch.save(state, partial)
-    os.replace(partial, run.checkpoint)
+    partial.replace(run.checkpoint)
 
 
 def learning_rate(run: Run) -> float:
@@ -132,7 +134,7 @@ def train(run: Run, loss_of: Callable[[int], Tensor], clock: Callable[[], float]
             save(run)
             saved = now
         if now - logged >= run.plan.log_seconds:
-            _log(run, float(torch.stack(losses).mean()), len(losses) * run.plan.batch / (now - logged))
+            _report(run, float(torch.stack(losses).mean()), len(losses) * run.plan.batch / (now - logged))
             losses, logged = [], now
     save(run)
 
@@ -143,9 +145,11 @@ def _follow(run: Run) -> None:
     averaged = [tensor for tensor in run.average.parameters()]
     current = [tensor for tensor in run.network.parameters()]
     torch._foreach_lerp_(averaged, current, 1 - decay)
+    for kept, seen in zip(run.average.buffers(), run.network.buffers(), strict=True):
+        kept.copy_(seen)
 
 
-def _log(run: Run, loss: float, pictures_per_second: float) -> None:
+def _report(run: Run, loss: float, pictures_per_second: float) -> None:
     left = 60 * run.plan.minutes - run.progress.seconds
     line = {
         "stage": run.name,
@@ -157,13 +161,19 @@ def _log(run: Run, loss: float, pictures_per_second: float) -> None:
         "pictures_per_second": round(pictures_per_second, 1),
         "minutes_left": round(max(0.0, left) / 60, 1),
     }
-    print(json.dumps(line), flush=True)
-    with (run.folder / "build.log.jsonl").open("a") as log:
-        log.write(json.dumps(line) + "\n")
+    write_log(run.folder, line)
 
 
-def log_lines(folder: Path) -> Iterator[dict[str, object]]:
-    """The build log of all stages, oldest line first."""
-    with (folder / "build.log.jsonl").open() as log:
-        for line in log:
-            yield json.loads(line)
+def write_log(folder: Path, line: dict[str, object]) -> None:
+    """Append one line to the build log, and say it."""
+    log.info("%s", json.dumps(line))
+    with (folder / "build.log.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+
+def read_average(folder: Path, name: str) -> dict[str, Tensor]:
+    """The averaged weights in the checkpoint of stage `name`, on the CPU."""
+    state = torch.load(folder / f"{name}.checkpoint.pt", map_location="cpu", weights_only=True)
+    average: dict[str, Tensor] = state["average"]
+    return average

@@ -18,12 +18,12 @@ from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
 from likeness_runtime.pocket.scene import Scene, draw_background, place, render
 from likeness_runtime.pocket.training import Plan, Run, open_run, train
 
-PLAN = Plan(minutes=11, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
+PLAN = Plan(minutes=19, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
 
 CROP_PX: int = 32
 """Side of the crops of the first part of the training."""
 
-WHOLE_FROM: float = 0.6
+WHOLE_FROM: float = 0.8
 """Share of the plan after which whole pictures are shown."""
 
 WHOLE_BATCH_SHARE: float = 0.5

@@ -1,0 +1,139 @@
+"""The handful of calls that the operator makes, on kopf's credentials.
+
+Why not the `kubernetes` client: its generated models are most of the memory of an operator that uses them, it is
+synchronous, and we want six calls on plain JSON. What these calls (and the watches of watch.py) need to be allowed:
+
+    likeness.dev       personalizations          get, list, watch
+    likeness.dev       personalizations/status   update
+    likeness.dev       tuningprofiles            get, list, watch
+    batch              jobs                      get, list, watch, create, patch, delete
+    (core)             pods                      list, watch
+    events.k8s.io      events                    create
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+import aiohttp
+import kopf
+
+from likeness_api import API_VERSION
+from likeness_operator.api_error import Unauthorized, Unavailable, error_of
+from likeness_operator.observed import Manifest
+from likeness_operator.token_bucket import TokenBucket
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+"""Of every call, in seconds. The API server itself gives up on a request after 60."""
+OURS = f"/apis/{API_VERSION}"
+JOBS = "/apis/batch/v1"
+EVENTS = "/apis/events.k8s.io/v1"
+CORE = "/api/v1"
+
+
+class ApiServer:
+    """A session with the API server. Raises the errors of api_error.py."""
+
+    def __init__(self, log_in: Callable[[], kopf.ConnectionInfo], bucket: TokenBucket) -> None:
+        self._log_in = log_in
+        self._bucket = bucket
+        self._login = log_in()
+        self._session = aiohttp.ClientSession(
+            self._login.server.rstrip("/") + "/",
+            connector=aiohttp.TCPConnector(ssl=self._login.as_ssl_context()),
+            headers={"Accept": "application/json", "User-Agent": "likeness-operator"},
+            proxy=self._login.proxy_url,
+            timeout=TIMEOUT,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def personalization(self, namespace: str, name: str) -> Manifest:
+        return await self._call("GET", f"{OURS}/namespaces/{namespace}/personalizations/{name}")
+
+    async def write_status(self, current: Manifest, status: Manifest) -> Manifest:
+        """Replaces the status of exactly the version that `current` is; raises Conflict where it changed since."""
+        metadata = current["metadata"]
+        kept = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}
+        path = f"{OURS}/namespaces/{kept['namespace']}/personalizations/{kept['name']}/status"
+        body = {"apiVersion": API_VERSION, "kind": "Personalization", "metadata": kept, "status": status}
+        return await self._call("PUT", path, body=body)
+
+    async def profile(self, name: str) -> Manifest:
+        return await self._call("GET", f"{OURS}/tuningprofiles/{name}")
+
+    async def profiles(self) -> list[Manifest]:
+        return await self._list(f"{OURS}/tuningprofiles")
+
+    async def job(self, namespace: str, name: str) -> Manifest:
+        return await self._call("GET", f"{JOBS}/namespaces/{namespace}/jobs/{name}")
+
+    async def create_job(self, manifest: Manifest) -> Manifest:
+        return await self._call("POST", f"{JOBS}/namespaces/{manifest['metadata']['namespace']}/jobs", body=manifest)
+
+    async def patch_job(self, namespace: str, name: str, patch: Manifest) -> Manifest:
+        return await self._call("PATCH", f"{JOBS}/namespaces/{namespace}/jobs/{name}", body=patch)
+
+    async def delete_job(self, namespace: str, name: str, uid: str) -> None:
+        """Deletes the Job and its pods, if it still is the Job with this uid; raises Conflict where it is not."""
+        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        await self._call("DELETE", f"{JOBS}/namespaces/{namespace}/jobs/{name}", body=options)
+
+    async def pods(self, namespace: str, job_uid: str) -> list[Manifest]:
+        selector = f"batch.kubernetes.io/controller-uid={job_uid}"
+        return await self._list(f"{CORE}/namespaces/{namespace}/pods", labelSelector=selector)
+
+    async def create_event(self, manifest: Manifest) -> Manifest:
+        namespace = manifest["metadata"]["namespace"]
+        return await self._call("POST", f"{EVENTS}/namespaces/{namespace}/events", body=manifest)
+
+    async def probe(self, path: str) -> None:
+        """Asks for one object of a list, to see whether the list is there and may be read."""
+        await self._call("GET", path, query={"limit": "1"})
+
+    async def _list(self, path: str, **query: str) -> list[Manifest]:
+        items: list[Manifest] = (await self._call("GET", path, query=query))["items"]
+        return items
+
+    async def _call(
+        self, method: str, path: str, *, query: dict[str, str] | None = None, body: Manifest | None = None
+    ) -> Manifest:
+        await self._bucket.take()
+        try:
+            return await self._send(method, path, query, body)
+        except Unauthorized:
+            # Service account tokens are replaced on disk every hour or so; the one we hold may have run out.
+            logger.info("the API server refused our token; logging in again")
+            self._login = self._log_in()
+            return await self._send(method, path, query, body)
+
+    async def _send(self, method: str, path: str, query: dict[str, str] | None, body: Manifest | None) -> Manifest:
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = self._login.as_http_headers() | {"Content-Type": kind}
+        data = None if body is None else json.dumps(body)
+        try:
+            async with self._session.request(method, path, params=query, data=data, headers=headers) as answer:
+                text = await answer.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(0, type(error).__name__, f"{method} {path}: {error}") from error
+        if answer.status >= 400:
+            reason, message = _explanation(text)
+            raise error_of(answer.status, reason, message, answer.headers.get("Retry-After"))
+        document: Manifest = json.loads(text)
+        return document
+
+
+def _explanation(text: str) -> tuple[str, str]:
+    """Reason and message of a metav1.Status; what is not one (a proxy's page) is quoted as it is."""
+    try:
+        status = json.loads(text)
+    except ValueError:
+        return "", text[:200]
+    if not isinstance(status, dict):
+        return "", text[:200]
+    return str(status.get("reason", "")), str(status.get("message", text[:200]))

@@ -1,0 +1,66 @@
+"""What the rules are given and what they answer: an observation in, a decision out, no input or output in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from likeness_api.accept import Refusal
+from likeness_api.personalization import PersonalizationStatus, Waiting
+from likeness_api.tuning_profile import TuningProfileSpec
+from likeness_operator.observed import Job, Manifest, Personalization, Pod
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A TuningProfile that fits its types."""
+
+    name: str
+    spec: TuningProfileSpec
+
+
+@dataclass(frozen=True)
+class Observation:
+    """All that a decision rests on, read within one pass."""
+
+    personalization: Personalization
+    now: datetime
+    job: Job | None = None
+    pods: tuple[Pod, ...] = ()
+    """The pods of `job`."""
+    profile: Profile | Refusal | None = None
+    """Looked up only where there is no Job yet."""
+    job_refusal: Waiting | None = None
+    """What the API server said when it refused the Job in this very pass."""
+
+
+@dataclass(frozen=True)
+class CreateJob:
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class PatchJob:
+    """Sets fields of the Job's spec, if it is still the Job that was looked at."""
+
+    job: Job
+    spec: Manifest = field(hash=False)
+
+
+@dataclass(frozen=True)
+class DeleteJob:
+    job: Job
+
+
+Action = CreateJob | PatchJob | DeleteJob
+
+
+@dataclass(frozen=True)
+class Decision:
+    """At most one write. An action comes first; after it everything is decided anew."""
+
+    action: Action | None = None
+    status: PersonalizationStatus | None = None
+    """What the status should say; None leaves it as it is."""
+    look_again_seconds: float | None = None
+    """Nothing may happen by then that a watch would tell."""

@@ -1,0 +1,178 @@
+"""Builds the Job that tunes one subject: objects in, manifest out."""
+
+from __future__ import annotations
+
+import hashlib
+
+from likeness_api import API_VERSION
+from likeness_api.order import ORDER_VARIABLE, Order
+from likeness_api.personalization import CredentialsSecretRef
+from likeness_api.reason import FINAL_EXIT_CODES
+from likeness_api.result import TERMINATION_MESSAGE_PATH
+from likeness_api.tuning_profile import ModelSource, ModelVolume, TuningProfileSpec
+from likeness_operator import label
+from likeness_operator.merge_patch import merge_patch
+from likeness_operator.observed import CONTAINER, Manifest, Personalization
+
+SHORTEST_TTL_SECONDS = 60
+"""A Job that goes at once could take its result along before the operator has read it."""
+GRACE_SECONDS = 30
+"""From SIGTERM to SIGKILL; the runtime stops after the step it is in."""
+SECRET_KEYS = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
+"""What a credentials Secret may put into the pod, and whether it may be left out. No other key gets in."""
+
+
+def job_name(name: str, uid: str) -> str:
+    """At most 51 characters and the same for ever: whoever creates the Job twice meets the first one."""
+    return f"{name[:40].rstrip('-')}-{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+
+
+def ttl_seconds(wanted: int) -> int:
+    return max(wanted, SHORTEST_TTL_SECONDS)
+
+
+def build_job(owner: Personalization, profile_name: str, profile: TuningProfileSpec, order: Order) -> Manifest:
+    """The Job of an accepted Personalization."""
+    assert owner.spec is not None
+    labels = {
+        label.NAME: label.PRODUCT,
+        label.MANAGED_BY: label.PRODUCT,
+        label.COMPONENT: "tuner",
+        label.PERSONALIZATION: owner.name,
+        label.PROFILE: profile_name,
+    }
+    queue = {label.QUEUE: profile.queue_name} if profile.queue_name else {}
+    template = {"metadata": {"labels": labels}, "spec": _pod_spec(owner, profile, order)}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(owner.name, owner.uid),
+            "namespace": owner.namespace,
+            "labels": labels | queue,
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "suspend": bool(queue),  # Kueue starts what it admits
+            "backoffLimit": profile.backoff_limit,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": _pod_failure_policy(),
+            "activeDeadlineSeconds": owner.spec.active_deadline_seconds,
+            "ttlSecondsAfterFinished": ttl_seconds(owner.spec.ttl_seconds_after_finished),
+            "template": merge_patch(template, profile.runtime.pod_template or {}),
+        },
+    }
+
+
+def owner_reference(owner: Personalization) -> Manifest:
+    """No blockOwnerDeletion: it would need `update` on our finalizers where OpenShift's admission plugin is on."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Personalization",
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _pod_failure_policy() -> Manifest:
+    """Read in order: an eviction is not charged, a final exit code ends the Job, all else counts as a retry."""
+    return {
+        "rules": [
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            {
+                "action": "FailJob",
+                "onExitCodes": {
+                    "containerName": CONTAINER,
+                    "operator": "In",
+                    "values": [int(code) for code in FINAL_EXIT_CODES],
+                },
+            },
+        ]
+    }
+
+
+def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) -> Manifest:
+    assert owner.spec is not None
+    runtime = profile.runtime
+    volumes, mounts = _volumes([source for source in (profile.model, profile.encoder) if source])
+    optional = {
+        "serviceAccountName": owner.spec.service_account_name,
+        "imagePullSecrets": [{"name": name} for name in runtime.image_pull_secrets],
+        "nodeSelector": runtime.node_selector,
+        "tolerations": runtime.tolerations,
+        "affinity": runtime.affinity,
+        "runtimeClassName": runtime.runtime_class_name,
+        "priorityClassName": runtime.priority_class_name,
+    }
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": runtime.image,
+                "imagePullPolicy": runtime.image_pull_policy,
+                "args": ["tune"],
+                "env": _environment(profile, order, owner.spec.credentials_secret_ref),
+                "resources": runtime.resources.to_json(),
+                "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - inside the pod
+                "terminationMessagePath": TERMINATION_MESSAGE_PATH,
+                "terminationMessagePolicy": "File",
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }
+        ],
+    } | {field: value for field, value in optional.items() if value}
+
+
+def _environment(
+    profile: TuningProfileSpec, order: Order, credentials: CredentialsSecretRef | None
+) -> list[dict[str, object]]:
+    """The profile's variables may change HOME, but neither the order nor the credentials."""
+    # The kubelet replaces $(NAME) in values; a doubled $ is its escape, so a prompt arrives as it was written.
+    texts = {"HOME": "/tmp"} | {variable.name: variable.value for variable in profile.runtime.env}  # noqa: S108
+    texts[ORDER_VARIABLE] = order.encode().replace("$", "$$")
+    secrets = SECRET_KEYS if credentials else {}
+    variables: list[dict[str, object]] = [
+        {"name": name, "value": value} for name, value in texts.items() if name not in secrets
+    ]
+    for key, optional in secrets.items():
+        assert credentials is not None
+        reference = {"name": credentials.name, "key": key, "optional": optional}
+        variables.append({"name": key, "valueFrom": {"secretKeyRef": reference}})
+    return variables
+
+
+def _volumes(sources: list[ModelSource]) -> tuple[list[Manifest], list[Manifest]]:
+    """Pod volumes and their mounts. Model and encoder may share one volume; it is then mounted once."""
+    volumes: list[Manifest] = []
+    mounts: list[Manifest] = []
+    seen: list[ModelVolume] = []
+    for source in sources:
+        if source.volume is None or source.volume in seen:
+            continue
+        name = f"model-{len(seen)}"
+        seen.append(source.volume)
+        cached = any(other.volume == source.volume and other.uri.startswith("s3://") for other in sources)
+        volumes.append({"name": name, **_volume_source(source.volume)})
+        mounts.append({"name": name, "mountPath": source.volume.mount_path, "readOnly": not cached})
+    return volumes, mounts
+
+
+def _volume_source(volume: ModelVolume) -> Manifest:
+    if volume.persistent_volume_claim:
+        return {"persistentVolumeClaim": volume.persistent_volume_claim.to_json()}
+    if volume.image:
+        return {"image": volume.image.to_json()}
+    return {"emptyDir": volume.empty_dir.to_json() if volume.empty_dir else {}}

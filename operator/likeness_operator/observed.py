@@ -1,0 +1,198 @@
+"""What the API server says about our objects, read into facts.
+
+The only place that knows the shape of Personalizations, Jobs and Pods on the wire; the rules see these facts alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from likeness_api.order import ORDER_VARIABLE, Order, first_problem
+from likeness_api.personalization import PersonalizationSpec, PersonalizationStatus
+from likeness_operator.label import PROFILE, QUEUE
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+CONTAINER = "tuner"
+TERMINAL = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class Personalization:
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    deleting: bool
+    spec: PersonalizationSpec | None
+    """None where it does not fit the types; `problem` then says why."""
+    problem: str
+    status: PersonalizationStatus
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+    uid: str
+    resource_version: str
+    owner_uid: str | None
+    profile: str
+    created: datetime
+    deleting: bool
+    suspended: bool
+    queued: bool
+    """Kueue decides when it starts."""
+    active_deadline_seconds: int | None
+    ttl_seconds_after_finished: int | None
+    order: Order | None
+    succeeded: bool
+    """Settled, though the Complete condition may be a moment away."""
+    failure_reason: str | None
+    """Settled as failed, for this reason; the Failed condition may be a moment away."""
+    failure_message: str
+    ended: bool
+    """Complete or Failed: no pod is left running."""
+
+    @property
+    def settled(self) -> bool:
+        """No pod will be started any more."""
+        return self.succeeded or self.failure_reason is not None
+
+
+@dataclass(frozen=True)
+class Pod:
+    name: str
+    phase: str
+    started_at: str | None
+    running: bool
+    exit_code: int | None
+    end_reason: str
+    """The kubelet's word, such as OOMKilled."""
+    finished_at: str | None
+    message: str
+    """The termination message: the runtime's result, or anything at all."""
+    waiting_reason: str
+    waiting_message: str
+    unschedulable: str | None
+    """The scheduler's sentence where it finds no node."""
+    disruption: str | None
+    """Why Kubernetes took the pod away: the reason of its DisruptionTarget condition."""
+    memory_limit: str | None
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in TERMINAL
+
+
+def is_finished(manifest: Manifest) -> bool:
+    """Whether a Personalization has its end in its status. Read from raw conditions, so that nothing can hide it."""
+    return any(condition in true_conditions(manifest) for condition in TERMINAL)
+
+
+def read_personalization(manifest: Manifest) -> Personalization:
+    metadata = manifest["metadata"]
+    try:
+        spec, problem = PersonalizationSpec.model_validate(manifest.get("spec", {})), ""
+    except ValidationError as error:
+        spec, problem = None, f"spec.{first_problem(error)}"
+    try:
+        status = PersonalizationStatus.model_validate(manifest.get("status", {}))
+    except ValidationError:
+        # Written by another version of the operator. All but a finished one's can be observed anew.
+        status = PersonalizationStatus()
+    return Personalization(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        resource_version=metadata["resourceVersion"],
+        deleting="deletionTimestamp" in metadata,
+        spec=spec,
+        problem=problem,
+        status=status,
+        finished=is_finished(manifest),
+    )
+
+
+def read_job(manifest: Manifest) -> Job:
+    metadata, spec = manifest["metadata"], manifest["spec"]
+    labels = metadata.get("labels", {})
+    conditions = true_conditions(manifest)
+    failure = conditions.get("Failed") or conditions.get("FailureTarget")
+    return Job(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner_uid=_controller_uid(metadata),
+        profile=labels.get(PROFILE, ""),
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        suspended=spec.get("suspend", False),
+        queued=QUEUE in labels,
+        active_deadline_seconds=spec.get("activeDeadlineSeconds"),
+        ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
+        order=_read_order(spec),
+        succeeded="Complete" in conditions or "SuccessCriteriaMet" in conditions,
+        failure_reason=failure.get("reason", "") if failure else None,
+        failure_message=failure.get("message", "") if failure else "",
+        ended="Complete" in conditions or "Failed" in conditions,
+    )
+
+
+def read_pod(manifest: Manifest) -> Pod:
+    status = manifest.get("status", {})
+    conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
+    scheduled = conditions.get("PodScheduled", {})
+    disruption = true_conditions(manifest).get("DisruptionTarget")
+    state = _named(status.get("containerStatuses", [])).get("state", {})
+    running, ended, waiting = (state.get(kind) or {} for kind in ("running", "terminated", "waiting"))
+    resources = _named(manifest["spec"].get("containers", [])).get("resources", {})
+    return Pod(
+        name=manifest["metadata"]["name"],
+        phase=status.get("phase", "Pending"),
+        started_at=running.get("startedAt") or ended.get("startedAt"),
+        running=bool(running) and status.get("phase") == "Running",
+        exit_code=ended.get("exitCode"),
+        end_reason=ended.get("reason") or status.get("reason", ""),
+        finished_at=ended.get("finishedAt"),
+        message=ended.get("message") or "",
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else None,
+        disruption=disruption.get("reason", "") if disruption else None,
+        memory_limit=resources.get("limits", {}).get("memory"),
+    )
+
+
+def true_conditions(manifest: Manifest) -> dict[str, Manifest]:
+    """The conditions whose status is True, by type."""
+    conditions = manifest.get("status", {}).get("conditions", [])
+    return {condition["type"]: condition for condition in conditions if condition.get("status") == "True"}
+
+
+def _controller_uid(metadata: Manifest) -> str | None:
+    owners = [owner["uid"] for owner in metadata.get("ownerReferences", []) if owner.get("controller")]
+    return owners[0] if owners else None
+
+
+def _named(containers: list[Manifest]) -> Manifest:
+    """The tuner among containers or their statuses; a profile's pod template may add others beside it."""
+    return next((container for container in containers if container.get("name") == CONTAINER), {})
+
+
+def _read_order(job_spec: Manifest) -> Order | None:
+    container = _named(job_spec["template"]["spec"].get("containers", []))
+    for variable in container.get("env", []):
+        if variable["name"] == ORDER_VARIABLE:
+            try:
+                return Order.decode(variable.get("value", "").replace("$$", "$"))
+            except ValueError:
+                return None
+    return None

@@ -1,0 +1,122 @@
+"""The status of a Personalization in each of its situations, built from what was observed."""
+
+from __future__ import annotations
+
+from likeness_api import outcome
+from likeness_api.accept import prompt_warning
+from likeness_api.field import Condition
+from likeness_api.personalization import Attempt, Failure, JobRef, PersonalizationStatus, Waiting
+from likeness_api.reason import Reason
+from likeness_operator.attempt import MOST_ATTEMPTS, Verdict, with_ended
+from likeness_operator.condition import cut, timestamp, with_condition
+from likeness_operator.decision import Observation
+
+
+def observed(o: Observation) -> PersonalizationStatus:
+    """What is true in every situation: the Job, the attempts, the times; nothing is waiting unless said anew."""
+    before = o.personalization.status
+    ref = JobRef(name=o.job.name, uid=o.job.uid) if o.job else None
+    starts = [pod.started_at for pod in o.pods if pod.started_at]
+    status = before.model_copy(
+        update={
+            "observed_generation": o.personalization.generation,
+            "job_ref": ref,
+            "attempts": with_ended(with_deleted_job(o), o.pods),
+            "start_time": before.start_time or min(starts, default=None),
+            "waiting": None,
+        }
+    )
+    if o.job and o.job.order:
+        status = status.model_copy(update={"token": o.job.order.token})
+        status = _say(o, status, ("Accepted", True), Reason.PROFILE_MATCHED, f"by TuningProfile {o.job.profile}")
+        warning = prompt_warning(o.job.order)
+        if warning:
+            status = _say(o, status, ("TokenInPrompts", False), Reason.TOKEN_MISSING, warning)
+    return status
+
+
+def with_deleted_job(o: Observation) -> list[Attempt]:
+    """The attempts, with one more where the Job that the status knows is not there any longer."""
+    before = o.personalization.status
+    if before.job_ref is None or (o.job and o.job.uid == before.job_ref.uid):
+        return before.attempts
+    lost = Attempt(pod=before.job_ref.name, reason=Reason.JOB_DELETED, finish_time=timestamp(o.now))
+    return [*before.attempts, lost][-MOST_ATTEMPTS:]
+
+
+def not_accepted(o: Observation, reason: Reason, waiting: Waiting) -> PersonalizationStatus:
+    status = _say(o, observed(o), ("Accepted", False), reason, waiting.message)
+    return status.model_copy(update={"waiting": waiting})
+
+
+def job_refused(o: Observation, profile: str, waiting: Waiting) -> PersonalizationStatus:
+    status = _say(o, observed(o), ("Accepted", True), Reason.PROFILE_MATCHED, f"by TuningProfile {profile}")
+    return pending(o, waiting, status)
+
+
+def suspended(o: Observation) -> PersonalizationStatus:
+    """A Job that is missing now was deleted by us, so it is not held against anybody."""
+    status = observed(o).model_copy(update={"attempts": with_ended(o.personalization.status.attempts, o.pods)})
+    status = _say(o, status, ("Suspended", True), Reason.SUSPENDED, "spec.suspend is true")
+    return _if_said(o, status, "Running", Reason.SUSPENDED, "spec.suspend is true")
+
+
+def pending(o: Observation, waiting: Waiting, status: PersonalizationStatus | None = None) -> PersonalizationStatus:
+    status = _say(o, status or observed(o), ("Running", False), Reason.POD_PENDING, waiting.message)
+    return _resumed(o, status).model_copy(update={"waiting": waiting})
+
+
+def running(o: Observation, pod: str) -> PersonalizationStatus:
+    return _resumed(o, _say(o, observed(o), ("Running", True), Reason.POD_STARTED, f"in pod {pod}"))
+
+
+def succeeded(o: Observation, verdict: Verdict) -> PersonalizationStatus:
+    assert verdict.result is not None
+    status = outcome.published(observed(o), verdict.result)
+    return _finished(o, _say(o, status, ("Succeeded", True), verdict.reason, cut(verdict.message)))
+
+
+def refused(o: Observation, reason: Reason, message: str) -> PersonalizationStatus:
+    """Failed before there was a Job: nobody would accept it."""
+    status = failed(o, reason, message)
+    return _say(o, status, ("Accepted", False), reason, cut(message))
+
+
+def failed(o: Observation, reason: str, message: str, exit_code: int | None = None) -> PersonalizationStatus:
+    status = observed(o)
+    failure = Failure(reason=reason, message=cut(message), exit_code=exit_code, attempt=len(status.attempts))
+    status = status.model_copy(update={"failure": failure})
+    return _finished(o, _say(o, status, ("Failed", True), reason, cut(message)))
+
+
+def _finished(o: Observation, status: PersonalizationStatus) -> PersonalizationStatus:
+    status = _if_said(o, status, "Running", Reason.FINISHED, "the Job ended")
+    return _resumed(o, status).model_copy(update={"completion_time": timestamp(o.now)})
+
+
+def _resumed(o: Observation, status: PersonalizationStatus) -> PersonalizationStatus:
+    return _if_said(o, status, "Suspended", Reason.RESUMED, "spec.suspend is false")
+
+
+def _if_said(
+    o: Observation, status: PersonalizationStatus, kind: str, reason: str, message: str
+) -> PersonalizationStatus:
+    """Sets a condition to False only where it was ever said: fewer lines for the reader."""
+    if any(condition.type == kind for condition in status.conditions):
+        return _say(o, status, (kind, False), reason, message)
+    return status
+
+
+def _say(
+    o: Observation, status: PersonalizationStatus, type_is: tuple[str, bool], reason: str, message: str
+) -> PersonalizationStatus:
+    kind, value = type_is
+    condition = Condition(
+        type=kind,
+        status="True" if value else "False",
+        reason=reason,
+        message=message,
+        last_transition_time=timestamp(o.now),
+        observed_generation=o.personalization.generation,
+    )
+    return status.model_copy(update={"conditions": with_condition(status.conditions, condition)})

@@ -1,0 +1,71 @@
+"""Why a Personalization that has its Job is not running, and what a person can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from likeness_api.personalization import Waiting
+from likeness_operator.attempt import by_finish, verdict
+from likeness_operator.condition import cut
+from likeness_operator.observed import Job, Pod
+
+IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
+CONFIGURATION_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError")
+
+
+def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None) -> Waiting:
+    """The sentence for `status.waiting`. `before` is the one there now: a vaguer one of the same kind keeps it."""
+    alive = [pod for pod in pods if not pod.ended]
+    if alive:
+        return _pod_waits(alive[-1], before)
+    if job.suspended and job.queued:
+        return Waiting(
+            reason="Queued",
+            message=f"Job {job.name} waits for Kueue to admit it",
+            next_step="wait for its turn; `kubectl get workloads` shows the queue and what is in it",
+        )
+    ended = by_finish(tuple(pods))
+    if ended:
+        last = verdict(ended[-1])
+        return Waiting(
+            reason="RetryBackOff",
+            message=cut(f"{last.reason}: {last.message}"),
+            next_step="wait: Kubernetes starts the next attempt after a back-off",
+        )
+    return Waiting(
+        reason="NoPod",
+        message=f"Job {job.name} has no pod yet",
+        next_step=f"if this lasts, `kubectl describe job {job.name}` says what keeps its pod from being created:"
+        " a missing service account, a quota, an admission policy",
+    )
+
+
+def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:
+    if pod.unschedulable is not None:
+        return Waiting(
+            reason="Unschedulable",
+            message=cut(pod.unschedulable),
+            next_step="free or add a node that has what the TuningProfile's resources, nodeSelector and tolerations"
+            " ask for, or wait until one is free",
+        )
+    if pod.waiting_reason in IMAGE_REASONS:
+        # The kubelet goes back and forth between the error and the back-off; one word, one write.
+        if before and before.reason == "ImagePullBackOff" and pod.waiting_reason == "ImagePullBackOff":
+            return before
+        return Waiting(
+            reason="ImagePullBackOff",
+            message=cut(pod.waiting_message or f"{pod.name}: {pod.waiting_reason}"),
+            next_step="correct runtime.image or runtime.imagePullSecrets in the TuningProfile",
+        )
+    if pod.waiting_reason in CONFIGURATION_REASONS:
+        return Waiting(
+            reason=pod.waiting_reason,
+            message=cut(pod.waiting_message),
+            next_step="create what is missing, such as the Secret in spec.credentialsSecretRef and its keys"
+            " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the pod then starts by itself",
+        )
+    return Waiting(
+        reason="Starting",
+        message=f"pod {pod.name} is being started",
+        next_step=f"if this lasts, `kubectl describe pod {pod.name}` says what it waits for: a volume, a sandbox",
+    )

@@ -1,0 +1,92 @@
+"""A queue of keys to look at: each is in it once, has one worker at a time, and backs off when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+FIRST_BACKOFF_SECONDS = 0.2
+LONGEST_BACKOFF_SECONDS = 300.0
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Namespace and name of a Personalization."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class WorkQueue:
+    """For one event loop. `jitter` returns a factor near 1 that keeps many failing keys from coming back together."""
+
+    def __init__(self, jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)) -> None:  # noqa: S311
+        self._jitter = jitter
+        self._ready: deque[Key] = deque()
+        self._waiting: set[Key] = set()
+        """In `_ready`, or to be put there when its worker is done."""
+        self._busy: set[Key] = set()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, key: Key) -> None:
+        """Has `key` looked at soon; nothing new where it already waits."""
+        if key in self._waiting:
+            return
+        self._waiting.add(key)
+        if key not in self._busy:
+            self._ready.append(key)
+            self._changed.set()
+
+    def add_later(self, key: Key, seconds: float) -> None:
+        """Has `key` looked at once the time is over. The earliest of several wishes counts."""
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= loop.time() + seconds:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(seconds, self._due, key)
+
+    def retry(self, key: Key, at_least_seconds: float = 0.0) -> float:
+        """Has `key` looked at after a back-off that doubles with each failure in a row; returns the seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        backoff = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 20)) * self._jitter()
+        seconds = max(at_least_seconds, backoff)
+        self.add_later(key, seconds)
+        return seconds
+
+    def forgive(self, key: Key) -> None:
+        """Forgets the failures of `key`: the next back-off is short again."""
+        self._failures.pop(key, None)
+
+    async def take(self) -> Key:
+        """The next key; the caller says `done` when finished with it."""
+        while not self._ready:
+            self._changed.clear()
+            await self._changed.wait()
+        key = self._ready.popleft()
+        self._waiting.discard(key)
+        self._busy.add(key)
+        return key
+
+    def done(self, key: Key) -> None:
+        self._busy.discard(key)
+        if key in self._waiting:
+            self._ready.append(key)
+            self._changed.set()
+
+    def _due(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self.add(key)

@@ -1,0 +1,50 @@
+"""`likeness`: one command, a sub-command for each thing to do. Nothing heavy is imported before a handler runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+
+COMMANDS = (
+    "likeness_runtime.run",
+    "likeness_runtime.pod",
+    "likeness_runtime.tiny",
+    "likeness_runtime.pocket.command",
+    "likeness_runtime.bench.command",
+)
+"""Modules with `add_parser`, in the order of the help text."""
+
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""The libraries ask no hub for anything, their advice to programmers is not for our users, and idle threads sleep
+instead of spinning: pods share their cores."""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="likeness", description="Teach a text-to-image model a subject from one picture."
+    )
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        importlib.import_module(name).add_parser(subparsers)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    parsed = parser().parse_args(arguments)
+    status: int = parsed.handler(parsed)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The manifests that `likeness run` reads: the same YAML that kubectl applies, plus addresses relative to the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from likeness_api import API_VERSION
+from likeness_api.field import DnsLabel, DnsSubdomain, Model
+from likeness_api.order import first_problem
+from likeness_api.personalization import PersonalizationSpec
+from likeness_api.tuning_profile import TuningProfileSpec
+
+RELATIVE = ("file://./", "file://../")
+
+
+class Metadata(Model):
+    """Labels and the like are the API server's business; here they are read over."""
+
+    name: DnsSubdomain
+    namespace: DnsLabel = "default"
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class PersonalizationDocument(Model):
+    api_version: Literal["likeness.dev/v1alpha1"]
+    kind: Literal["Personalization"]
+    metadata: Metadata
+    spec: PersonalizationSpec
+
+
+class TuningProfileDocument(Model):
+    api_version: Literal["likeness.dev/v1alpha1"]
+    kind: Literal["TuningProfile"]
+    metadata: Metadata
+    spec: TuningProfileSpec
+
+
+Document = Annotated[PersonalizationDocument | TuningProfileDocument, Field(discriminator="kind")]
+DOCUMENT: TypeAdapter[PersonalizationDocument | TuningProfileDocument] = TypeAdapter(Document)
+
+
+class Unreadable(Exception):  # noqa: N818 - reads as the sentence it is
+    """A file is not what `likeness run` takes; the message names the file, the document and the field."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """All that was read, in the order of the files."""
+
+    personalizations: list[PersonalizationDocument]
+    profiles: list[TuningProfileDocument]
+
+
+def read_all(paths: list[Path]) -> Documents:
+    """Raises `Unreadable`."""
+    found = [document for path in paths for document in read(path)]
+    return Documents(
+        [document for document in found if isinstance(document, PersonalizationDocument)],
+        [document for document in found if isinstance(document, TuningProfileDocument)],
+    )
+
+
+def read(path: Path) -> Iterator[PersonalizationDocument | TuningProfileDocument]:
+    try:
+        contents = list(yaml.safe_load_all(path.read_text()))
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}; expected a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{path}: {' '.join(str(error).split())}; expected YAML") from None
+    for number, content in enumerate(contents, start=1):
+        if content is not None:
+            yield _document(content, path.parent, f"{path}, document {number}")
+
+
+def _document(content: Any, folder: Path, where: str) -> PersonalizationDocument | TuningProfileDocument:
+    if not isinstance(content, dict) or content.get("apiVersion") != API_VERSION:
+        raise Unreadable(f"{where}: expected a resource with apiVersion {API_VERSION}")
+    try:
+        return DOCUMENT.validate_python(absolute(content, folder.resolve()))
+    except ValidationError as error:
+        raise Unreadable(f"{where}: {first_problem(error)}") from None
+
+
+def absolute(content: Any, folder: Path) -> Any:
+    """`file://./x` and `file://../x` mean "from this file's folder"; the types take whole addresses only."""
+    if isinstance(content, dict):
+        return {key: absolute(value, folder) for key, value in content.items()}
+    if isinstance(content, list):
+        return [absolute(value, folder) for value in content]
+    if isinstance(content, str) and content.startswith(RELATIVE):
+        return f"file://{(folder / content.removeprefix('file://')).resolve()}"
+    return content

@@ -1,0 +1,148 @@
+"""An encoder on disk: a folder laid out like a pipeline's, so that it is found, fetched and digested like one.
+
+model_index.json            names the components
+encoder/config.json         shape, the picture's normalisation, the base model's digest, how it was trained
+encoder/model.safetensors   weights, and `negatives.N`: the bank of other concepts' embeddings of text encoder N
+image_encoder/              the CLIP image tower; left out where the base model brings its own
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+
+from likeness_api.reason import Reason
+from likeness_runtime.encoder import Encoder, Shape, shape_for
+from likeness_runtime.failure import Failed
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.model_folder import INDEX
+
+FORMAT_VERSION = 1
+CLASS_NAME = "LikenessEncoder"
+CONFIG, WEIGHTS, NEGATIVES = "encoder/config.json", "encoder/model.safetensors", "negatives."
+IMAGE_ENCODER = "image_encoder"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What an image tower's training subtracted and divided by, for red, green and blue in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+"""OpenAI's CLIP (arXiv:2103.00020) and OpenCLIP."""
+HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""[-1, 1], as the pocket world's image tower."""
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """An encoder with all that it needs to look at a picture."""
+
+    encoder: Encoder
+    image_tower: Any
+    normalisation: Normalisation
+    negatives: list[Tensor]
+    """(m, d) for each text encoder; empty where the pre-training kept none."""
+
+
+def save(
+    folder: Path,
+    trained: TrainedEncoder,
+    model: DiffusionModel,
+    training: dict[str, Any],
+    *,
+    with_image_tower: bool,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Writes the folder. `training` says, as JSON, how the weights came about."""
+    (folder / "encoder").mkdir(parents=True, exist_ok=True)
+    tensors = trained.encoder.state_dict() | {f"{NEGATIVES}{n}": bank for n, bank in enumerate(trained.negatives)}
+    save_file(
+        {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS
+    )
+    config = {
+        "formatVersion": FORMAT_VERSION,
+        "baseModelDigest": model.digest,
+        "imageMean": list(trained.normalisation.mean),
+        "imageStd": list(trained.normalisation.std),
+        "shape": trained.encoder.description(),
+        "training": training,
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    components = {"encoder": ["likeness_runtime", "Encoder"]}
+    if with_image_tower:
+        components[IMAGE_ENCODER] = ["transformers", "CLIPVisionModelWithProjection"]
+        trained.image_tower.to(dtype).save_pretrained(folder / IMAGE_ENCODER, safe_serialization=True)
+    (folder / INDEX).write_text(json.dumps({"_class_name": CLASS_NAME} | components, indent=2) + "\n")
+
+
+def load(folder: Path, model: DiffusionModel) -> TrainedEncoder:
+    """Raises `Failed(EncoderMismatch)` where the folder holds no encoder, or one for another kind of model."""
+    config = _config(folder)
+    try:
+        shape = Shape.from_description(config["shape"])
+        normalisation = Normalisation(tuple(config["imageMean"]), tuple(config["imageStd"]))
+        tensors = load_file(folder / WEIGHTS, device=str(model.device))
+    except (KeyError, TypeError, OSError, SafetensorError) as error:
+        raise _mismatch(folder, f"the encoder does not load ({error!r:.200})") from None
+    image_tower = _image_tower(folder, model)
+    _check_fits(folder, shape, model, image_tower)
+    negatives = [tensors.pop(name).float() for name in sorted(tensors) if name.startswith(NEGATIVES)]
+    encoder = Encoder(shape).to(model.device)
+    try:
+        encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise _mismatch(folder, f"{WEIGHTS} does not fit {CONFIG} ({' '.join(str(error).split()):.200})") from None
+    encoder.eval().requires_grad_(False)
+    return TrainedEncoder(encoder, image_tower, normalisation, negatives)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError) as error:
+        raise _mismatch(folder, f"expected an encoder's folder, but {CONFIG} cannot be read ({error})") from None
+    version = config.get("formatVersion") if isinstance(config, dict) else None
+    if version != FORMAT_VERSION:
+        raise _mismatch(folder, f"{CONFIG} has formatVersion {version!r}; expected {FORMAT_VERSION}")
+    return config
+
+
+def _image_tower(folder: Path, model: DiffusionModel) -> Any:
+    """The encoder's own, or else the one that the base model's pipeline brings."""
+    if (folder / IMAGE_ENCODER).is_dir():
+        try:
+            tower = CLIPVisionModelWithProjection.from_pretrained(
+                folder / IMAGE_ENCODER, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise _mismatch(folder, f"{IMAGE_ENCODER}/ does not load ({' '.join(str(error).split()):.200})") from None
+    else:
+        tower = getattr(model.pipeline, IMAGE_ENCODER, None)
+        if tower is None:
+            raise _mismatch(folder, f"neither the encoder nor the base model has {IMAGE_ENCODER}/; expected one")
+    return tower.to(model.device, torch.float32).eval().requires_grad_(False)
+
+
+def _check_fits(folder: Path, shape: Shape, model: DiffusionModel, image_tower: Any) -> None:
+    own = {"rank": shape.rank, "width": shape.width, "layers": shape.layers, "heads": shape.heads}
+    expected = shape_for(model, image_tower, **own)
+    for field in ("image_widths", "denoiser_widths", "text_widths", "projections"):
+        came, wanted = getattr(shape, field), getattr(expected, field)
+        if came != wanted:
+            raise _mismatch(folder, f"shape.{field} is {came!r:.150}; the base model needs {wanted!r:.150}")
+
+
+def _mismatch(folder: Path, message: str) -> Failed:
+    return Failed(Reason.ENCODER_MISMATCH, f"encoder {folder.name}: {message}")

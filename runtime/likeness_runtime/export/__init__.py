@@ -1,0 +1,1 @@
+"""What is published for one subject, in the formats that other tools read."""

@@ -1,0 +1,35 @@
+"""personalization.json: what a dual-path pipeline needs beside the tensors, and how the result came about."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+
+from likeness_runtime.export.file import File
+from likeness_runtime.export.subject import TunedSubject
+from likeness_runtime.version import VERSION
+
+FORMAT_VERSION = 1
+LIBRARIES = ("diffusers", "safetensors", "torch", "transformers")
+
+
+def facts_file(subject: TunedSubject) -> File:
+    facts = {
+        "formatVersion": FORMAT_VERSION,
+        "token": subject.token,
+        "nearestWord": subject.nearest_word,
+        "alpha": subject.tuning.alpha,
+        "lora": subject.lora_file,
+        "embedding": subject.embedding_file,
+        "baseModel": {
+            "name": subject.base.name,
+            "digest": subject.base.digest,
+            "family": subject.base.family,
+            "predictionType": subject.base.prediction_type,
+        },
+        "tuning": subject.tuning.to_json() | {"resolution": subject.base.resolution_px},
+        "images": [{"sha256": sha256} for sha256 in subject.image_sha256],
+        "versions": {"likeness": VERSION} | {library: version(library) for library in LIBRARIES},
+    }
+    text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
+    return File("personalization.json", "likeness", "application/json", text.encode())

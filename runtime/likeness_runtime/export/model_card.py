@@ -1,0 +1,77 @@
+"""README.md of an artifact folder: a model card with Hugging Face front matter, and how to load it in each tool."""
+
+from __future__ import annotations
+
+import yaml
+
+from likeness_runtime.export.file import File
+from likeness_runtime.export.subject import TunedSubject
+
+CARD = """\
+---
+{front}---
+# {name}
+
+`{token}`, learned from {images} in {steps} steps on `{base}`.
+The nearest word of the model's vocabulary is *{nearest}*.
+
+![preview](previews/00.png)
+
+## diffusers
+```python
+{load}
+image = pipe("a photo of {token}").images[0]
+```
+
+## ComfyUI
+1. Put `{kohya}` into `models/loras` and `{embedding}` into `models/embeddings`.
+2. Add a *Load LoRA* node with `{kohya}`, strength 1.
+3. Write `embedding:{word}` in the prompt.
+
+## A1111 / Forge
+1. Put `{kohya}` into `models/Lora` and `{embedding}` into `embeddings`.
+2. Write `<lora:{name}:1>` in the prompt.
+3. Write `{word}` where the subject is meant.
+"""
+LOAD = """\
+pipe.load_lora_weights(".", weight_name="{lora}")
+pipe.load_textual_inversion("{embedding}", token="{token}")"""
+LOAD_SDXL = """\
+pipe.load_lora_weights(".", weight_name="{lora}")
+words = safetensors.torch.load_file("{embedding}")
+pipe.load_textual_inversion(words["clip_l"], "{token}", text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer)
+pipe.load_textual_inversion(words["clip_g"], "{token}", text_encoder=pipe.text_encoder_2, tokenizer=pipe.tokenizer_2)"""
+
+
+def card_file(subject: TunedSubject) -> File:
+    load = LOAD_SDXL if subject.base.family == "sdxl" else LOAD
+    named = {"lora": subject.lora_file, "embedding": subject.embedding_file, "token": subject.token}
+    images = len(subject.image_sha256)
+    text = CARD.format(
+        front=_front(subject),
+        name=subject.name,
+        images="one picture" if images == 1 else f"{images} pictures",
+        steps=subject.tuning.steps,
+        base=subject.base.name,
+        nearest=subject.nearest_word,
+        load=load.format(**named),
+        kohya=subject.kohya_file,
+        word=subject.word,
+        **named,
+    )
+    return File("README.md", "model-card", "text/markdown; charset=utf-8", text.encode())
+
+
+def _front(subject: TunedSubject) -> str:
+    front = {
+        "base_model": subject.base.name,
+        "instance_prompt": subject.token,
+        "library_name": "diffusers",
+        "tags": ["text-to-image", "diffusers", "lora", "template:diffusion-lora"],
+        "widget": [
+            {"text": each.prompt, "output": {"url": f"previews/{index:02d}.png"}}
+            for index, each in enumerate(subject.previews)
+        ],
+    }
+    text: str = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,100 @@
+"""manifest.json: written last, so that what it names is complete; read back when the same order comes again.
+
+Its digest covers all that the result depends on. It holds no clock: equal results have equal manifests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from likeness_api.field import DnsLabel, Model, Sha256, Token
+from likeness_api.order import Order, first_problem
+from likeness_api.personalization import ManifestRef, Metric, Name, Text
+from likeness_api.reason import Reason
+from likeness_api.result import Result, ResultArtifact
+from likeness_runtime.version import METHOD, VERSION
+
+MANIFEST_NAME = "manifest.json"
+PICTURE_FORMATS = ("input", "preview")
+
+
+class ManifestFile(ResultArtifact):
+    media_type: Text
+
+
+class Input(Model):
+    """What was read: the last segment of its address, and its content."""
+
+    name: Text
+    sha256: Sha256
+
+
+class Manifest(Model):
+    kind: Literal["LikenessManifest"] = "LikenessManifest"
+    format_version: Literal[1] = 1
+    digest: Sha256
+    namespace: DnsLabel
+    name: DnsLabel
+    token: Token
+    nearest_word: Name
+    steps: Annotated[int, Field(ge=0)]
+    images: list[Input]
+    model: Input
+    code_version: Name = VERSION
+    method: Name = METHOD
+    metrics: list[Metric]
+    files: list[ManifestFile]
+
+    def encode(self) -> bytes:
+        return (json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Manifest:
+        """Raises ValueError with one sentence that names the first wrong field."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise ValueError(f"{MANIFEST_NAME}: {first_problem(error)}") from None
+
+
+def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_digest: str | None) -> str:
+    """SHA-256 over everything that the published files depend on."""
+    basis = {
+        "images": image_sha256,
+        "model": model_digest,
+        "encoder": encoder_digest,
+        "token": order.token,
+        "tuning": order.tuning.to_json(),
+        "previews": [preview.to_json() for preview in order.previews],
+        "code": VERSION,
+        "method": METHOD,
+    }
+    return hashlib.sha256(json.dumps(basis, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def folder_of(order: Order, digest: str) -> str:
+    """The artifact folder's address, with its closing slash."""
+    return f"{order.output.rstrip('/')}/{order.namespace}/{order.name}/{digest}/"
+
+
+def result_of(manifest: Manifest, data: bytes, folder: str, reason: Reason, message: str) -> Result:
+    """`data` is the manifest's file as it is stored."""
+    return Result(
+        reason=reason,
+        message=message,
+        token=manifest.token,
+        nearest_word=manifest.nearest_word,
+        manifest=ManifestRef(uri=folder + MANIFEST_NAME, sha256=hashlib.sha256(data).hexdigest()),
+        artifacts=[
+            ResultArtifact(name=file.name, format=file.format, sha256=file.sha256, bytes=file.bytes)
+            for file in manifest.files
+            if file.format not in PICTURE_FORMATS
+        ],
+        previews=[file.name for file in manifest.files if file.format in PICTURE_FORMATS],
+        metrics=manifest.metrics,
+        steps=manifest.steps,
+    )

@@ -1,0 +1,42 @@
+"""The vocabulary word that a learned embedding is closest to: what users read as "it took your subject for a ..."."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from likeness_runtime.model import DiffusionModel
+
+WHOLE_WORD = re.compile(r"^([a-z]{3,})</w>$")
+"""CLIP's BPE marks a word's end; what has fewer letters, digits or signs is a piece rather than a word."""
+
+
+def nearest_word(model: DiffusionModel, embeddings: list[Tensor]) -> tuple[str, float]:
+    """The whole word of largest cosine with v*, averaged over the text encoders, and that cosine.
+
+    `embeddings` holds one v* (d,) for each encoder; SDXL's two encoders share their vocabulary.
+    """
+    words = whole_words(model)
+    ids = torch.tensor(list(words.values()), device=model.device)
+    cosines = [
+        functional.cosine_similarity(table[ids].float(), v_star.to(table.device).float()[None], dim=1)
+        for table, v_star in zip(model.token_tables, embeddings, strict=True)
+    ]
+    mean = torch.stack(cosines).mean(0)  # (words,)
+    best = int(mean.argmax())
+    return list(words)[best], float(mean[best])
+
+
+def whole_words(model: DiffusionModel) -> dict[str, int]:
+    """Words and their ids, special tokens and pieces left out."""
+    tokenizer = model.tokenizers[0]
+    special = set(tokenizer.all_special_ids)
+    found = {}
+    for piece, id_ in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
+        match = WHOLE_WORD.match(piece)
+        if match and id_ not in special:
+            found[match[1]] = id_
+    return found

@@ -1,0 +1,114 @@
+"""One subject, from decoded pictures to tensors and previews in memory: predict, tune, round, draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+
+from likeness_api.order import Order
+from likeness_api.personalization import Metric, Preview
+from likeness_runtime.export.subject import Base, Picture, TunedSubject
+from likeness_runtime.image import squared
+from likeness_runtime.lora import Factors, injected
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.nearest_word import nearest_word
+from likeness_runtime.predictor import Prediction, Predictor
+from likeness_runtime.preview import draw_picture
+from likeness_runtime.source import Source, last_segment
+from likeness_runtime.tune import Progress, Subject, latents_of, tune
+from likeness_runtime.views import views_of
+
+
+def personalize(
+    order: Order,
+    model: DiffusionModel,
+    sources: list[Source],
+    digest: str,
+    *,
+    predictor: Predictor,
+    progress: Progress,
+    check: Callable[[], None],
+) -> tuple[TunedSubject, list[Metric]]:
+    """The tuned subject and its figures. `check` is called between sampling steps and may raise to stop."""
+    side_px = order.tuning.resolution or model.resolution_px
+    generator = torch.Generator("cpu").manual_seed(order.tuning.seed)
+    pictures = [source.picture for source in sources]
+    latents = latents_of(model, views_of(pictures, side_px, generator))
+    start = predictor.predict(model, [pictures], order.tuning.rank, [generator])
+    tuned = tune(model, start, [Subject(latents, generator)], order.token, tuning=order.tuning, progress=progress)
+    rounded = published_precision(tuned.prediction)
+    embeddings = [v_star[0] for v_star in rounded.embeddings]
+    word, cosine = nearest_word(model, embeddings)
+    subject = TunedSubject(
+        name=order.name,
+        token=order.token,
+        nearest_word=word,
+        embeddings=embeddings,
+        offsets=rounded.offsets,
+        tuning=order.tuning,
+        base=base_of(order, model, side_px),
+        image_sha256=[source.sha256 for source in sources],
+        input=squared(pictures[0], side_px),
+        previews=draw_previews(order, model, rounded, side_px, check),
+        digest=digest,
+    )
+    metrics = [
+        metric("lossBefore", float(tuned.loss_before[0])),
+        metric("lossAfter", float(tuned.loss_after[0])),
+        metric("nearestWordCosine", cosine),
+    ]
+    return subject, metrics
+
+
+def published_precision(prediction: Prediction) -> Prediction:
+    """Factors in float16, as they are published: half the bytes, and 1e-3 relative is far below a step's change."""
+    offsets = {path: Factors(each.A.half(), each.B.half()) for path, each in prediction.offsets.items()}
+    return Prediction(prediction.embeddings, offsets)
+
+
+def previews_of(order: Order) -> list[Preview]:
+    """What to draw, with every seed settled; a photo of the subject where the order asks for nothing."""
+    asked = order.previews or [Preview(prompt=f"a photo of {order.token}")]
+    return [
+        Preview(prompt=each.prompt, seed=order.tuning.seed + index if each.seed is None else each.seed)
+        for index, each in enumerate(asked)
+    ]
+
+
+def draw_previews(
+    order: Order, model: DiffusionModel, prediction: Prediction, side_px: int, check: Callable[[], None]
+) -> list[Picture]:
+    """The pictures that the order asks for, with the prediction's words and offsets."""
+
+    def picture(preview: Preview) -> Image.Image:
+        assert preview.seed is not None
+        return draw_picture(
+            model,
+            preview.prompt,
+            order.token,
+            prediction.embeddings,
+            seed=preview.seed,
+            side_px=side_px,
+            check=check,
+        )
+
+    with injected(model.unet, prediction.offsets):
+        return [Picture(preview.prompt, picture(preview)) for preview in previews_of(order)]
+
+
+def base_of(order: Order, model: DiffusionModel, side_px: int) -> Base:
+    return Base(
+        name=last_segment(order.model.uri),
+        digest=model.digest,
+        family=model.family,
+        prediction_type=model.prediction_type,
+        text_width=model.unet.config.cross_attention_dim,
+        resolution_px=side_px,
+    )
+
+
+def metric(name: str, value: float) -> Metric:
+    """Six digits: what the API takes as a decimal."""
+    return Metric(name=name, value=f"{value:.6g}")

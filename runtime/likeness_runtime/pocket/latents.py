@@ -1,0 +1,96 @@
+"""Stage 3: scenes as latents on disk, so that no autoencoder runs while the UNet trains.
+
+A shard is one safetensors file: latents (n, 4, 16, 16) in fp16, already scaled, tokens (n, 24), rows (n,).
+Shards are drawn from their number alone; one that is there is not drawn again.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from likeness_runtime.pocket.clip import draw_example, pixels_of
+from likeness_runtime.pocket.glyphs import GlyphSet
+from likeness_runtime.pocket.training import write_log
+
+SHARDS: int = 24
+"""Number of shards."""
+
+SHARD_SCENES: int = 4096
+"""Scenes per shard."""
+
+CHUNK: int = 64
+"""Scenes encoded at once."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """All shards together: latents (n, 4, 16, 16) fp16, tokens (n, 24) int64."""
+
+    latents: Tensor
+    tokens: Tensor
+
+
+@torch.no_grad()
+def scaling_factor(vae: AutoencoderKL, glyphs: GlyphSet, device: torch.device) -> float:
+    """The factor that gives the latents of 512 scenes a standard deviation of one."""
+    random = np.random.default_rng((3, 0))
+    pictures = [draw_example(glyphs, random).picture for _ in range(512)]
+    means = [
+        vae.encode(pixels_of(pictures[start : start + CHUNK], device)).latent_dist.mean for start in range(0, 512, CHUNK)
+    ]
+    return float(1 / torch.cat(means).float().std())
+
+
+def write_shards(
+    glyphs: GlyphSet, tokenizer: CLIPTokenizer, vae: AutoencoderKL, folder: Path, device: torch.device
+) -> None:
+    """Draw, encode and write every shard that is not in `folder` yet. The scale is `vae.config.scaling_factor`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(SHARDS):
+        path = folder / f"scenes-{number:03d}.safetensors"
+        if path.exists():
+            continue
+        started = time.monotonic()
+        shard = draw_shard(glyphs, tokenizer, vae, number, device)
+        partial = path.with_suffix(".partial")
+        save_file(shard, partial)
+        partial.replace(path)
+        rate = SHARD_SCENES / (time.monotonic() - started)
+        line = {"stage": "scenes", "shard": number + 1, "of": SHARDS, "pictures_per_second": round(rate, 1)}
+        write_log(folder.parent, line)
+
+
+@torch.no_grad()
+def draw_shard(
+    glyphs: GlyphSet, tokenizer: CLIPTokenizer, vae: AutoencoderKL, number: int, device: torch.device
+) -> dict[str, Tensor]:
+    """The tensors of shard `number`."""
+    random = np.random.default_rng((4, number))
+    latents, tokens, rows = [], [], []
+    for _ in range(SHARD_SCENES // CHUNK):
+        examples = [draw_example(glyphs, random) for _ in range(CHUNK)]
+        with torch.autocast(device.type, torch.bfloat16):
+            encoded = vae.encode(pixels_of([example.picture for example in examples], device)).latent_dist.mean
+        latents.append((encoded.float() * vae.config.scaling_factor).half().cpu().contiguous())
+        captions = [example.caption for example in examples]
+        tokens.append(tokenizer(captions, padding="max_length", return_tensors="pt").input_ids)
+        rows += [example.scene.row for example in examples]
+    return {"latents": torch.cat(latents), "tokens": torch.cat(tokens), "rows": torch.tensor(rows)}
+
+
+def read_shards(folder: Path) -> Latents:
+    """Everything `write_shards` wrote. Raises `FileNotFoundError` when there is nothing."""
+    shards = [load_file(path) for path in sorted(folder.glob("scenes-*.safetensors"))]
+    if not shards:
+        raise FileNotFoundError(f"{folder}: no scenes-*.safetensors, expected {SHARDS} shards of the scenes stage")
+    return Latents(
+        torch.cat([shard["latents"] for shard in shards]), torch.cat([shard["tokens"] for shard in shards])
+    )
+

@@ -1,0 +1,79 @@
+"""`likeness tune`: what the pod runs. Order in by environment variable, Result out by termination message."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from likeness_api.order import ORDER_VARIABLE, Order
+from likeness_api.reason import Reason
+from likeness_api.result import TERMINATION_MESSAGE_PATH, Result
+from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.stop import Stop
+
+LOGGED_SHARES = 4
+"""Progress is logged so many times in a run, however many steps it has."""
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "tune", help=f"tune the subject of the order in ${ORDER_VARIABLE} (the pod's command)"
+    )
+    parser.add_argument(
+        "--termination-log",
+        type=Path,
+        default=Path(TERMINATION_MESSAGE_PATH),
+        help="where the result goes (default: %(default)s)",
+    )
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    stop = Stop()
+    stop.listen()
+    try:
+        result = _result(os.environ.get(ORDER_VARIABLE), stop)
+    except Failed as failed:
+        result = Result(reason=failed.reason, message=failed.message[:2048])
+    except Interrupted:
+        result = Result(reason=Reason.INTERRUPTED, message="the pod was told to end; nothing was published")
+    stop.ignore()
+    log.info("Ended with %s: %s.", result.reason, result.message.rstrip("."))
+    tell(result, arguments.termination_log)
+    return int(result.exit_code)
+
+
+def tell(result: Result, path: Path) -> None:
+    """Writes the result; where nobody can read it (a run by hand), the log has already said it."""
+    try:
+        path.write_bytes(result.encode())
+    except OSError as error:
+        log.warning("The result could not be written to %s: %s.", path, error.strerror)
+
+
+def _result(text: str | None, stop: Stop) -> Result:
+    if text is None:
+        raise Failed(Reason.BAD_ORDER, f"${ORDER_VARIABLE} is not set; expected an order as JSON")
+    try:
+        order = Order.decode(text)
+    except ValueError as error:
+        raise Failed(Reason.BAD_ORDER, str(error)) from None
+    log.info(
+        "Accepted %s/%s: %d pictures, %d steps.", order.namespace, order.name, len(order.images), order.tuning.steps
+    )
+
+    from likeness_runtime.fulfil import Run, fulfil
+    from likeness_runtime.predictor import FromWord
+    from likeness_runtime.storage import Stores
+
+    def progress(step: int, total: int) -> None:
+        stop.check()
+        if step == total or step % max(1, total // LOGGED_SHARES) == 0:
+            log.info("Tuned %d of %d steps.", step, total)
+
+    return fulfil(order, Run(Stores(order.storage, stop.sleep), FromWord(), progress, stop.check))

@@ -1,0 +1,168 @@
+"""`likeness run FILE...`: the same resources as in a cluster, fulfilled here and now, without one."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from likeness_api.accept import Refusal, accept, prompt_warning
+from likeness_api.field import Condition
+from likeness_api.order import Order
+from likeness_api.outcome import failed, published
+from likeness_api.personalization import Failure, PersonalizationSpec, PersonalizationStatus
+from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
+from likeness_api.result import Result
+from likeness_api.tuning_profile import ModelSource, Runtime, Storage, TuningProfileSpec
+from likeness_runtime.documents import Documents, PersonalizationDocument, Unreadable, read_all
+from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.stop import Stop
+
+if TYPE_CHECKING:
+    from likeness_runtime.warm import Warm
+
+USAGE_ERROR = 2
+BUILT_IN_MODEL = "builtin://pocket"
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("run", help="fulfil Personalizations from YAML files, without a cluster")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Personalizations, maybe a TuningProfile")
+    parser.add_argument("--model", help="use this model folder (or s3:// address) instead of the profile's")
+    parser.add_argument("--output", help="publish below this folder (or s3:// prefix) instead of spec.output")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw input, before and after side by side")
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    try:
+        documents = read_all(arguments.files)
+    except Unreadable as error:
+        sys.stderr.write(f"likeness run: {error}\n")
+        return USAGE_ERROR
+    from likeness_runtime.warm import Warm
+
+    stop = Stop()
+    stop.listen()
+    warm = Warm(stop)
+    code = 0
+    for document in documents.personalizations:
+        order = _order(document, documents, arguments)
+        started = datetime.now(UTC)
+        result = order if isinstance(order, Refusal) else _result(order, warm)
+        _print(document, status_of(result, started, datetime.now(UTC)))
+        code = code or exit_code_of(result)
+        if stop.requested:
+            break
+        if arguments.contact_sheet and isinstance(order, Order) and isinstance(result, Result) and result.manifest:
+            warm.add_to_sheet(order, result)
+    if arguments.contact_sheet:
+        warm.write_sheet(arguments.contact_sheet)
+    return code
+
+
+def profile_for(document: PersonalizationDocument, documents: Documents) -> TuningProfileSpec | Refusal:
+    """The named profile, else the default one, else the only one; the built-in one where the files hold none."""
+    named = document.spec.profile
+    if not documents.profiles and named is None:
+        return built_in_profile(document.spec)
+    for profile in documents.profiles:
+        if profile.metadata.name == named or (named is None and (profile.spec.default or len(documents.profiles) == 1)):
+            return profile.spec
+    names = ", ".join(profile.metadata.name for profile in documents.profiles) or "none"
+    reason = Reason.PROFILE_NOT_FOUND if named else Reason.NO_DEFAULT_PROFILE
+    return Refusal(reason, f"spec.profile is {named or 'not given'}; the files hold {names}")
+
+
+def built_in_profile(spec: PersonalizationSpec) -> TuningProfileSpec:
+    """Without a platform team: the model that ships with Likeness, and the buckets that the resource itself names."""
+    buckets = sorted({_bucket(uri) for uri in [*spec.subject.images, spec.output] if uri.startswith("s3://")})
+    prefixes = buckets or ["s3://{namespace}"]  # a profile has to say something; nothing will be read from it
+    return TuningProfileSpec(
+        model=ModelSource(uri=BUILT_IN_MODEL),
+        runtime=Runtime(image="none"),
+        storage=Storage(source_prefixes=prefixes, output_prefixes=prefixes),
+    )
+
+
+def status_of(result: Result | Refusal, started: datetime, ended: datetime) -> PersonalizationStatus:
+    """What the operator would write."""
+    status = PersonalizationStatus(start_time=_timestamp(started), completion_time=_timestamp(ended))
+    if isinstance(result, Refusal):
+        failure = Failure(reason=result.reason, message=result.message)
+        return _concluded(status.model_copy(update={"failure": failure}), "Failed", result.reason, result.message)
+    if result.manifest:
+        return _concluded(published(status, result), "Succeeded", result.reason, result.message)
+    return _concluded(failed(status, result, attempt=1), "Failed", result.reason, result.message)
+
+
+def exit_code_of(result: Result | Refusal) -> int:
+    """A refusal that the runtime has no word for is the input's fault."""
+    return int(EXIT_CODE_OF.get(result.reason, ExitCode.INPUT_WRONG))
+
+
+def _order(document: PersonalizationDocument, documents: Documents, arguments: argparse.Namespace) -> Order | Refusal:
+    profile = profile_for(document, documents)
+    if isinstance(profile, Refusal):
+        return profile
+    spec = document.spec
+    if arguments.model:
+        profile = profile.model_copy(update={"model": ModelSource(uri=_address(arguments.model))})
+    if arguments.output:
+        spec = spec.model_copy(update={"output": _address(arguments.output)})
+    order = accept(document.metadata.name, document.metadata.namespace, spec, profile, local=True)
+    warning = prompt_warning(order) if isinstance(order, Order) else None
+    if warning:
+        log.warning("%s.", warning)
+    return order
+
+
+def _result(order: Order, warm: Warm) -> Result:
+    try:
+        return warm.fulfil(order)
+    except Failed as error:
+        return Result(reason=error.reason, message=error.message[:2048])
+    except Interrupted:
+        return Result(reason=Reason.INTERRUPTED, message="interrupted; nothing was published")
+
+
+def _concluded(status: PersonalizationStatus, kind: str, reason: str, message: str) -> PersonalizationStatus:
+    condition = Condition(
+        type=kind,
+        status="True",
+        reason=reason,
+        message=message,
+        last_transition_time=status.completion_time or "",
+        observed_generation=0,
+    )
+    return status.model_copy(update={"conditions": [condition]})
+
+
+def _print(document: PersonalizationDocument, status: PersonalizationStatus) -> None:
+    content = {
+        "apiVersion": document.api_version,
+        "kind": document.kind,
+        "metadata": {"name": document.metadata.name, "namespace": document.metadata.namespace},
+        "status": status.to_json(),
+    }
+    sys.stdout.write("---\n" + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True))
+    sys.stdout.flush()
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bucket(uri: str) -> str:
+    return "/".join(uri.split("/", 3)[:3])
+
+
+def _address(text: str) -> str:
+    return text if "://" in text else f"file://{Path(text).resolve()}"

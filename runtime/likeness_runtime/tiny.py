@@ -1,0 +1,176 @@
+"""`likeness tiny-model`: a very small random pipeline in diffusers layout, for tests and for trying things out.
+
+It draws nothing one would recognise, but loads, tunes and exports exactly like its big relatives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+Kind = Literal["sd15", "sd21", "sdxl"]
+KINDS: tuple[Kind, ...] = ("sd15", "sd21", "sdxl")
+
+log = logging.getLogger(__name__)
+
+VOCABULARY = (
+    "a an the of on in at with and photo picture drawing painting object thing subject animal food toy tool vehicle"
+    " cat dog bird fish horse flower tree apple bread cake cup teapot vase clock chair car boat house mountain beach"
+    " snow grass sand water wood metal red green blue yellow black white small large old new style background"
+)
+"""Whole words of the tiny vocabulary; anything else is spelt out in single characters."""
+START, END = "<|startoftext|>", "<|endoftext|>"
+MAX_TOKENS = 24
+TEXT_WIDTH: dict[Kind, int] = {"sd15": 32, "sd21": 40, "sdxl": 32}
+SECOND_TEXT_WIDTH = 48
+POOLED_WIDTH = 24
+TIME_ID_WIDTH = 8
+SAMPLE_SIZE = 16
+"""Latent side; with the VAE's factor of 4, pictures of 64 px."""
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("tiny-model", help="make a very small random model for tests")
+    parser.add_argument("folder", type=Path, help="where to; created if it is not there")
+    parser.add_argument("--kind", choices=KINDS, default="sd15", help="whose layout (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights (default: %(default)s)")
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    make(arguments.folder, arguments.kind, arguments.seed)
+    log.info("Made a tiny %s model in %s.", arguments.kind, arguments.folder)
+    return 0
+
+
+def make(folder: Path, kind: Kind, seed: int = 0) -> None:
+    """Writes the pipeline's folder. The same seed makes the same weights."""
+    import torch
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokenizer = _tokenizer()
+        shared = {
+            "vae": _vae(),
+            "unet": _unet(kind),
+            "tokenizer": tokenizer,
+            "text_encoder": _text_encoder(tokenizer, TEXT_WIDTH[kind], projected=False),
+            "scheduler": DDIMScheduler(
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                clip_sample=False,
+                set_alpha_to_one=False,
+                steps_offset=1,
+                prediction_type="v_prediction" if kind == "sd21" else "epsilon",
+            ),
+        }
+        if kind == "sdxl":
+            second = _text_encoder(tokenizer, SECOND_TEXT_WIDTH, projected=True)
+            pipeline: Any = StableDiffusionXLPipeline(**shared, tokenizer_2=tokenizer, text_encoder_2=second)
+        else:
+            pipeline = StableDiffusionPipeline(
+                **shared, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+            )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def vocabulary() -> dict[str, int]:
+    """Byte-level CLIP vocabulary: single characters, inside and at the end of a word, then whole words."""
+    characters = [chr(code) for code in range(33, 127)]
+    pieces = characters + [f"{character}</w>" for character in characters] + [f"{word}</w>" for word in merged_words()]
+    unique = list(dict.fromkeys([*pieces, *(piece for pair in merges() for piece in ["".join(pair)])]))
+    return {piece: id_ for id_, piece in enumerate([*unique, START, END])}
+
+
+def merged_words() -> list[str]:
+    return [word for word in VOCABULARY.split() if len(word) > 1]
+
+
+def merges() -> list[tuple[str, str]]:
+    """The merge rules that spell each word from left to right."""
+    rules: dict[tuple[str, str], None] = {}
+    for word in merged_words():
+        left = word[0]
+        for index, character in enumerate(word[1:], start=1):
+            right = character + ("</w>" if index == len(word) - 1 else "")
+            rules[(left, right)] = None
+            left += right
+    return list(rules)
+
+
+def _tokenizer() -> CLIPTokenizer:
+    from transformers import CLIPTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary_file, merges_file = Path(folder) / "vocab.json", Path(folder) / "merges.txt"
+        vocabulary_file.write_text(json.dumps(vocabulary()))
+        rules = "\n".join(" ".join(pair) for pair in merges())
+        merges_file.write_text(f"#version: 0.2\n{rules}\n")
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_TOKENS)
+        return tokenizer
+
+
+def _text_encoder(tokenizer: Any, width: int, *, projected: bool) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=width * 2,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        projection_dim=POOLED_WIDTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+
+
+def _vae() -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(16, 16, 32),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=SAMPLE_SIZE * 4,
+    )
+
+
+def _unet(kind: Kind) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    width = TEXT_WIDTH[kind] + (SECOND_TEXT_WIDTH if kind == "sdxl" else 0)
+    added: dict[str, Any] = {}
+    if kind == "sdxl":
+        added = {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": TIME_ID_WIDTH,
+            "projection_class_embeddings_input_dim": POOLED_WIDTH + 6 * TIME_ID_WIDTH,
+        }
+    return UNet2DConditionModel(
+        sample_size=SAMPLE_SIZE,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=width,
+        attention_head_dim=8,
+        norm_num_groups=8,
+        use_linear_projection=kind != "sd15",
+        **added,
+    )

@@ -1,0 +1,216 @@
+"""Tuning: a few optimizer steps on the predicted embedding and LoRA factors, the model itself stays as it is.
+
+The loss is L_diff, through the dual path, + lambda_c L_c + lambda_2 L_2 (Arar et al., arXiv:2307.06925).
+
+Letters: b draws a subject and step, s subjects, v views, n tokens, c h w latent channels, height, width.
+Every random draw is made on the CPU from the subject's own generator, so that a subject gets the same draws on every
+device, alone or together with others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, reduce
+from PIL import Image
+from torch import Tensor, nn
+
+from likeness_api.reason import Reason
+from likeness_api.tuning import ResolvedTuning
+from likeness_runtime.contrastive import Strength, Vocabulary, regularisation, vocabularies
+from likeness_runtime.dual_path import conditioning_of, dual_path
+from likeness_runtime.failure import Failed
+from likeness_runtime.lora import Factors, Offsets
+from likeness_runtime.losses import diffusion_loss, noised
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.predictor import Prediction
+from likeness_runtime.text import Prompts, read
+
+TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a photo of the {}", "a rendering of {}")
+"""What the subject is called while it is learned: several ways, so that the word and not the sentence learns."""
+MEASURED_DRAWS = 8
+LORA_WEIGHT_DECAY = 0.01
+DEFAULT_STRENGTH = Strength()
+
+Progress = Callable[[int, int], None]
+"""Told (steps done, steps in all) before the first step and after each; may raise to stop."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one subject is tuned on."""
+
+    latents: Tensor
+    """(v, c, h, w), scaled as the UNet expects."""
+    generator: torch.Generator
+    """On the CPU."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One batch of (view, timestep, noise, sentence) for all subjects, subject-major rows, on the device."""
+
+    latents: Tensor  # (s b, c, h, w)
+    noise: Tensor  # (s b, c, h, w)
+    timesteps: Tensor  # (s b)
+    sentences: Tensor  # (s b), indices of TEMPLATES
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same over the steps."""
+
+    sentences: list[Prompts]
+    """TEMPLATES as each text encoder reads them."""
+    vocabulary: list[Vocabulary]
+    alpha: float
+    """The dual path's blend."""
+    subjects: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The tuned prediction, and each subject's loss on fixed draws before and after, (s,) on the CPU."""
+
+    prediction: Prediction
+    loss_before: Tensor
+    loss_after: Tensor
+
+
+def tune(
+    model: DiffusionModel,
+    prediction: Prediction,
+    subjects: list[Subject],
+    token: str,
+    *,
+    tuning: ResolvedTuning,
+    progress: Progress,
+    strength: Strength = DEFAULT_STRENGTH,
+) -> Tuned:
+    """Moves copies of the prediction for `tuning.steps` steps of AdamW. Raises `Failed(LossNotFinite)`."""
+    learned = _trainable(prediction)
+    sentences = read(model, [sentence.format(token) for sentence in TEMPLATES], token)
+    setting = Setting(sentences, vocabularies(model), float(tuning.alpha), len(subjects))
+    fixed = measured_draw(model, subjects)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": learned.embeddings, "lr": float(tuning.embedding_learning_rate), "weight_decay": 0.0},
+            {
+                "params": [part for factors in learned.offsets.values() for part in (factors.A, factors.B)],
+                "lr": float(tuning.learning_rate),
+                "weight_decay": LORA_WEIGHT_DECAY,
+            },
+        ]
+    )
+    with dual_path(model.unet, learned.offsets, setting.alpha):
+        losses = [_measure(model, learned, setting, fixed)]
+        progress(0, tuning.steps)
+        for step in range(tuning.steps):
+            loss = losses_of(model, learned, setting, draw(model, subjects, tuning.batch_size))
+            loss = loss + regularisation(learned.embeddings, setting.vocabulary, learned.negatives, strength)
+            optimizer.zero_grad(set_to_none=True)
+            loss.sum().backward()
+            optimizer.step()
+            losses.append(loss.detach())
+            progress(step + 1, tuning.steps)
+        losses.append(_measure(model, learned, setting, fixed))
+    _check_finite(torch.stack(losses).cpu())
+    return Tuned(_detached(learned), losses[0].cpu(), losses[-1].cpu())
+
+
+def losses_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Tensor:
+    """Each subject's mean diffusion loss, (s,). The dual path is installed by the caller."""
+    sentences = [Prompts(each.ids[drawn.sentences], each.spots[drawn.sentences]) for each in setting.sentences]
+    conditioning = conditioning_of(model, sentences, learned.embeddings, setting.vocabulary, setting.alpha)
+    alpha_bar = model.alphas_cumprod[drawn.timesteps]
+    z_t = noised(drawn.latents, drawn.noise, alpha_bar)
+    predicted = denoise(model, z_t, drawn.timesteps, conditioning.states, conditioning.pooled)
+    rows = diffusion_loss(predicted, drawn.latents, drawn.noise, alpha_bar, model.prediction_type)
+    return reduce(rows, "(s b) -> s", "mean", s=setting.subjects)
+
+
+def denoise(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, states: Tensor, pooled: Tensor | None) -> Tensor:
+    """The UNet's prediction for noisy latents (b, c, h, w), in the UNet's own precision."""
+    dtype = model.unet.dtype
+    added = None
+    if pooled is not None:
+        side = z_t.shape[-1] * model.pipeline.vae_scale_factor
+        time_ids = torch.tensor([side, side, 0, 0, side, side], device=z_t.device, dtype=dtype)
+        added = {"text_embeds": pooled.to(dtype), "time_ids": time_ids.expand(len(z_t), 6)}
+    answer = model.unet(z_t.to(dtype), timesteps, states.to(dtype), added_cond_kwargs=added, return_dict=False)
+    prediction: Tensor = answer[0]
+    return prediction
+
+
+def draw(model: DiffusionModel, subjects: list[Subject], draws: int) -> Draw:
+    """`draws` rows of each subject, from its own generator."""
+    views, noises, timesteps, sentences = [], [], [], []
+    for subject in subjects:
+        chosen = torch.randint(len(subject.latents), (draws,), generator=subject.generator)
+        timesteps.append(torch.randint(len(model.alphas_cumprod), (draws,), generator=subject.generator))
+        sentences.append(torch.randint(len(TEMPLATES), (draws,), generator=subject.generator))
+        noises.append(torch.randn(draws, *subject.latents.shape[1:], generator=subject.generator))
+        views.append(subject.latents[chosen.to(model.device)])
+    return Draw(
+        torch.cat(views),
+        torch.cat(noises).to(model.device),
+        torch.cat(timesteps).to(model.device),
+        torch.cat(sentences).to(model.device),
+    )
+
+
+def measured_draw(model: DiffusionModel, subjects: list[Subject]) -> Draw:
+    """As `draw`, but of the whole picture at evenly spread timesteps: what 'before' and 'after' are compared on."""
+    drawn = draw(model, subjects, MEASURED_DRAWS)
+    last = len(model.alphas_cumprod) - 1
+    spread = torch.linspace(0, last, MEASURED_DRAWS + 2, device=model.device)[1:-1].long()
+    first_views = torch.cat([subject.latents[:1].expand(MEASURED_DRAWS, -1, -1, -1) for subject in subjects])
+    return Draw(first_views, drawn.noise, spread.repeat(len(subjects)), drawn.sentences)
+
+
+@torch.no_grad()
+def latents_of(model: DiffusionModel, views: list[Image.Image]) -> Tensor:
+    """The VAE's mean latents of equally large pictures, (v, c, h, w) float32, scaled as the UNet expects."""
+    import numpy as np
+
+    pixels = torch.from_numpy(np.stack([np.asarray(view) for view in views])).to(model.device)
+    images = rearrange(pixels, "v h w c -> v c h w").to(model.vae.dtype) / 127.5 - 1.0
+    # One at a time: the encoder's activations are the largest of the whole run.
+    means: Tensor = torch.cat([model.vae.encode(image[None]).latent_dist.mode() for image in images]).float()
+    shift, scale = float(model.vae.config.shift_factor or 0.0), float(model.vae.config.scaling_factor)
+    return (means - shift) * scale
+
+
+def _trainable(prediction: Prediction) -> Prediction:
+    return Prediction(
+        [nn.Parameter(v_star.detach().clone()) for v_star in prediction.embeddings],
+        {
+            path: Factors(nn.Parameter(factors.A.detach().clone()), nn.Parameter(factors.B.detach().clone()))
+            for path, factors in prediction.offsets.items()
+        },
+        prediction.negatives,
+    )
+
+
+def _detached(prediction: Prediction) -> Prediction:
+    offsets: Offsets = {path: Factors(each.A.detach(), each.B.detach()) for path, each in prediction.offsets.items()}
+    return Prediction([v_star.detach() for v_star in prediction.embeddings], offsets, prediction.negatives)
+
+
+@torch.no_grad()
+def _measure(model: DiffusionModel, learned: Prediction, setting: Setting, fixed: Draw) -> Tensor:
+    return losses_of(model, learned, setting, fixed)
+
+
+def _check_finite(losses: Tensor) -> None:
+    """`losses` (steps + 2, s): measured before, one for each step, measured after. Looked at once, at the end."""
+    finite = losses.isfinite().all(dim=1)
+    if not finite.all():
+        first = int((~finite).int().argmax())
+        raise Failed(
+            Reason.LOSS_NOT_FINITE,
+            f"the loss was not finite from step {max(first - 1, 0)} on; expected a number: lower"
+            " spec.tuning.learningRate or spec.tuning.embeddingLearningRate",
+        )

@@ -1,0 +1,83 @@
+"""What `likeness run` keeps from one Personalization to the next: the loaded model, and the rows of the sheet."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from likeness_api.order import Order
+from likeness_api.result import Result
+from likeness_runtime.contact_sheet import Row, sheet
+from likeness_runtime.export.picture_file import INPUT_NAME
+from likeness_runtime.fulfil import Run, fulfil
+from likeness_runtime.image import MAX_BYTES
+from likeness_runtime.model import DiffusionModel, device_named, load
+from likeness_runtime.model_folder import locate
+from likeness_runtime.personalize import previews_of
+from likeness_runtime.predictor import FromWord
+from likeness_runtime.preview import draw_picture
+from likeness_runtime.stop import Stop
+from likeness_runtime.storage import Stores
+from likeness_runtime.text import embedding_of
+
+PLAIN_WORD = "object"
+"""What the untouched model is asked for where the prompt names the subject."""
+
+
+class Warm:
+    """One process's runs, one after the other."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._loaded: DiffusionModel | None = None
+        self._rows: list[Row] = []
+
+    def fulfil(self, order: Order) -> Result:
+        """Raises `Failed` and `Interrupted`."""
+        with tqdm(total=order.tuning.steps, desc=order.name, unit="step", leave=True) as bar:
+
+            def progress(step: int, _total: int) -> None:
+                self._stop.check()
+                bar.update(step - bar.n)
+
+            stores = Stores(order.storage, self._stop.sleep)
+            return fulfil(order, Run(stores, FromWord(PLAIN_WORD), progress, self._stop.check, self._load))
+
+    def add_to_sheet(self, order: Order, result: Result) -> None:
+        """The published pictures of a good result, and the untouched model's pictures for the same prompts."""
+        stores = Stores(order.storage, self._stop.sleep)
+        model = self._load(*locate(order.model, stores), device_named(order.device))
+        store = stores.of(result.folder())
+
+        def stored(name: str) -> Image.Image:
+            return Image.open(io.BytesIO(store.read(result.folder() + name, MAX_BYTES))).convert("RGB")
+
+        squared = stored(INPUT_NAME)
+        plain = [row[None] for row in embedding_of(model, PLAIN_WORD)]
+        for index, preview in enumerate(previews_of(order)):
+            assert preview.seed is not None
+            before = draw_picture(
+                model,
+                preview.prompt,
+                order.token,
+                plain,
+                seed=preview.seed,
+                side_px=squared.width,
+                check=self._stop.check,
+            )
+            row = Row(preview.prompt, squared, before, stored(f"previews/{index:02d}.png"))
+            self._rows.append(row)
+
+    def write_sheet(self, path: Path) -> None:
+        if self._rows:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sheet(self._rows).save(path)
+
+    def _load(self, folder: Path, digest: str, device: torch.device) -> DiffusionModel:
+        if self._loaded is None or (self._loaded.digest, self._loaded.device) != (digest, device):
+            self._loaded = load(folder, digest, device)
+        return self._loaded

@@ -1,0 +1,169 @@
+"""Builders of what the operator observes: manifests as the API server gives them, read as the operator reads them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from likeness_api.accept import Refusal
+from likeness_api.personalization import PersonalizationStatus
+from likeness_api.reason import Reason
+from likeness_api.result import Result
+from likeness_api.tuning_profile import TuningProfileSpec
+from likeness_operator.condition import timestamp
+from likeness_operator.decision import Decision, Observation, Profile
+from likeness_operator.job import build_job, job_name
+from likeness_operator.observed import Job, Manifest, Personalization, Pod, read_job, read_personalization, read_pod
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(hours=1)
+NAME, NAMESPACE, UID = "red-teapot", "shop", "0c0ffee0-0000-4000-8000-000000000001"
+JOB_UID = "0c0ffee0-0000-4000-8000-000000000002"
+SHA = "0" * 64
+
+PROFILE: Manifest = {
+    "model": {"uri": "file:///models/sd15"},
+    "runtime": {"image": "likeness/runtime:1", "resources": {"limits": {"memory": "2Gi"}}},
+    "storage": {"sourcePrefixes": ["s3://catalogue"], "outputPrefixes": ["s3://artifacts/{namespace}"]},
+}
+SPEC: Manifest = {
+    "profile": "sd15",
+    "subject": {"images": ["s3://catalogue/teapot/00.jpg"]},
+    "output": "s3://artifacts/shop",
+}
+TUNED = Result(
+    reason=Reason.TUNED,
+    message="12 steps",
+    token="<red-teapot>",
+    nearest_word="teapot",
+    manifest={"uri": "s3://artifacts/shop/abc/manifest.json", "sha256": SHA},
+    artifacts=[{"name": "lora.safetensors", "format": "diffusers", "sha256": SHA, "bytes": 7}],
+    steps=12,
+)
+
+
+def a_profile(name: str = "sd15", **spec: Any) -> Profile:
+    return Profile(name, TuningProfileSpec.model_validate(PROFILE | spec))
+
+
+def a_personalization(
+    spec: Manifest | None = None, status: PersonalizationStatus | None = None, **metadata: Any
+) -> Personalization:
+    manifest = {
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID, "generation": 1, "resourceVersion": "7"},
+        "spec": SPEC | (spec or {}),
+        "status": status.to_json() if status else {},
+    }
+    manifest["metadata"] |= metadata
+    return read_personalization(manifest)
+
+
+def a_job(
+    *true_conditions: str,
+    reason: str = "",
+    owner: str = UID,
+    uid: str = JOB_UID,
+    age_seconds: float = 3600,
+    profile: Profile | None = None,
+    spec: Manifest | None = None,
+    **metadata: Any,
+) -> Job:
+    """The Job that the operator builds for `a_personalization(spec)`, as it is some time later."""
+    from likeness_api.accept import accept
+
+    profile = profile or a_profile()
+    personalization = a_personalization(spec)
+    assert personalization.spec is not None
+    order = accept(NAME, NAMESPACE, personalization.spec, profile.spec)
+    assert not isinstance(order, Refusal), order
+    manifest = json.loads(json.dumps(build_job(personalization, profile.name, profile.spec, order)))
+    manifest["metadata"] |= {
+        "uid": uid,
+        "resourceVersion": "8",
+        "creationTimestamp": timestamp(NOW - timedelta(seconds=age_seconds)),
+    }
+    manifest["metadata"] |= metadata
+    manifest["metadata"]["ownerReferences"][0]["uid"] = owner
+    manifest["status"] = {
+        "conditions": [{"type": kind, "status": "True", "reason": reason, "message": ""} for kind in true_conditions]
+    }
+    return read_job(manifest)
+
+
+def a_pod(
+    phase: str = "Pending",
+    *,
+    name: str = "red-teapot-x",
+    exit_code: int | None = None,
+    message: str | Result = "",
+    reason: str = "Error",
+    waiting: tuple[str, str] | None = None,
+    disruption: str | None = None,
+    unschedulable: str | None = None,
+    ended_seconds_ago: float = 60,
+    memory: str | None = "2Gi",
+) -> Pod:
+    """A pod of the Job. An exit code makes it Succeeded or Failed."""
+    conditions = []
+    if disruption:
+        conditions.append({"type": "DisruptionTarget", "status": "True", "reason": disruption})
+    if unschedulable:
+        conditions.append(
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable}
+        )
+    state: Manifest = {}
+    if exit_code is not None:
+        phase = "Failed" if exit_code else "Succeeded"
+        text = message.encode().decode() if isinstance(message, Result) else message
+        ended = timestamp(NOW - timedelta(seconds=ended_seconds_ago))
+        state["terminated"] = {
+            "exitCode": exit_code,
+            "reason": reason,
+            "message": text,
+            "startedAt": timestamp(LONG_AGO),
+            "finishedAt": ended,
+        }
+    elif phase == "Running":
+        state["running"] = {"startedAt": timestamp(LONG_AGO)}
+    elif waiting:
+        state["waiting"] = {"reason": waiting[0], "message": waiting[1]}
+    limits = {"memory": memory} if memory else {}
+    return read_pod(
+        {
+            "metadata": {"name": name},
+            "spec": {"containers": [{"name": "sidecar"}, {"name": "tuner", "resources": {"limits": limits}}]},
+            "status": {
+                "phase": phase,
+                "conditions": conditions,
+                "containerStatuses": [{"name": "sidecar", "state": {}}, {"name": "tuner", "state": state}],
+            },
+        }
+    )
+
+
+def an_observation(
+    personalization: Personalization | None = None,
+    job: Job | None = None,
+    *pods: Pod,
+    profile: Profile | Refusal | None = None,
+    **more: Any,
+) -> Observation:
+    found = profile or (None if job else a_profile())
+    return Observation(personalization or a_personalization(), NOW, job, pods, found, **more)
+
+
+def conditions(decision: Decision) -> dict[str, tuple[str, str]]:
+    """Status and reason by type."""
+    assert decision.status is not None
+    return {condition.type: (condition.status, condition.reason) for condition in decision.status.conditions}
+
+
+def state(decision: Decision) -> str:
+    """The State column: the first true condition."""
+    assert decision.status is not None
+    return next((condition.type for condition in decision.status.conditions if condition.status == "True"), "")
+
+
+def the_job_name() -> str:
+    return job_name(NAME, UID)

@@ -1,0 +1,111 @@
+"""The tenant of the cluster tests: builders of its resources, and questions about them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from kube import Manifest, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
+
+SYSTEM = "likeness-system"
+SHOP = "shop"
+SECRET = "storage-keys"
+MODEL_PREFIX = "stable-diffusion-v1-5"
+PICTURE = "s3://catalogue/teapot/00.jpg"
+numbers = itertools.count(1)
+
+
+def profile(name: str, **changes: object) -> Manifest:
+    """A TuningProfile for the small model; `changes` replace fields of its spec."""
+    return {
+        "apiVersion": "likeness.dev/v1alpha1",
+        "kind": "TuningProfile",
+        "metadata": {"name": name},
+        "spec": {
+            "model": {"uri": f"s3://models/{MODEL_PREFIX}", "volume": {"emptyDir": {}}},
+            "runtime": {
+                "image": os.environ["LIKENESS_TEST_RUNTIME_IMAGE"],
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "2Gi"}},
+                "env": [{"name": "OMP_NUM_THREADS", "value": "1"}],
+            },
+            "limits": {"steps": 500},
+            "storage": {
+                "endpoint": "http://s3.storage.svc.cluster.local:8333",
+                "pathStyle": True,
+                "sourcePrefixes": [f"s3://{bucket}" for bucket in ("catalogue", "private", "not-made")],
+                "outputPrefixes": ["s3://artifacts/{namespace}", "s3://artifacts/forbidden"],
+            },
+            **changes,
+        },
+    }
+
+
+def personalization(name: str = "", **changes: object) -> Manifest:
+    """A Personalization of the photograph; `changes` replace fields of its spec."""
+    return {
+        "apiVersion": "likeness.dev/v1alpha1",
+        "kind": "Personalization",
+        "metadata": {"name": name or f"subject-{next(numbers)}", "namespace": SHOP},
+        "spec": {
+            "profile": "tiny",
+            "subject": {"images": [PICTURE]},
+            "output": f"s3://artifacts/{SHOP}",
+            "credentialsSecretRef": {"name": SECRET},
+            "tuning": {"steps": 2},
+            **changes,
+        },
+    }
+
+
+def create(name: str = "", **changes: object) -> str:
+    """Applies a Personalization and returns its name."""
+    manifest = personalization(name, **changes)
+    apply(manifest)
+    return str(manifest["metadata"]["name"])
+
+
+def read(name: str) -> Manifest:
+    found = fetch("pz", name, SHOP)
+    assert found is not None, f"personalization {name} is gone"
+    return found
+
+
+def finished(name: str, seconds: float = 120) -> Manifest:
+    """The Personalization once it is Succeeded or Failed."""
+
+    def look() -> Manifest | None:
+        subject = read(name)
+        return subject if {"Succeeded", "Failed"} & true_conditions(subject).keys() else None
+
+    return wait_for(f"end of {name}", look, seconds)
+
+
+def succeeded(name: str, seconds: float = 120) -> Manifest:
+    """The Personalization once it is Succeeded; a failure is shown in its own words."""
+    subject = finished(name, seconds)
+    assert "Succeeded" in true_conditions(subject), subject["status"].get("failure")
+    return subject
+
+
+def jobs_of(name: str) -> list[Manifest]:
+    return fetch_all("jobs", SHOP, f"likeness.dev/personalization={name}")
+
+
+def pods_of(name: str) -> list[Manifest]:
+    return fetch_all("pods", SHOP, f"likeness.dev/personalization={name}")
+
+
+def running_pod(name: str, after: frozenset[str] = frozenset(), seconds: float = 60) -> Manifest:
+    """A running pod of this Personalization whose uid is not in `after`."""
+
+    def look() -> Manifest | None:
+        for pod in pods_of(name):
+            if pod["status"]["phase"] == "Running" and pod["metadata"]["uid"] not in after:
+                return pod
+        return None
+
+    return wait_for(f"a running pod of {name}", look, seconds)
+
+
+def logs_of(pod: Manifest) -> str:
+    return kubectl("-n", SHOP, "logs", pod["metadata"]["name"])

@@ -1,0 +1,398 @@
+"""The decision table, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
+
+from given import (
+    JOB_UID,
+    NOW,
+    TUNED,
+    a_job,
+    a_personalization,
+    a_pod,
+    a_profile,
+    an_observation,
+    conditions,
+    state,
+    the_job_name,
+)
+from likeness_api.accept import Refusal
+from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus, Waiting
+from likeness_api.reason import Reason
+from likeness_api.result import Result
+from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob
+from likeness_operator.reconcile import reconcile
+
+DELETING = {"deletionTimestamp": "2026-11-23T11:59:00Z"}
+KNOWS_JOB = PersonalizationStatus(job_ref=JobRef(name=the_job_name(), uid=JOB_UID))
+
+
+def settled(observation: Observation) -> Observation:
+    """The same, once the decision's status was written."""
+    decision = reconcile(observation)
+    assert decision.status is not None
+    return replace(observation, personalization=a_personalization(status=decision.status))
+
+
+def succeeded() -> Observation:
+    return settled(an_observation(None, a_job("Complete"), a_pod(exit_code=0, message=TUNED)))
+
+
+def ended(reason: Reason, message: str = "a sentence") -> Result:
+    return Result(reason=reason, message=message)
+
+
+def test_a_new_personalization_gets_a_job() -> None:
+    decision = reconcile(an_observation())
+    assert isinstance(decision.action, CreateJob)
+    assert decision.action.manifest["metadata"]["name"] == the_job_name()
+
+
+def test_nothing_happens_to_one_that_is_being_deleted() -> None:
+    assert reconcile(an_observation(a_personalization(**DELETING))) == Decision()
+
+
+@pytest.mark.parametrize(
+    "job",
+    [pytest.param(None, id="job gone"), pytest.param(a_job("Complete"), id="job there")],
+)
+def test_a_finished_one_stays_finished(job: None) -> None:
+    assert reconcile(replace(succeeded(), job=job)) == Decision()
+
+
+def test_a_finished_one_stays_finished_when_its_spec_changes() -> None:
+    done = succeeded()
+    edited = replace(done.personalization, generation=2)
+    assert reconcile(replace(done, personalization=edited, job=None, pods=())) == Decision()
+
+
+def test_a_job_that_would_still_retry_is_deleted_after_the_end_was_written() -> None:
+    observation = an_observation(None, a_job(), a_pod(exit_code=137, reason="OOMKilled"))
+    first = reconcile(observation)
+    assert first.action is None
+    assert state(first) == "Failed"
+    assert reconcile(settled(observation)) == Decision(action=DeleteJob(a_job()))
+
+
+def test_success_tells_everything_the_result_tells() -> None:
+    status = succeeded().personalization.status
+    assert status.nearest_word == "teapot"
+    assert status.artifacts[0].uri == "s3://artifacts/shop/abc/lora.safetensors"
+    assert status.progress is not None
+    assert (status.progress.step, status.progress.percent) == (12, 100)
+    assert status.completion_time == "2026-11-23T12:00:00Z"
+    assert status.start_time == "2026-11-23T11:00:00Z"
+    assert status.attempts == [
+        Attempt(pod="red-teapot-x", reason="Tuned", exit_code=0, finish_time="2026-11-23T11:59:00Z")
+    ]
+
+
+def test_success_is_seen_before_the_complete_condition() -> None:
+    decision = reconcile(an_observation(None, a_job("SuccessCriteriaMet"), a_pod(exit_code=0, message=TUNED)))
+    assert state(decision) == "Succeeded"
+
+
+def test_a_result_that_was_published_before_is_a_success() -> None:
+    again = TUNED.model_copy(update={"reason": Reason.ALREADY_PUBLISHED})
+    decision = reconcile(an_observation(None, a_job("Complete"), a_pod(exit_code=0, message=again)))
+    assert conditions(decision)["Succeeded"] == ("True", "AlreadyPublished")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param('{"reason": ', id="half a document"),
+        pytest.param("[]", id="another document"),
+        pytest.param('{"reason":"Tuned","message":"no manifest"}', id="no manifest"),
+        pytest.param(ended(Reason.SOURCE_NOT_FOUND), id="a failure's result"),
+    ],
+)
+def test_a_job_that_completed_without_a_good_result_crashed(message: str) -> None:
+    decision = reconcile(an_observation(None, a_job("Complete"), a_pod(exit_code=0, message=message)))
+    assert conditions(decision)["Failed"] == ("True", "RuntimeCrashed")
+
+
+def test_a_completed_job_whose_pod_is_gone_is_run_again_to_find_what_it_published() -> None:
+    assert reconcile(an_observation(None, a_job("Complete"))) == Decision(action=DeleteJob(a_job("Complete")))
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "reason"),
+    [
+        pytest.param(10, Reason.IMAGE_UNREADABLE, id="input"),
+        pytest.param(11, Reason.ACCESS_DENIED, id="not allowed"),
+        pytest.param(12, Reason.MODEL_NOT_FOUND, id="set-up"),
+        pytest.param(13, Reason.LOSS_NOT_FINITE, id="numerics"),
+        pytest.param(14, Reason.OUT_OF_DEVICE_MEMORY, id="device memory"),
+        pytest.param(20, Reason.STORAGE_UNAVAILABLE, id="passing trouble"),
+    ],
+)
+def test_a_failed_job_has_its_last_pods_reason(exit_code: int, reason: Reason) -> None:
+    pod = a_pod(exit_code=exit_code, message=ended(reason, "what was found"))
+    decision = reconcile(an_observation(None, a_job("FailureTarget", reason="PodFailurePolicy"), pod))
+    assert conditions(decision)["Failed"] == ("True", reason)
+    assert decision.status is not None
+    assert decision.status.failure is not None
+    assert (decision.status.failure.exit_code, decision.status.failure.message) == (exit_code, "what was found")
+
+
+def test_exhausted_retries_say_how_many_there_were() -> None:
+    pods = [
+        a_pod(name=f"p{age}", exit_code=20, message=ended(Reason.STORAGE_UNAVAILABLE), ended_seconds_ago=age)
+        for age in (30, 20, 10)
+    ]
+    decision = reconcile(an_observation(None, a_job("Failed", reason="BackoffLimitExceeded"), *pods))
+    assert conditions(decision)["Failed"] == ("True", "StorageUnavailable")
+    assert decision.status is not None
+    assert decision.status.failure is not None
+    assert decision.status.failure.message.endswith("(after 3 attempts)")
+    assert [attempt.pod for attempt in decision.status.attempts] == ["p30", "p20", "p10"]
+
+
+def test_an_eviction_does_not_decide_why_a_job_failed() -> None:
+    evicted = a_pod(name="p2", exit_code=143, disruption="EvictionByEvictionAPI", ended_seconds_ago=1)
+    crashed = a_pod(name="p1", exit_code=1, ended_seconds_ago=100)
+    decision = reconcile(an_observation(None, a_job("Failed", reason="BackoffLimitExceeded"), crashed, evicted))
+    assert conditions(decision)["Failed"] == ("True", "RuntimeCrashed")
+    assert decision.status is not None
+    assert [attempt.reason for attempt in decision.status.attempts] == ["RuntimeCrashed", "Evicted"]
+
+
+def test_the_deadline_is_named() -> None:
+    decision = reconcile(an_observation(None, a_job("Failed", reason="DeadlineExceeded")))
+    assert conditions(decision)["Failed"] == ("True", "DeadlineExceeded")
+    assert decision.status is not None
+    assert decision.status.failure is not None
+    assert "3600" in decision.status.failure.message
+
+
+def test_a_failed_job_without_pods_keeps_the_reason_that_the_status_remembers() -> None:
+    before = PersonalizationStatus(attempts=[Attempt(pod="p", reason="StorageThrottled", exit_code=20)])
+    decision = reconcile(
+        an_observation(a_personalization(status=before), a_job("Failed", reason="BackoffLimitExceeded"))
+    )
+    assert conditions(decision)["Failed"] == ("True", "StorageThrottled")
+
+
+def test_out_of_memory_names_the_limit() -> None:
+    decision = reconcile(an_observation(None, a_job(), a_pod(exit_code=137, reason="OOMKilled", memory="700Mi")))
+    assert conditions(decision)["Failed"] == ("True", "OutOfMemory")
+    assert decision.status is not None
+    assert decision.status.failure is not None
+    assert "700Mi" in decision.status.failure.message
+
+
+def test_somebody_elses_job_of_our_name_is_left_alone() -> None:
+    decision = reconcile(an_observation(None, a_job(owner="another")))
+    assert conditions(decision) == {"Failed": ("True", "JobNameTaken")}
+    assert reconcile(settled(an_observation(None, a_job(owner="another")))) == Decision()
+
+
+def test_a_job_on_its_way_out_is_waited_for() -> None:
+    assert reconcile(an_observation(None, a_job(**DELETING))) == Decision()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "next_step"),
+    [
+        (Refusal(Reason.PROFILE_NOT_FOUND, "no such"), "create the TuningProfile"),
+        (Refusal(Reason.NO_DEFAULT_PROFILE, "two"), "spec.default"),
+        (Refusal(Reason.INVALID_PROFILE, "odd"), "correct"),
+    ],
+)
+def test_what_the_platform_team_can_put_right_is_waited_for(refusal: Refusal, next_step: str) -> None:
+    decision = reconcile(an_observation(profile=refusal))
+    assert conditions(decision) == {"Accepted": ("False", refusal.reason)}
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert decision.status.waiting.reason == refusal.reason
+    assert next_step in decision.status.waiting.next_step
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"output": "s3://elsewhere"}, "BucketNotAllowed"),
+        ({"tuning": {"steps": 1000}}, "LimitExceeded"),
+        ({"output": "s3://artifacts/shop/../other"}, "InvalidSpec"),
+        ({"somethingNew": 1}, "InvalidSpec"),
+    ],
+)
+def test_what_cannot_change_any_more_is_refused_for_good(spec: dict[str, object], reason: str) -> None:
+    decision = reconcile(an_observation(a_personalization(spec)))
+    assert conditions(decision) == {"Failed": ("True", reason), "Accepted": ("False", reason)}
+
+
+def test_a_refused_job_is_explained_in_the_api_servers_words() -> None:
+    waiting = Waiting(reason="QuotaExceeded", message="exceeded quota: gpus", next_step="make room")
+    decision = reconcile(an_observation(job_refusal=waiting))
+    assert decision.action is None
+    assert conditions(decision) == {"Accepted": ("True", "ProfileMatched"), "Running": ("False", "PodPending")}
+    assert decision.status is not None
+    assert decision.status.waiting == waiting
+
+
+def test_a_deleted_job_is_counted_and_created_again() -> None:
+    decision = reconcile(an_observation(a_personalization(status=KNOWS_JOB)))
+    assert isinstance(decision.action, CreateJob)
+    decision = reconcile(an_observation(a_personalization(status=KNOWS_JOB), a_job(uid="another")))
+    assert decision.status is not None
+    assert [attempt.reason for attempt in decision.status.attempts] == ["JobDeleted"]
+    assert decision.status.job_ref == JobRef(name=the_job_name(), uid="another")
+
+
+def test_a_job_deleted_three_times_is_not_created_again() -> None:
+    lost = [Attempt(pod=the_job_name(), reason="JobDeleted")] * 2
+    before = KNOWS_JOB.model_copy(update={"attempts": lost})
+    decision = reconcile(an_observation(a_personalization(status=before)))
+    assert conditions(decision)["Failed"] == ("True", "JobDeleted")
+    assert decision.status is not None
+    assert len(decision.status.attempts) == 3
+
+
+def test_suspended_from_the_start_there_is_no_job() -> None:
+    decision = reconcile(an_observation(a_personalization({"suspend": True})))
+    assert decision.action is None
+    assert state(decision) == "Suspended"
+
+
+def test_suspending_and_resuming_patch_the_job() -> None:
+    wanted = a_personalization({"suspend": True})
+    assert reconcile(an_observation(wanted, a_job())).action == PatchJob(a_job(), {"suspend": True})
+    suspended = replace(a_job(), suspended=True)
+    decision = reconcile(an_observation(wanted, suspended))
+    assert state(decision) == "Suspended"
+    assert reconcile(an_observation(None, suspended)).action == PatchJob(suspended, {"suspend": False})
+
+
+def test_a_resumed_one_says_so() -> None:
+    before = reconcile(an_observation(a_personalization({"suspend": True}), replace(a_job(), suspended=True))).status
+    decision = reconcile(an_observation(a_personalization(status=before), a_job(), a_pod("Running")))
+    assert conditions(decision)["Suspended"] == ("False", "Resumed")
+    assert state(decision) == "Running"
+
+
+def test_kueue_alone_starts_a_queued_job() -> None:
+    queued = a_job(profile=a_profile(queueName="gpus"))
+    decision = reconcile(an_observation(None, queued))
+    assert queued.suspended
+    assert decision.action is None
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert decision.status.waiting.reason == "Queued"
+
+
+def test_suspending_a_queued_one_deletes_its_job_without_counting_it() -> None:
+    queued = a_job(profile=a_profile(queueName="gpus"))
+    wanted = a_personalization({"suspend": True}, KNOWS_JOB)
+    assert reconcile(an_observation(wanted, queued)).action == DeleteJob(queued)
+    decision = reconcile(an_observation(wanted))
+    assert decision.status is not None
+    assert decision.status.attempts == []
+    assert decision.status.job_ref is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "change"),
+    [
+        ({"activeDeadlineSeconds": 60}, {"activeDeadlineSeconds": 60}),
+        ({"ttlSecondsAfterFinished": 600}, {"ttlSecondsAfterFinished": 600}),
+        ({"ttlSecondsAfterFinished": 0}, {"ttlSecondsAfterFinished": 60}),
+    ],
+)
+def test_what_may_change_reaches_the_job(spec: dict[str, int], change: dict[str, int]) -> None:
+    assert reconcile(an_observation(a_personalization(spec), a_job())).action == PatchJob(a_job(), change)
+
+
+def test_a_running_pod_makes_it_running() -> None:
+    decision = reconcile(an_observation(None, a_job(), a_pod("Running")))
+    assert conditions(decision) == {"Running": ("True", "PodStarted"), "Accepted": ("True", "ProfileMatched")}
+    assert decision.status is not None
+    assert decision.status.start_time == "2026-11-23T11:00:00Z"
+    assert decision.status.waiting is None
+
+
+def test_a_prompt_without_the_token_is_a_warning() -> None:
+    spec = {"previews": [{"prompt": "a teapot on a beach"}]}
+    decision = reconcile(an_observation(a_personalization(spec), a_job(spec=spec), a_pod("Running")))
+    assert conditions(decision)["TokenInPrompts"] == ("False", "TokenMissing")
+    assert state(decision) == "Running"
+
+
+@pytest.mark.parametrize(
+    ("job", "pods"),
+    [
+        pytest.param(a_job(age_seconds=1), [], id="a job just created"),
+        pytest.param(a_job(age_seconds=1), [a_pod()], id="a pod just created"),
+        pytest.param(a_job(), [a_pod(exit_code=0, message=TUNED)], id="a pod that succeeded"),
+        pytest.param(a_job(), [a_pod(exit_code=12)], id="a pod that will not be retried"),
+        pytest.param(a_job(), [a_pod(exit_code=20, ended_seconds_ago=1)], id="a pod that just failed"),
+    ],
+)
+def test_what_passes_by_itself_is_worth_no_write(job: object, pods: list[object]) -> None:
+    decision = reconcile(an_observation(None, job, *pods))  # type: ignore[arg-type]
+    assert decision.status is None
+    assert decision.action is None
+    assert decision.look_again_seconds is not None
+    assert 0 < decision.look_again_seconds <= 3
+
+
+def test_pending_says_what_it_waits_for() -> None:
+    decision = reconcile(an_observation(None, a_job(), a_pod(unschedulable="0/3 nodes are available")))
+    assert conditions(decision) == {"Running": ("False", "PodPending"), "Accepted": ("True", "ProfileMatched")}
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert decision.status.waiting.message == "0/3 nodes are available"
+
+
+PODS = st.lists(
+    st.builds(
+        a_pod,
+        st.sampled_from(["Pending", "Running", "Unknown"]),
+        name=st.sampled_from(["p1", "p2", "p3"]),
+        exit_code=st.none() | st.sampled_from([0, 1, 10, 14, 20, 137, 143]),
+        message=st.sampled_from(["", "{", TUNED, ended(Reason.SOURCE_NOT_FOUND)]),
+        reason=st.sampled_from(["Error", "OOMKilled", "Completed"]),
+        disruption=st.none() | st.just("PreemptionByScheduler"),
+        waiting=st.none() | st.just(("ImagePullBackOff", "no")),
+        ended_seconds_ago=st.sampled_from([0, 60]),
+    ),
+    max_size=3,
+)
+JOBS = st.none() | st.builds(
+    a_job,
+    st.sampled_from(["Complete", "Failed", "FailureTarget", "Suspended"]),
+    reason=st.sampled_from(["", "DeadlineExceeded", "PodFailurePolicy"]),
+    uid=st.sampled_from([JOB_UID, "another"]),
+    age_seconds=st.sampled_from([0, 60]),
+)
+OWNERS = st.builds(
+    a_personalization,
+    st.sampled_from([{}, {"suspend": True}, {"output": "s3://no"}, {"previews": [{"prompt": "no token"}]}]),
+    st.sampled_from([None, KNOWS_JOB]),
+)
+
+
+@hypothesis_given(OWNERS, JOBS, PODS)
+def test_every_observation_gets_a_decision_and_the_decision_settles(
+    owner: object, job: object, pods: list[object]
+) -> None:
+    observation = an_observation(owner, job, *pods)  # type: ignore[arg-type]
+    decision = reconcile(observation)
+    if decision.status is None or decision.action is not None:
+        return
+    written = PersonalizationStatus.model_validate(decision.status.to_json())
+    assert written == decision.status
+    again = reconcile(replace(observation, personalization=replace(observation.personalization, status=written)))
+    assert again == decision, "writing the status must not lead to another status"
+
+
+def test_the_clock_is_an_argument() -> None:
+    late = replace(an_observation(None, a_job(age_seconds=0)), now=NOW.replace(hour=13))
+    assert reconcile(late).status is not None
