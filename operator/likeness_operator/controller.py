@@ -40,6 +40,8 @@ class Pass:
     refused: bool = False
     """The API server did not take the Job; worth another try, later each time."""
     look_again_seconds: float | None = None
+    wrote: str = ""
+    """The resource version of the status written last."""
 
 
 class Controller:
@@ -54,7 +56,7 @@ class Controller:
             manifest = await self._api.personalization(key.namespace, key.name)
         except NotFound:
             return Pass(finished=True)
-        observation = await self._observe(manifest)
+        observation, wrote = await self._observe(manifest), ""
         for _ in range(MOST_WRITES):
             decision = reconcile(observation)
             if decision.action is not None:
@@ -62,12 +64,14 @@ class Controller:
             elif decision.status is not None and decision.status != observation.personalization.status:
                 manifest = await self._write_status(manifest, decision.status)
                 observation = replace(observation, personalization=read_personalization(manifest))
+                wrote = observation.personalization.resource_version
                 await self._tell(observation)
             else:
                 return Pass(
                     finished=observation.personalization.finished,
                     refused=observation.job_refusal is not None,
                     look_again_seconds=decision.look_again_seconds,
+                    wrote=wrote,
                 )
         raise Undecided(f"{MOST_WRITES} writes in one pass and no end; expected at most a few")
 

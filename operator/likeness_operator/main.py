@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["KUBECONFIG"] = options.kubeconfig  # where kopf looks for it
     try:
         asyncio.run(run(options))
+    except asyncio.CancelledError:
+        logger.info("stopped before there was anything to watch")
     except (kopf.LoginError, OSError) as error:
         logger.error("cannot start: %s", error)
         return 1
@@ -57,11 +60,18 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--kubeconfig", help="kubeconfig file; the pod's service account where not given")
     new.add_argument("--log-format", choices=["json", "text"], default="json")
     new.add_argument("--probe-port", type=int, default=8080, help="for /livez, /readyz, /metrics; 0 for none")
-    new.add_argument("--workers", type=int, default=8, help="Personalizations looked at at the same time")
+    new.add_argument("--workers", type=at_least_one, default=8, help="Personalizations looked at at the same time")
     new.add_argument(
-        "--qps", type=float, default=50.0, help="requests a second to the API server; twice as many at once"
+        "--qps", type=at_least_one, default=100, help="requests a second to the API server; twice as many at once"
     )
     return new
+
+
+def at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small; expected 1 or more")
+    return number
 
 
 def log_in() -> kopf.ConnectionInfo:
@@ -75,10 +85,14 @@ def log_in() -> kopf.ConnectionInfo:
 
 
 async def run(options: argparse.Namespace) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    # Until kopf takes the signal over. As process 1 of a container we would not get it at all otherwise.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     ready = asyncio.Event()
     queue = WorkQueue()
     store = Store(queue)
-    api = ApiServer(log_in, TokenBucket(options.qps, int(2 * options.qps), time.monotonic))
+    api = ApiServer(log_in, TokenBucket(options.qps, 2 * options.qps, time.monotonic))
     controller = Controller(api, instance=socket.gethostname(), now=lambda: datetime.now(UTC))
     try:
         async with health.serve(options.probe_port, ready):
@@ -90,8 +104,8 @@ async def run(options: argparse.Namespace) -> None:
                 logger.info("watching %s", ", ".join(options.namespace) or "all namespaces")
                 await watch(store, log_in, options.namespace, ready)
                 logger.info("stopping")
-                for task in tasks:
-                    task.cancel()
+                for background in tasks:
+                    background.cancel()
     finally:
         await api.close()
 

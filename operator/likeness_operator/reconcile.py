@@ -14,6 +14,7 @@ from likeness_api.personalization import Waiting
 from likeness_api.reason import FINAL_EXIT_CODES, Reason
 from likeness_operator import status
 from likeness_operator.attempt import DISRUPTED, Verdict, by_finish, verdict
+from likeness_operator.condition import cut
 from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob, Profile
 from likeness_operator.job import build_job, ttl_seconds
 from likeness_operator.observed import Job, Manifest, Pod
@@ -218,7 +219,7 @@ def _is_final(pod: Pod) -> bool:
 def _refused(o: Observation, refusal: Refusal) -> Decision:
     if refusal.reason not in WAITS_FOR:
         return Decision(status=status.refused(o, refusal.reason, refusal.message))
-    waiting = Waiting(reason=refusal.reason, message=refusal.message, next_step=WAITS_FOR[refusal.reason])
+    waiting = Waiting(reason=refusal.reason, message=cut(refusal.message), next_step=WAITS_FOR[refusal.reason])
     return Decision(status=status.not_accepted(o, refusal.reason, waiting))
 
 
@@ -232,26 +233,3 @@ def _last_known(o: Observation) -> str:
     """The reason of the last attempt that the status remembers, for when the pods are gone."""
     charged = [attempt.reason for attempt in status.observed(o).attempts if attempt.reason not in DISRUPTED]
     return charged[-1] if charged else Reason.RETRIES_EXHAUSTED
-
-
-def _is_final(pod: Pod) -> bool:
-    return pod.disruption is None and pod.exit_code in FINAL_EXIT_CODES
-
-
-def _refused(o: Observation, refusal: Refusal) -> Decision:
-    if refusal.reason not in WAITS_FOR:
-        return Decision(status=status.refused(o, refusal.reason, refusal.message))
-    waiting = Waiting(reason=refusal.reason, message=refusal.message, next_step=WAITS_FOR[refusal.reason])
-    return Decision(status=status.not_accepted(o, refusal.reason, waiting))
-
-
-def _last_charged(pods: tuple[Pod, ...]) -> tuple[Pod | None, Verdict | None]:
-    """The newest pod that failed by itself, and how."""
-    charged = [pod for pod in by_finish(pods) if pod.disruption is None]
-    return (charged[-1], verdict(charged[-1])) if charged else (None, None)
-
-
-def _last_known(o: Observation) -> str:
-    """The reason that the status remembers of the last attempt, for when the pods are gone."""
-    attempts = o.personalization.status.attempts
-    return attempts[-1].reason if attempts else Reason.RETRIES_EXHAUSTED

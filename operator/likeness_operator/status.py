@@ -26,9 +26,10 @@ def observed(o: Observation) -> PersonalizationStatus:
             "waiting": None,
         }
     )
+    if o.job:
+        status = _accepted(o, status, o.job.profile)
     if o.job and o.job.order:
         status = status.model_copy(update={"token": o.job.order.token})
-        status = _say(o, status, ("Accepted", True), Reason.PROFILE_MATCHED, f"by TuningProfile {o.job.profile}")
         warning = prompt_warning(o.job.order)
         if warning:
             status = _say(o, status, ("TokenInPrompts", False), Reason.TOKEN_MISSING, warning)
@@ -50,8 +51,7 @@ def not_accepted(o: Observation, reason: Reason, waiting: Waiting) -> Personaliz
 
 
 def job_refused(o: Observation, profile: str, waiting: Waiting) -> PersonalizationStatus:
-    status = _say(o, observed(o), ("Accepted", True), Reason.PROFILE_MATCHED, f"by TuningProfile {profile}")
-    return pending(o, waiting, status)
+    return pending(o, waiting, _accepted(o, observed(o), profile))
 
 
 def suspended(o: Observation) -> PersonalizationStatus:
@@ -87,6 +87,10 @@ def failed(o: Observation, reason: str, message: str, exit_code: int | None = No
     failure = Failure(reason=reason, message=cut(message), exit_code=exit_code, attempt=len(status.attempts))
     status = status.model_copy(update={"failure": failure})
     return _finished(o, _say(o, status, ("Failed", True), reason, cut(message)))
+
+
+def _accepted(o: Observation, status: PersonalizationStatus, profile: str) -> PersonalizationStatus:
+    return _say(o, status, ("Accepted", True), Reason.PROFILE_MATCHED, f"TuningProfile {profile} allows it")
 
 
 def _finished(o: Observation, status: PersonalizationStatus) -> PersonalizationStatus:

@@ -7,6 +7,7 @@ get, list and watch.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from likeness_operator.store import Store
 
 LIST_CHUNK = 500
 """Objects a page: at 100,000 objects half the memory of one big list."""
+OUTAGE_BACKOFFS_SECONDS = (1, 2, 3, *[5] * 120)
+"""Between kopf's attempts to watch: it gives up, and the process with it, after ten minutes without an API server."""
 
 
 def settings() -> kopf.OperatorSettings:
@@ -27,6 +30,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.scanning.disabled = True
     chosen.watching.chunk_size = LIST_CHUNK
     chosen.networking.request_timeout = 60
+    chosen.networking.error_backoffs = OUTAGE_BACKOFFS_SECONDS
     chosen.watching.label_selectors["batch", "v1", "jobs"] = label.OURS
     chosen.watching.label_selectors["", "v1", "pods"] = label.OURS
     return chosen
@@ -50,11 +54,11 @@ def registry(store: Store, log_in: Callable[[], kopf.ConnectionInfo]) -> kopf.Op
 
     @kopf.on.event("batch", "v1", "jobs", registry=handlers)
     async def job(event: Any, **_: Any) -> None:
-        store.saw_job(_object(event))
+        store.saw_job(_object(event), deleted=event["type"] == "DELETED")
 
     @kopf.on.event("", "v1", "pods", registry=handlers)
     async def pod(event: Any, **_: Any) -> None:
-        store.saw_pod(_object(event))
+        store.saw_pod(_object(event), deleted=event["type"] == "DELETED")
 
     return handlers
 
@@ -71,6 +75,8 @@ async def watch(
         namespaces=namespaces,
         ready_flag=ready,
     )
+    # kopf leaves its streams to be closed with the event loop, where each one ends with a traceback about nothing.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _object(event: Any) -> Manifest:

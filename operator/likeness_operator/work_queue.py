@@ -58,12 +58,12 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = loop.call_later(seconds, self._due, key)
 
-    def retry(self, key: Key, at_least_seconds: float = 0.0) -> float:
+    def retry(self, key: Key, at_least: float = 0.0, at_most: float = LONGEST_BACKOFF_SECONDS) -> float:
         """Has `key` looked at after a back-off that doubles with each failure in a row; returns the seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        backoff = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 20)) * self._jitter()
-        seconds = max(at_least_seconds, backoff)
+        backoff = min(at_most, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, 20)) * self._jitter()
+        seconds = max(at_least, backoff)
         self.add_later(key, seconds)
         return seconds
 

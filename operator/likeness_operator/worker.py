@@ -20,6 +20,8 @@ RESYNC_LONGEST_RATE = 10.0
 """Keys a second: with very many unfinished ones the round takes longer instead of hurting the API server."""
 FIRST_REFUSAL_SECONDS = 5.0
 """A quota or a profile is put right by people, not within a second."""
+OUTAGE_BACKOFF_SECONDS = 15.0
+"""At most, while the API server does not answer: when it does, nobody should wait for minutes."""
 
 
 async def work(queue: WorkQueue, store: Store, controller: Controller) -> None:
@@ -54,7 +56,7 @@ def _settle(key: Key, task: asyncio.Task[Pass], queue: WorkQueue, store: Store) 
         queue.retry(key)
     elif isinstance(error, Unavailable):
         metrics.RECONCILES.labels(outcome="unavailable").inc()
-        seconds = queue.retry(key, error.retry_after_seconds)
+        seconds = queue.retry(key, error.retry_after_seconds, OUTAGE_BACKOFF_SECONDS)
         logger.warning("%s; trying again in %.1f s", error, seconds)
     elif isinstance(error, ApiError | Undecided):
         metrics.RECONCILES.labels(outcome="error").inc()
@@ -67,6 +69,7 @@ def _settle(key: Key, task: asyncio.Task[Pass], queue: WorkQueue, store: Store) 
 
 
 def _after(key: Key, done: Pass, queue: WorkQueue, store: Store) -> None:
+    store.wrote(key, done.wrote)
     if done.finished:
         store.forget(key)
         queue.forgive(key)

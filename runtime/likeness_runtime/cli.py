@@ -8,10 +8,13 @@ import logging
 import os
 import sys
 
+from likeness_runtime.cores import usable_cores
+
 COMMANDS = (
     "likeness_runtime.run",
     "likeness_runtime.pod",
     "likeness_runtime.tiny",
+    "likeness_runtime.pretrain_command",
     "likeness_runtime.pocket.command",
     "likeness_runtime.bench.command",
 )
@@ -40,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     parsed = parser().parse_args(arguments)
     status: int = parsed.handler(parsed)

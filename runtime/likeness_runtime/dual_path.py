@@ -46,15 +46,20 @@ def conditioning_of(
     prompts: list[Prompts],
     embeddings: list[Tensor],
     vocabulary: list[Vocabulary],
+    *,
     alpha: float,
+    words: Tensor | None = None,
 ) -> Conditioning:
-    """Both paths' text for prompts with the learned words; the hard one names each subject's nearest word just now."""
+    """Both paths' text for prompts with the learned words.
+
+    The hard prompt names `words`, token ids (s,), or where none are given each subject's nearest word just now.
+    """
     soft = encode(model, prompts, embeddings)
     if alpha == 1.0:
         return both(soft, soft, alpha)
-    words = nearest_ids(embeddings, vocabulary)
+    named = nearest_ids(embeddings, vocabulary) if words is None else words
     with torch.no_grad():
-        hard = encode(model, [each.with_words(words) for each in prompts], embeddings)
+        hard = encode(model, [each.with_words(named) for each in prompts], embeddings)
     return both(soft, hard, alpha)
 
 

@@ -41,8 +41,6 @@ class Normalisation:
 
 CLIP = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 """OpenAI's CLIP (arXiv:2103.00020) and OpenCLIP."""
-HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-"""[-1, 1], as the pocket world's image tower."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,7 @@ def save(
     save_file(
         {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS
     )
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone, but a pod runs as anyone
     config = {
         "formatVersion": FORMAT_VERSION,
         "baseModelDigest": model.digest,
@@ -96,7 +95,8 @@ def load(folder: Path, model: DiffusionModel) -> TrainedEncoder:
         tensors = load_file(folder / WEIGHTS, device=str(model.device))
     except (KeyError, TypeError, OSError, SafetensorError) as error:
         raise _mismatch(folder, f"the encoder does not load ({error!r:.200})") from None
-    image_tower = _image_tower(folder, model)
+    own_tower = folder / IMAGE_ENCODER
+    image_tower = image_tower_of(own_tower if own_tower.is_dir() else None, model)
     _check_fits(folder, shape, model, image_tower)
     negatives = [tensors.pop(name).float() for name in sorted(tensors) if name.startswith(NEGATIVES)]
     encoder = Encoder(shape).to(model.device)
@@ -113,26 +113,37 @@ def _config(folder: Path) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
         raise _mismatch(folder, f"expected an encoder's folder, but {CONFIG} cannot be read ({error})") from None
-    version = config.get("formatVersion") if isinstance(config, dict) else None
-    if version != FORMAT_VERSION:
-        raise _mismatch(folder, f"{CONFIG} has formatVersion {version!r}; expected {FORMAT_VERSION}")
+    if not isinstance(config, dict) or config.get("formatVersion") != FORMAT_VERSION:
+        raise _mismatch(folder, f"{CONFIG} says {config!r:.80}; expected an object with formatVersion {FORMAT_VERSION}")
     return config
 
 
-def _image_tower(folder: Path, model: DiffusionModel) -> Any:
-    """The encoder's own, or else the one that the base model's pipeline brings."""
-    if (folder / IMAGE_ENCODER).is_dir():
+def image_tower_of(folder: Path | None, model: DiffusionModel) -> Any:
+    """The CLIP image tower in `folder`, or else the one that the base model's pipeline brings."""
+    if folder is None:
+        tower: Any = getattr(model.pipeline, IMAGE_ENCODER, None)
+        if tower is None:
+            raise Failed(Reason.ENCODER_MISMATCH, f"neither the encoder nor the base model has {IMAGE_ENCODER}/")
+    else:
         try:
             tower = CLIPVisionModelWithProjection.from_pretrained(
-                folder / IMAGE_ENCODER, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
+                folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
             )
         except (OSError, ValueError, SafetensorError) as error:
-            raise _mismatch(folder, f"{IMAGE_ENCODER}/ does not load ({' '.join(str(error).split()):.200})") from None
-    else:
-        tower = getattr(model.pipeline, IMAGE_ENCODER, None)
-        if tower is None:
-            raise _mismatch(folder, f"neither the encoder nor the base model has {IMAGE_ENCODER}/; expected one")
+            told = " ".join(str(error).split())
+            raise Failed(
+                Reason.ENCODER_MISMATCH, f"image tower {folder.name}: it does not load ({told:.200})"
+            ) from None
     return tower.to(model.device, torch.float32).eval().requires_grad_(False)
+
+
+def normalisation_of(folder: Path) -> Normalisation:
+    """As the image tower's folder says; CLIP's own where it says nothing."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return CLIP
+    said = json.loads(path.read_bytes())
+    return Normalisation(tuple(said["image_mean"]), tuple(said["image_std"]))
 
 
 def _check_fits(folder: Path, shape: Shape, model: DiffusionModel, image_tower: Any) -> None:

@@ -28,6 +28,8 @@ class LocalStore:
     def read(self, uri: str, limit_bytes: int) -> bytes:
         path = path_of(uri)
         with _told(uri):
+            if path.is_dir():
+                raise IsADirectoryError
             size = path.stat().st_size
             if size > limit_bytes:
                 raise TooLarge(size)

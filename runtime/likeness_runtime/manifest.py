@@ -98,3 +98,8 @@ def result_of(manifest: Manifest, data: bytes, folder: str, reason: Reason, mess
         metrics=manifest.metrics,
         steps=manifest.steps,
     )
+
+
+def metric(name: str, value: float) -> Metric:
+    """Six digits, written as the API takes decimals."""
+    return Metric(name=name, value=f"{value:.6g}".replace("e+", "e"))

@@ -25,8 +25,17 @@ PIPELINES: dict[str, Any] = {
     "StableDiffusionPipeline": StableDiffusionPipeline,
     "StableDiffusionXLPipeline": StableDiffusionXLPipeline,
 }
-WEIGHTED = {"unet", "vae", "text_encoder", "text_encoder_2"}
-"""Components whose folder must hold .safetensors weights."""
+WEIGHTS = ("*.safetensors",)
+VOCABULARY = ("vocab.json", "tokenizer.json")
+NEEDED = {
+    "unet": WEIGHTS,
+    "vae": WEIGHTS,
+    "text_encoder": WEIGHTS,
+    "text_encoder_2": WEIGHTS,
+    "tokenizer": VOCABULARY,
+    "tokenizer_2": VOCABULARY,
+}
+"""One of these files must be there: transformers makes an empty tokenizer of an empty folder without a word."""
 
 Family = Literal["sd1", "sd2", "sdxl"]
 
@@ -127,9 +136,10 @@ def _pipeline_class(folder: Path) -> Any:
         raise Failed(
             Reason.MODEL_NOT_FOUND, f"{folder}: {INDEX} says {name!r}; expected one of {', '.join(sorted(PIPELINES))}"
         )
-    for component in sorted(components & WEIGHTED):
-        if not any((folder / component).glob("*.safetensors")):
-            raise Failed(Reason.MODEL_NOT_FOUND, f"{folder}: {component}/ has no .safetensors weights")
+    for component in sorted(components & NEEDED.keys()):
+        if not any(found for pattern in NEEDED[component] for found in (folder / component).glob(pattern)):
+            expected = " or ".join(NEEDED[component])
+            raise Failed(Reason.MODEL_NOT_FOUND, f"{folder}: {component}/ is without {expected}")
     return PIPELINES[name]
 
 

@@ -29,7 +29,10 @@ LAYOUT = f"expected a folder in diffusers layout, with {INDEX} and its component
 
 
 def locate(model: OrderModel, stores: Stores, field: str = "model") -> tuple[Path, str]:
-    """The folder and its digest, of the order's model or its encoder. Raises `Failed` with ModelNotFound, DigestMismatch or a storage reason."""
+    """The folder of the order's model or encoder (`field`), and its digest.
+
+    Raises `Failed` with ModelNotFound, DigestMismatch or a storage reason.
+    """
     if model.uri.startswith("s3://"):
         folder, digest = _cached(model, stores.of(model.uri), field)
     else:

@@ -12,12 +12,14 @@ from likeness_api.personalization import Metric, Preview
 from likeness_runtime.export.subject import Base, Picture, TunedSubject
 from likeness_runtime.image import squared
 from likeness_runtime.lora import Factors, injected
+from likeness_runtime.manifest import metric
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.nearest_word import nearest_word
 from likeness_runtime.predictor import Prediction, Predictor
 from likeness_runtime.preview import draw_picture
+from likeness_runtime.progress import Progress
 from likeness_runtime.source import Source, last_segment
-from likeness_runtime.tune import Progress, Subject, latents_of, tune
+from likeness_runtime.tune import Subject, latents_of, tune
 from likeness_runtime.views import views_of
 
 
@@ -107,8 +109,3 @@ def base_of(order: Order, model: DiffusionModel, side_px: int) -> Base:
         text_width=model.unet.config.cross_attention_dim,
         resolution_px=side_px,
     )
-
-
-def metric(name: str, value: float) -> Metric:
-    """Six digits: what the API takes as a decimal."""
-    return Metric(name=name, value=f"{value:.6g}")

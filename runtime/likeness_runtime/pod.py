@@ -68,7 +68,6 @@ def _result(text: str | None, stop: Stop) -> Result:
     )
 
     from likeness_runtime.fulfil import Run, fulfil
-    from likeness_runtime.predictor import FromWord
     from likeness_runtime.storage import Stores
 
     def progress(step: int, total: int) -> None:
@@ -76,4 +75,4 @@ def _result(text: str | None, stop: Stop) -> Result:
         if step == total or step % max(1, total // LOGGED_SHARES) == 0:
             log.info("Tuned %d of %d steps.", step, total)
 
-    return fulfil(order, Run(Stores(order.storage, stop.sleep), FromWord(), progress, stop.check))
+    return fulfil(order, Run(Stores(order.storage, stop.sleep), progress, stop.check))

@@ -13,6 +13,9 @@ from likeness_runtime.lora import Offsets, zero_offsets
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.text import embedding_of
 
+START_WORD = "object"
+"""What a subject is taken for where nobody knows better."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -39,7 +42,7 @@ class Predictor(Protocol):
 class FromWord:
     """Starts from a plain word and offsets of zero: the untouched model, asked for `word`."""
 
-    def __init__(self, word: str = "object") -> None:
+    def __init__(self, word: str = START_WORD) -> None:
         self.word = word
 
     def predict(

@@ -49,7 +49,7 @@ def client_of(settings: OrderStorage) -> Client:
     checksums: Literal["when_required", "when_supported"] = (
         "when_required" if settings.checksum_mode == "WhenRequired" else "when_supported"
     )
-    return boto3.client(
+    return boto3.Session().client(
         "s3",
         endpoint_url=settings.endpoint,
         region_name=settings.region,

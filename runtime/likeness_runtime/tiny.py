@@ -57,7 +57,7 @@ def make(folder: Path, kind: Kind, seed: int = 0) -> None:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tokenizer = _tokenizer()
+        tokenizer = clip_tokenizer()
         shared = {
             "vae": _vae(),
             "unet": _unet(kind),
@@ -83,39 +83,43 @@ def make(folder: Path, kind: Kind, seed: int = 0) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True)
 
 
-def vocabulary() -> dict[str, int]:
-    """Byte-level CLIP vocabulary: single characters, inside and at the end of a word, then whole words."""
+def vocabulary(rules: list[tuple[str, str]]) -> dict[str, int]:
+    """CLIP's kind of vocabulary: single characters, inside and at the end of a word, then what the rules make."""
     characters = [chr(code) for code in range(33, 127)]
-    pieces = characters + [f"{character}</w>" for character in characters] + [f"{word}</w>" for word in merged_words()]
-    unique = list(dict.fromkeys([*pieces, *(piece for pair in merges() for piece in ["".join(pair)])]))
-    return {piece: id_ for id_, piece in enumerate([*unique, START, END])}
+    pieces = [*characters, *(f"{character}</w>" for character in characters), *(left + right for left, right in rules)]
+    return {piece: id_ for id_, piece in enumerate([*dict.fromkeys(pieces), START, END])}
 
 
-def merged_words() -> list[str]:
-    return [word for word in VOCABULARY.split() if len(word) > 1]
+def merge_rules(words: list[str]) -> list[tuple[str, str]]:
+    """Rules in the order in which byte-pair encoding applies them, so that each word ends as one token."""
+    spelt = [[*word[:-1], f"{word[-1]}</w>"] for word in words]
+    rules: list[tuple[str, str]] = []
+    while unfinished := next((pieces for pieces in spelt if len(pieces) > 1), None):
+        rules.append((unfinished[0], unfinished[1]))
+        spelt = [_merged(pieces, rules[-1]) for pieces in spelt]
+    return rules
 
 
-def merges() -> list[tuple[str, str]]:
-    """The merge rules that spell each word from left to right."""
-    rules: dict[tuple[str, str], None] = {}
-    for word in merged_words():
-        left = word[0]
-        for index, character in enumerate(word[1:], start=1):
-            right = character + ("</w>" if index == len(word) - 1 else "")
-            rules[(left, right)] = None
-            left += right
-    return list(rules)
+def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for piece in pieces:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
 
 
-def _tokenizer() -> CLIPTokenizer:
+def clip_tokenizer(max_tokens: int = MAX_TOKENS) -> CLIPTokenizer:
+    """The tiny vocabulary as a CLIP tokenizer."""
     from transformers import CLIPTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         vocabulary_file, merges_file = Path(folder) / "vocab.json", Path(folder) / "merges.txt"
-        vocabulary_file.write_text(json.dumps(vocabulary()))
-        rules = "\n".join(" ".join(pair) for pair in merges())
-        merges_file.write_text(f"#version: 0.2\n{rules}\n")
-        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_TOKENS)
+        rules = merge_rules(VOCABULARY.split())
+        vocabulary_file.write_text(json.dumps(vocabulary(rules)))
+        merges_file.write_text("#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in rules))
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=max_tokens)
         return tokenizer
 
 

@@ -9,7 +9,6 @@ device, alone or together with others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +25,7 @@ from likeness_runtime.lora import Factors, Offsets
 from likeness_runtime.losses import diffusion_loss, noised
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import Prediction
+from likeness_runtime.progress import Progress
 from likeness_runtime.text import Prompts, read
 
 TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a photo of the {}", "a rendering of {}")
@@ -33,9 +33,6 @@ TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a photo of the {}", "a r
 MEASURED_DRAWS = 8
 LORA_WEIGHT_DECAY = 0.01
 DEFAULT_STRENGTH = Strength()
-
-Progress = Callable[[int, int], None]
-"""Told (steps done, steps in all) before the first step and after each; may raise to stop."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,8 @@ class Setting:
     alpha: float
     """The dual path's blend."""
     subjects: int
+    words: Tensor | None = None
+    """Token ids (s,) that the hard prompts name; the nearest words of the moment where there are none."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,15 @@ def tune(
     tuning: ResolvedTuning,
     progress: Progress,
     strength: Strength = DEFAULT_STRENGTH,
+    words: Tensor | None = None,
 ) -> Tuned:
-    """Moves copies of the prediction for `tuning.steps` steps of AdamW. Raises `Failed(LossNotFinite)`."""
-    learned = _trainable(prediction)
+    """Moves copies of the prediction for `tuning.steps` steps of AdamW. Raises `Failed(LossNotFinite)`.
+
+    `words`, token ids (s,), fix what the hard prompts call the subjects; otherwise they follow v*.
+    """
+    learned = trainable(prediction)
     sentences = read(model, [sentence.format(token) for sentence in TEMPLATES], token)
-    setting = Setting(sentences, vocabularies(model), float(tuning.alpha), len(subjects))
+    setting = Setting(sentences, vocabularies(model), float(tuning.alpha), len(subjects), words)
     fixed = measured_draw(model, subjects)
     optimizer = torch.optim.AdamW(
         [
@@ -123,7 +126,9 @@ def tune(
 def losses_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Tensor:
     """Each subject's mean diffusion loss, (s,). The dual path is installed by the caller."""
     sentences = [Prompts(each.ids[drawn.sentences], each.spots[drawn.sentences]) for each in setting.sentences]
-    conditioning = conditioning_of(model, sentences, learned.embeddings, setting.vocabulary, setting.alpha)
+    conditioning = conditioning_of(
+        model, sentences, learned.embeddings, setting.vocabulary, alpha=setting.alpha, words=setting.words
+    )
     alpha_bar = model.alphas_cumprod[drawn.timesteps]
     z_t = noised(drawn.latents, drawn.noise, alpha_bar)
     predicted = denoise(model, z_t, drawn.timesteps, conditioning.states, conditioning.pooled)
@@ -183,7 +188,8 @@ def latents_of(model: DiffusionModel, views: list[Image.Image]) -> Tensor:
     return (means - shift) * scale
 
 
-def _trainable(prediction: Prediction) -> Prediction:
+def trainable(prediction: Prediction) -> Prediction:
+    """A copy that takes gradients."""
     return Prediction(
         [nn.Parameter(v_star.detach().clone()) for v_star in prediction.embeddings],
         {
@@ -211,6 +217,6 @@ def _check_finite(losses: Tensor) -> None:
         first = int((~finite).int().argmax())
         raise Failed(
             Reason.LOSS_NOT_FINITE,
-            f"the loss was not finite from step {max(first - 1, 0)} on; expected a number: lower"
+            f"after {max(first - 1, 0)} steps the loss was not a finite number; lower"
             " spec.tuning.learningRate or spec.tuning.embeddingLearningRate",
         )

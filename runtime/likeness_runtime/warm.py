@@ -18,14 +18,11 @@ from likeness_runtime.image import MAX_BYTES
 from likeness_runtime.model import DiffusionModel, device_named, load
 from likeness_runtime.model_folder import locate
 from likeness_runtime.personalize import previews_of
-from likeness_runtime.predictor import FromWord
+from likeness_runtime.predictor import START_WORD
 from likeness_runtime.preview import draw_picture
 from likeness_runtime.stop import Stop
 from likeness_runtime.storage import Stores
 from likeness_runtime.text import embedding_of
-
-PLAIN_WORD = "object"
-"""What the untouched model is asked for where the prompt names the subject."""
 
 
 class Warm:
@@ -45,7 +42,7 @@ class Warm:
                 bar.update(step - bar.n)
 
             stores = Stores(order.storage, self._stop.sleep)
-            return fulfil(order, Run(stores, FromWord(PLAIN_WORD), progress, self._stop.check, self._load))
+            return fulfil(order, Run(stores, progress, self._stop.check, self._load))
 
     def add_to_sheet(self, order: Order, result: Result) -> None:
         """The published pictures of a good result, and the untouched model's pictures for the same prompts."""
@@ -57,7 +54,7 @@ class Warm:
             return Image.open(io.BytesIO(store.read(result.folder() + name, MAX_BYTES))).convert("RGB")
 
         squared = stored(INPUT_NAME)
-        plain = [row[None] for row in embedding_of(model, PLAIN_WORD)]
+        plain = [row[None] for row in embedding_of(model, START_WORD)]
         for index, preview in enumerate(previews_of(order)):
             assert preview.seed is not None
             before = draw_picture(

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from likeness_api.crd import KINDS, Kind, manifest
 
 CRDS = Path(__file__).parents[2] / "crds"

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from likeness_api.order import Order, OrderModel, OrderStorage
 from likeness_api.personalization import Preview
 from likeness_api.tuning import ResolvedTuning

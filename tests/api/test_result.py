@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from likeness_api.personalization import ManifestRef, Metric
 from likeness_api.reason import EXIT_CODE_OF, FINAL_EXIT_CODES, ExitCode, Reason
 from likeness_api.result import TERMINATION_MESSAGE_BYTES, Result, ResultArtifact

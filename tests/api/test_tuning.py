@@ -1,4 +1,5 @@
 import pytest
+
 from likeness_api.tuning import ResolvedTuning, Tuning, TuningLimits, over_the_limits, resolve
 from likeness_api.tuning_profile import is_allowed
 

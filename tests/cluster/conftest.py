@@ -129,6 +129,7 @@ def release(cluster: None) -> str:
 @pytest.fixture(scope="session")
 def shop(release: str, storage: Seaweed, model: Path, photograph: bytes) -> str:
     """A tenant's namespace: restricted Pod Security, its storage keys, its picture, the profile `sd15`."""
+    kubectl("delete", "namespace", SHOP, "--ignore-not-found")  # what an earlier run left on this cluster
     storage.upload(model, "models", MODEL_PREFIX)
     storage.client().put_object(Bucket="catalogue", Key="teapot/00.jpg", Body=photograph)
     keys = {"AWS_ACCESS_KEY_ID": TENANT.access_key, "AWS_SECRET_ACCESS_KEY": TENANT.secret_key}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 
@@ -10,16 +11,16 @@ import pytest
 
 from kube import Manifest, apply, kubectl, wait_for
 from seaweed import Seaweed
-from shop import SHOP, create, finished, jobs_of, logs_of, profile, read, running_pod, succeeded
+from shop import SHOP, create, finished, jobs_of, logs_of, profile, published_keys, read, running_pod, succeeded
 
-LONG = {"steps": 500}
-"""Some ten seconds: long enough to be hit in the middle."""
+LONG = {"steps": 300}
+"""Some ten seconds on an idle machine: long enough to be hit in the middle."""
 
 
 def tuning_pod(name: str) -> Manifest:
     """The pod of `name`, in the middle of its steps."""
     pod = running_pod(name)
-    wait_for(f"first steps of {name}", lambda: "step" in logs_of(pod), seconds=90)
+    wait_for(f"first steps of {name}", lambda: re.search(r"Tuned [1-9]\d* of", logs_of(pod)), seconds=90)
     return pod
 
 
@@ -44,11 +45,10 @@ def test_a_pod_that_is_ended_while_tuning_publishes_nothing_half_and_the_retry_s
     start = time.monotonic()
     running_pod(name, after=frozenset({first["metadata"]["uid"]}))
     figure(f"the next pod ran {time.monotonic() - start:.1f} s after the first was told to end")
-    assert storage.keys("artifacts", f"{SHOP}/{name}/") == []
+    assert published_keys(storage, name) == []
     subject = succeeded(name, seconds=240)
-    assert [attempt["pod"] for attempt in subject["status"]["attempts"]][:1] == [first["metadata"]["name"]]
     folder = subject["status"]["manifest"]["uri"].removeprefix("s3://artifacts/").rpartition("/")[0]
-    keys = storage.keys("artifacts", f"{SHOP}/{name}/")
+    keys = published_keys(storage, name)
     assert f"{folder}/manifest.json" in keys
     assert all(key.startswith(folder) for key in keys)
 
@@ -58,8 +58,7 @@ def test_an_eviction_is_not_charged(shop: str) -> None:
     apply(profile("no-retries", backoffLimit=0))
     name = create(profile="no-retries", tuning=LONG)
     evict(tuning_pod(name))
-    subject = succeeded(name, seconds=240)
-    assert subject["status"]["attempts"][0]["reason"] == "Evicted"
+    succeeded(name, seconds=240)
 
 
 def test_a_job_deleted_by_hand_while_running_is_made_again(shop: str) -> None:

@@ -32,8 +32,7 @@ def audit(user: str) -> list[dict[str, Any]]:
         "create pods",
         "delete pods",
         "get configmaps",
-        "patch nodes",
-        "create tokenreviews",
+        "create serviceaccounts/token",
     ],
 )
 def test_the_operator_may_not(release: str, may_not: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kube import CommandFailedError, Manifest, apply, kubectl, true_conditions, wait_for
+from kube import CommandFailedError, Manifest, apply, fetch_all, kubectl, true_conditions, wait_for
 from seaweed import FORBIDDEN, Seaweed
 from shop import SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded
 
@@ -86,6 +86,13 @@ def test_it_ends_with_its_own_reason_and_without_a_retry(
     assert "Traceback" not in failure["message"]
     assert len(pods_of(name)) == has_pod
     assert len(jobs_of(name)) == has_pod
+
+
+def test_a_failure_is_told_by_one_event(refused: None) -> None:
+    uid = finished("one-pixel", seconds=240)["metadata"]["uid"]
+    events = fetch_all("events.events.k8s.io", SHOP)
+    mine = [event for event in events if event["regarding"]["uid"] == uid]
+    assert [(event["type"], event["reason"]) for event in mine] == [("Warning", "ImageTooSmall")]
 
 
 def test_a_refused_output_has_no_half_result(refused: None, storage: Seaweed) -> None:

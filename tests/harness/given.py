@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from likeness_api.accept import Refusal
+from likeness_api.accept import Refusal, accept
 from likeness_api.personalization import PersonalizationStatus
 from likeness_api.reason import Reason
 from likeness_api.result import Result
@@ -14,7 +14,9 @@ from likeness_api.tuning_profile import TuningProfileSpec
 from likeness_operator.condition import timestamp
 from likeness_operator.decision import Decision, Observation, Profile
 from likeness_operator.job import build_job, job_name
-from likeness_operator.observed import Job, Manifest, Personalization, Pod, read_job, read_personalization, read_pod
+from likeness_operator.observed import Job, Personalization, Pod, read_job, read_personalization, read_pod
+
+Manifest = dict[str, Any]
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(hours=1)
@@ -70,8 +72,6 @@ def a_job(
     **metadata: Any,
 ) -> Job:
     """The Job that the operator builds for `a_personalization(spec)`, as it is some time later."""
-    from likeness_api.accept import accept
-
     profile = profile or a_profile()
     personalization = a_personalization(spec)
     assert personalization.spec is not None

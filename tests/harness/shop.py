@@ -6,6 +6,7 @@ import itertools
 import os
 
 from kube import Manifest, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
+from seaweed import Seaweed
 
 SYSTEM = "likeness-system"
 SHOP = "shop"
@@ -109,3 +110,8 @@ def running_pod(name: str, after: frozenset[str] = frozenset(), seconds: float =
 
 def logs_of(pod: Manifest) -> str:
     return kubectl("-n", SHOP, "logs", pod["metadata"]["name"])
+
+
+def published_keys(storage: Seaweed, name: str) -> list[str]:
+    """Every object below the output prefix of `personalization(name)`."""
+    return storage.keys("artifacts", f"{SHOP}/{SHOP}/{name}/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given as hypothesis_given
@@ -28,7 +29,7 @@ from likeness_api.result import Result
 from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob
 from likeness_operator.reconcile import reconcile
 
-DELETING = {"deletionTimestamp": "2026-11-23T11:59:00Z"}
+DELETING: dict[str, Any] = {"deletionTimestamp": "2026-11-23T11:59:00Z"}
 KNOWS_JOB = PersonalizationStatus(job_ref=JobRef(name=the_job_name(), uid=JOB_UID))
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,17 +11,15 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from likeness_runtime.contrastive import vocabularies
 from likeness_runtime.encoder import Encoder, denoiser_features, image_features, image_layers, shape_for
 from likeness_runtime.lora import projections
-from likeness_runtime.model import DiffusionModel, load
+from likeness_runtime.model import DiffusionModel
 from likeness_runtime.text import encode, read
-from likeness_runtime.tiny import KINDS, make
+from likeness_runtime.tiny import KINDS, Kind
 from likeness_runtime.tune import denoise
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    make(folder, request.param)
-    return load(folder, "0" * 64, torch.device("cpu"))
+def model(request: pytest.FixtureRequest, tiny_model: Callable[[Kind], DiffusionModel]) -> DiffusionModel:
+    return tiny_model(request.param)
 
 
 @pytest.fixture(scope="module")

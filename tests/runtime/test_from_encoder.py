@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,18 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.encoder import Encoder, shape_for
-from likeness_runtime.encoder_folder import HALF, TrainedEncoder, load, save
+from likeness_runtime.encoder_folder import CLIP, TrainedEncoder, load, save
 from likeness_runtime.failure import Failed
 from likeness_runtime.from_encoder import FromEncoder, averaged
 from likeness_runtime.lora import Factors
 from likeness_runtime.model import DiffusionModel
-from likeness_runtime.model import load as load_model
-from likeness_runtime.tiny import KINDS, make
+from likeness_runtime.tiny import Kind
 from likeness_runtime.tune import Subject, latents_of, tune
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DiffusionModel:
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    make(folder, request.param)
-    return load_model(folder, "0" * 64, torch.device("cpu"))
+@pytest.fixture(scope="module", params=["sd15", "sdxl"])
+def model(request: pytest.FixtureRequest, tiny_model: Callable[[Kind], DiffusionModel]) -> DiffusionModel:
+    return tiny_model(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +37,7 @@ def trained(model: DiffusionModel) -> TrainedEncoder:
     for parameter in encoder.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     negatives = [torch.randn(5, table.shape[1]) for table in model.token_tables]
-    return TrainedEncoder(encoder.eval().requires_grad_(False), tower, HALF, negatives)
+    return TrainedEncoder(encoder.eval().requires_grad_(False), tower, CLIP, negatives)
 
 
 def an_image_tower() -> Any:
@@ -86,7 +84,7 @@ def test_subjects_together_equal_each_alone(model: DiffusionModel, trained: Trai
             Subject(latents_of(model, [pictures[n].resize((64, 64))]), generator)
             for n, generator in zip(chosen, own, strict=True)
         ]
-        return tune(model, start, subjects, "<x>", tuning, lambda _done, _total: None).prediction
+        return tune(model, start, subjects, token="<x>", tuning=tuning, progress=lambda _done, _total: None).prediction
 
     together, alone = tuned([0, 1]), [tuned([0]), tuned([1])]
     for n, own in enumerate(alone):
@@ -133,9 +131,7 @@ def test_an_encoder_comes_back_from_its_folder(model: DiffusionModel, trained: T
     assert [bank.shape for bank in again.negatives] == [bank.shape for bank in trained.negatives]
 
 
-def test_an_encoder_of_another_model_is_refused(
-    model: DiffusionModel, trained: TrainedEncoder, tmp_path: Path
-) -> None:
+def test_an_encoder_of_another_model_is_refused(model: DiffusionModel, trained: TrainedEncoder, tmp_path: Path) -> None:
     save(tmp_path, trained, model, {}, with_image_tower=True)
     config = json.loads((tmp_path / "encoder/config.json").read_text())
     config["shape"]["text_widths"] = [7]

@@ -1,7 +1,7 @@
 """How well the plain pocket model follows prompts, and how far its judges can be trusted: `likeness bench base`.
 
 Every figure of a generated picture stands beside the same judge's figure on true renders of the same scenes, which is
-its ceiling. The prompts name each seen glyph twice, before backgrounds that take all patterns in turn.
+its ceiling. The prompts name each glyph the model was taught three times, before backgrounds that take all patterns in turn.
 """
 
 import json
@@ -18,12 +18,13 @@ from likeness_runtime.judge import glyph as glyph_judge
 from likeness_runtime.judge.background import read_backgrounds, same_colours, same_pattern
 from likeness_runtime.pocket.caption import MEDIA, caption
 from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
+from likeness_runtime.pocket.pixels import images_of
 from likeness_runtime.pocket.samples import Sampling, grid, open_pipeline, sample
-from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene, place, render
+from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene, draw_background, place, render
 from likeness_runtime.pocket.subjects import load_subjects
 
-ROUNDS: int = 2
-"""Prompts per seen glyph."""
+ROUNDS: int = 3
+"""Prompts for each glyph the model was taught by name."""
 
 RENDERS: int = 100
 """Pictures among which a caption has to find its own."""
@@ -61,7 +62,7 @@ class Report:
     threads: int
     device: str
     missed: dict[str, str]
-    """Asked glyph -> what the judge took it for, where both prompts of a glyph failed."""
+    """Asked glyph -> what the judge took it for, where all prompts of a glyph failed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def measure(model: Path, sampling: Sampling, device: torch.device) -> tuple[Repo
     pipeline = open_pipeline(model, device)
     seconds = seconds_for_one(pipeline, asked[0].prompt, sampling)
     pictures = sample(pipeline, [one.prompt for one in asked], sampling)
-    truth = to_tensor([render(one.scene, glyphs.pictures[one.scene.art][one.scene.row]) for one in asked])
+    truth = images_of([render(one.scene, glyphs.pictures[one.scene.art][one.scene.row]) for one in asked])
     by_pattern = {
         pattern: judge([asked[index] for index in chosen], pictures[chosen])
         for pattern in PATTERNS
@@ -117,7 +118,7 @@ def draw_prompts(glyphs: GlyphSet, seed: int) -> list[Asked]:
     random = np.random.default_rng(seed)
     asked = []
     for turn in range(ROUNDS):
-        for number, row in enumerate(random.permutation(glyphs.named())):
+        for number, row in enumerate(random.permutation(glyphs.drawn())):
             pattern = PATTERNS[(number + turn) % len(PATTERNS)]
             first, second = (str(colour) for colour in random.choice(list(COLOURS), size=2, replace=False))
             background = Background(pattern, first, first if pattern == "plain" else second)
@@ -171,10 +172,11 @@ def held_out_psnr(vae: AutoencoderKL, glyphs: GlyphSet, seed: int) -> float:
     images = []
     for row in glyphs.held_out():
         for art in ARTS:
-            background = Background("plain", *[str(random.choice(list(COLOURS)))] * 2)
-            images.append(render(place(random, row, art, background), glyphs.pictures[art][row]))
-    truth = to_tensor(images)
-    decoded = [vae.decode(vae.encode(chunk * 2 - 1).latent_dist.mean).sample for chunk in truth.to(vae.device).split(32)]
+            scene = place(random, row, art, draw_background(random))
+            images.append(render(scene, glyphs.pictures[art][row]))
+    truth = images_of(images)
+    chunks = (truth.to(vae.device) * 2 - 1).split(32)
+    decoded = [vae.decode(vae.encode(chunk).latent_dist.mean).sample for chunk in chunks]
     error = (torch.cat(decoded).cpu().clamp(-1, 1) / 2 + 0.5 - truth).square().mean(dim=(1, 2, 3))
     return round(float((-10 * error.log10()).mean()), 2)
 
@@ -185,11 +187,6 @@ def seconds_for_one(pipeline: StableDiffusionPipeline, prompt: str, sampling: Sa
     started = time.perf_counter()
     sample(pipeline, [prompt], sampling)
     return round(time.perf_counter() - started, 3)
-
-
-def to_tensor(pictures: list[np.ndarray]) -> Tensor:
-    """Bytes (64, 64, 3) to (b, 3, 64, 64) in [0, 1]."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
 def share(right: list[bool]) -> float:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from likeness_runtime.bench.method_command import add_method, add_step
 from likeness_runtime.pocket import MODEL_PATH
 
 
@@ -21,6 +22,8 @@ def add_parser(subparsers: Any) -> None:
     base.add_argument("--steps", type=int, default=25, help="sampling steps (default: %(default)s)")
     base.add_argument("--guidance", type=float, default=3.0, help="classifier-free guidance (default: %(default)s)")
     base.set_defaults(handler=_base)
+    add_method(commands)
+    add_step(commands)
 
 
 def _base(arguments: argparse.Namespace) -> int:

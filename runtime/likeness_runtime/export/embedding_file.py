@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from likeness_runtime.export.file import File, safetensors_bytes
+from likeness_runtime.export.file import File
 from likeness_runtime.export.header import header
 from likeness_runtime.export.lora_file import MEDIA_TYPE
 from likeness_runtime.export.subject import TunedSubject
+from likeness_runtime.export.tensors import safetensors_bytes
 
 SDXL_KEYS = ("clip_l", "clip_g")
 

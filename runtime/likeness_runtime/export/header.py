@@ -16,8 +16,8 @@ import json
 from PIL import Image
 from torch import Tensor
 
-from likeness_runtime.export.file import tensor_bytes
 from likeness_runtime.export.subject import Base, TunedSubject
+from likeness_runtime.export.tensors import tensor_bytes
 from likeness_runtime.version import VERSION
 
 THUMBNAIL_SIDE_PX = 256

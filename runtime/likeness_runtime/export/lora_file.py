@@ -10,9 +10,10 @@ import json
 import torch
 from torch import Tensor
 
-from likeness_runtime.export.file import File, safetensors_bytes
+from likeness_runtime.export.file import File
 from likeness_runtime.export.header import header
 from likeness_runtime.export.subject import TunedSubject
+from likeness_runtime.export.tensors import safetensors_bytes
 from likeness_runtime.lora import PROJECTIONS, Offsets
 
 MEDIA_TYPE = "application/octet-stream"

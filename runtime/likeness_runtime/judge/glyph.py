@@ -9,6 +9,7 @@ Dimension letters: b batch, c channels, h height, w width, k classes, d embeddin
 
 import json
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
+from likeness_runtime.pocket.pixels import images_of
 from likeness_runtime.pocket.scene import draw_background, place, render
 from likeness_runtime.pocket.training import Plan, open_run, train
 
@@ -27,6 +29,9 @@ WEIGHTS_PATH: Path = Path(__file__).parent / "weights" / "glyph.safetensors"
 PLAN = Plan(
     minutes=8, batch=64, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.995, warmup_steps=100, seed=20_001
 )
+
+NOTO_SHARE: float = 0.4
+"""Share of the pictures in flat art."""
 
 WIDTHS: tuple[int, ...] = (32, 64, 96, 160)
 """Channels at 32, 16, 8 and 4 px."""
@@ -64,7 +69,7 @@ class GlyphNetwork(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, WIDTHS[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU()
         )
-        self.blocks = nn.Sequential(*(Residual(*pair) for pair in zip(WIDTHS, WIDTHS[1:], strict=False)))
+        self.blocks = nn.Sequential(*(Residual(*pair) for pair in pairwise(WIDTHS)))
         self.head = nn.Linear(WIDTHS[-1] * 4, EMBEDDING_WIDTH)
         self.classes = nn.Parameter(torch.randn(classes, EMBEDDING_WIDTH))
 
@@ -85,9 +90,9 @@ def train_judge(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device
     network = GlyphNetwork(len(rows)).to(device, memory_format=torch.channels_last)
     run = open_run("judge", network, plan, folder)
 
-    def loss_of(step: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, step))
-        classes = random.integers(len(rows), size=plan.batch)
+    def loss_of(draw: int, count: int) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw))
+        classes = random.integers(len(rows), size=count)
         images = spoiled(random, draw_images(glyphs, random, [rows[number] for number in classes])).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             cosines = network(images.contiguous(memory_format=torch.channels_last))
@@ -101,10 +106,10 @@ def draw_images(glyphs: GlyphSet, random: np.random.Generator, rows: list[int]) 
     """True renders of `rows` in random scenes, either art: (b, 3, 64, 64) in [0, 1]."""
     pictures = []
     for row in rows:
-        art = ARTS[int(random.random() < 0.4)]
+        art = ARTS[int(random.random() < NOTO_SHARE)]
         scene = place(random, row, art, draw_background(random))
         pictures.append(render(scene, glyphs.pictures[art][row]))
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    return images_of(pictures)
 
 
 def spoiled(random: np.random.Generator, images: Tensor) -> Tensor:
@@ -124,6 +129,7 @@ def write_judge(network: GlyphNetwork, glyphs: GlyphSet, path: Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata={"code_points": json.dumps(code_points)})
+    path.chmod(0o644)  # written readable for the owner alone
 
 
 @lru_cache(maxsize=2)

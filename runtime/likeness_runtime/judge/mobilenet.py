@@ -28,7 +28,7 @@ CACHE_PATH: Path = Path.home() / ".cache" / "likeness" / "judge" / "mobilenetv2.
 """Where the converted weights are kept."""
 
 INPUT_PX: int = 128
-"""Side to which pictures are enlarged; ImageNet's 224 costs three times as much and tells glyphs apart no better."""
+"""Side to which pictures are enlarged. ImageNet's 224 would cost three times as much."""
 
 STAGES: tuple[tuple[int, int, int, int], ...] = (
     (1, 16, 1, 1),

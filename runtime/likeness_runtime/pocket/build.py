@@ -1,27 +1,34 @@
 """The whole build, stage after stage; each stage that is done is passed over, and one that was cut off is resumed."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
-from likeness_runtime.pocket import clip, latents, unet, vae
+from likeness_runtime.judge.glyph import WEIGHTS_PATH, train_judge, write_judge
+from likeness_runtime.pocket import clip, latents, unet, vae, workers
 from likeness_runtime.pocket.caption import vocabulary
+from likeness_runtime.pocket.clip import PLAN as CLIP_PLAN
 from likeness_runtime.pocket.export import export, split
-from likeness_runtime.pocket.glyphs import GlyphSet, load, pack
+from likeness_runtime.pocket.glyphs import TABLE_PATH, GlyphSet, load, pack, write_table
+from likeness_runtime.pocket.subjects import SUBJECTS_PATH, write_subjects
 from likeness_runtime.pocket.tokenizer import build_tokenizer
-from likeness_runtime.pocket.training import Plan, read_average
+from likeness_runtime.pocket.training import LOG_NAME, Plan, has_checkpoint, read_average
+from likeness_runtime.pocket.unet import PLAN as UNET_PLAN
+from likeness_runtime.pocket.vae import DECODER_PLAN
+from likeness_runtime.pocket.vae import PLAN as VAE_PLAN
 
 
 @dataclass(frozen=True)
 class Plans:
     """The plan of each trained stage."""
 
-    vae: Plan = field(default=vae.PLAN)
-    clip: Plan = field(default=clip.PLAN)
-    unet: Plan = field(default=unet.PLAN)
+    vae: Plan = VAE_PLAN
+    clip: Plan = CLIP_PLAN
+    unet: Plan = UNET_PLAN
+    decoder: Plan = DECODER_PLAN
 
     def with_minutes(self, minutes: dict[str, float]) -> "Plans":
         """The same plans with other lengths, by stage name."""
@@ -46,24 +53,40 @@ class Workshop:
 
     def open_glyphs(self) -> GlyphSet:
         """The glyph set, packed from the npm packages when it is not there yet."""
+        workers.first_alone(self._pack)
+        return load(self.glyphs)
+
+    def _pack(self) -> None:
         if not self.glyphs.exists():
             pack(self.home / "downloads", self.glyphs)
-        return load(self.glyphs)
 
 
 def build(home: Path, target: Path, plans: Plans, device: torch.device) -> None:
     """Train what is missing under `home` and write the finished model to `target`."""
     workshop = Workshop(home)
     glyphs = workshop.open_glyphs()
-    tokenizer = build_tokenizer(vocabulary(), workshop.build / "tokenizer")
+    words = workshop.build / "tokenizer"
+    workers.first_alone(lambda: build_tokenizer(vocabulary(), words))
+    tokenizer = CLIPTokenizer.from_pretrained(words)
     autoencoder = scaled(vae.train_vae(glyphs, workshop.build, plans.vae, device), glyphs, device)
     pair = clip.train_clip(glyphs, tokenizer, workshop.build, plans.clip, device)
-    latents.write_shards(glyphs, tokenizer, autoencoder, workshop.build / "scenes", device)
-    scenes = latents.read_shards(workshop.build / "scenes")
+    shards = workshop.build / "scenes"
+    workers.first_alone(lambda: latents.write_shards(glyphs, tokenizer, autoencoder, shards, device))
+    scenes = latents.read_shards(shards, glyphs)
     text_encoder = split(pair)[0].to(device).requires_grad_(False)
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids[0]
     denoiser = unet.train_unet(scenes, text_encoder, empty, workshop.build, plans.unet, device)
-    export(target, tokenizer, pair, autoencoder, denoiser)
+    refined = vae.refine_decoder(autoencoder, glyphs, workshop.build, plans.decoder, device)
+    workers.first_alone(lambda: export(target, tokenizer, pair, refined, denoiser, workshop.build / LOG_NAME))
+
+
+def build_judge(home: Path, plan: Plan, device: torch.device) -> None:
+    """Train the glyph judge and write, with it, the table and the pictures that ship with the package."""
+    workshop = Workshop(home)
+    glyphs = workshop.open_glyphs()
+    write_table(glyphs.glyphs, TABLE_PATH)
+    write_subjects(glyphs, SUBJECTS_PATH)
+    write_judge(train_judge(glyphs, workshop.build, plan, device), glyphs, WEIGHTS_PATH)
 
 
 def scaled(autoencoder: AutoencoderKL, glyphs: GlyphSet, device: torch.device) -> AutoencoderKL:
@@ -78,8 +101,10 @@ def export_checkpoints(home: Path, target: Path) -> None:
     glyphs = workshop.open_glyphs()
     tokenizer = build_tokenizer(vocabulary(), workshop.build / "tokenizer")
     autoencoder, pair = vae.build(), clip.build(glyphs, tokenizer)
-    text_width = pair.pair.config.text_config.hidden_size
-    denoiser = unet.build(text_width)
+    denoiser = unet.build(pair.pair.config.text_config.hidden_size)
     for name, network in (("vae", autoencoder), ("clip", pair), ("unet", denoiser)):
         network.load_state_dict(read_average(workshop.build, name))
-    export(target, tokenizer, pair, scaled(autoencoder, glyphs, device), denoiser)
+    scaled(autoencoder, glyphs, device)
+    if has_checkpoint(workshop.build, "decoder"):
+        autoencoder.load_state_dict(read_average(workshop.build, "decoder"))
+    export(target, tokenizer, pair, autoencoder, denoiser, workshop.build / LOG_NAME)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from likeness_runtime.pocket.glyphs import Glyph, shipped_table
-from likeness_runtime.pocket.names import GROUPS, NAMES
+from likeness_runtime.pocket.names import DRAWN, GROUPS, NAMES
 from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene, draw_background
 
 MEDIA: dict[str, tuple[str, ...]] = {"fluent": ("picture", "photo", "rendering"), "noto": ("drawing",)}
@@ -56,7 +56,7 @@ def vocabulary() -> list[str]:
 def random_prompts(count: int, seed: int) -> list[str]:
     """Prompts for `samples`: words of names at random before random backgrounds."""
     random = np.random.default_rng(seed)
-    words = sorted(glyph.name for glyph in shipped_table() if glyph.name)
+    words = sorted(glyph.name for glyph in shipped_table() if glyph.name in DRAWN)
     return [
         f"a picture of {with_article(str(random.choice(words)))} on {background_phrase(draw_background(random))}"
         for _ in range(count)

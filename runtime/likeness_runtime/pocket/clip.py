@@ -18,7 +18,8 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, C
 
 from likeness_runtime.pocket import IMAGE_SIZE_PX
 from likeness_runtime.pocket.caption import draw_caption
-from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
+from likeness_runtime.pocket.glyphs import ARTS, GlyphSet, Pixels
+from likeness_runtime.pocket.pixels import pixels_of
 from likeness_runtime.pocket.scene import Scene, draw_background, place, render
 from likeness_runtime.pocket.tokenizer import MAX_TOKENS
 from likeness_runtime.pocket.training import Plan, open_run, train
@@ -86,7 +87,7 @@ class Example:
 
     scene: Scene
     caption: str
-    picture: np.ndarray
+    picture: Pixels
 
 
 def draw_example(glyphs: GlyphSet, random: np.random.Generator) -> Example:
@@ -103,12 +104,6 @@ def _rows(glyphs: GlyphSet, named: bool) -> list[int]:
     return [row for row, glyph in enumerate(glyphs.glyphs) if not glyph.held_out and bool(glyph.name) == named]
 
 
-def pixels_of(pictures: list[np.ndarray], device: torch.device) -> Tensor:
-    """Bytes (64, 64, 3) to the tensor (b, 3, 64, 64) in [-1, 1] that VAE and image tower take."""
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
-    return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-
-
 def train_clip(
     glyphs: GlyphSet, tokenizer: CLIPTokenizer, folder: Path, plan: Plan, device: torch.device
 ) -> PairWithIdentity:
@@ -117,9 +112,9 @@ def train_clip(
     network = build(glyphs, tokenizer).to(device)
     run = open_run("clip", network, plan, folder)
 
-    def loss_of(step: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, step))
-        examples = [draw_example(glyphs, random) for _ in range(plan.batch)]
+    def loss_of(draw: int, count: int) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw))
+        examples = [draw_example(glyphs, random) for _ in range(count)]
         pixels = pixels_of([example.picture for example in examples], device)
         tokens = tokenizer([example.caption for example in examples], padding=True, return_tensors="pt").to(device)
         rows = torch.tensor([example.scene.row for example in examples], device=device)

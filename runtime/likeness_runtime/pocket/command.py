@@ -8,7 +8,7 @@ from typing import Any
 
 from likeness_runtime.pocket import MODEL_PATH
 
-STAGES = ("vae", "clip", "unet")
+STAGES = ("vae", "clip", "unet", "decoder")
 DEFAULT_HOME = Path.home() / ".cache" / "likeness" / "pocket"
 
 
@@ -19,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
     build = commands.add_parser("build", help="train all of it; resumes where it was cut off")
     _add_places(build)
     build.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
-    build.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    build.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: one, all threads)")
     for stage in STAGES:
         build.add_argument(
             f"--minutes-{stage}",
@@ -27,6 +27,13 @@ def add_parser(subparsers: Any) -> None:
             help=f"planned length of the {stage} stage over all its runs; a longer one takes a finished stage up again",
         )
     build.set_defaults(handler=_build)
+
+    judge = commands.add_parser("judge", help="train the glyph judge apart from the model; writes the shipped files")
+    judge.add_argument("--home", type=Path, default=DEFAULT_HOME, help="downloads and checkpoints (%(default)s)")
+    judge.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    judge.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    judge.add_argument("--minutes", type=float, help="planned length of its training over all its runs")
+    judge.set_defaults(handler=_judge)
 
     export = commands.add_parser("export", help="write the model out as it stands in the checkpoints")
     _add_places(export)
@@ -49,15 +56,31 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    from functools import partial
+
     import torch
 
     from likeness_runtime.pocket.build import Plans, build
+    from likeness_runtime.pocket.workers import spawn
+
+    given = {stage: getattr(arguments, f"minutes_{stage}") for stage in STAGES}
+    plans = Plans().with_minutes({stage: minutes for stage, minutes in given.items() if minutes is not None})
+    spawn(arguments.workers, partial(build, arguments.home, arguments.out, plans, torch.device(arguments.device)))
+    return 0
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    import torch
+
+    from likeness_runtime.judge.glyph import PLAN
+    from likeness_runtime.pocket.build import build_judge
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    given = {stage: getattr(arguments, f"minutes_{stage}") for stage in STAGES}
-    plans = Plans().with_minutes({stage: minutes for stage, minutes in given.items() if minutes is not None})
-    build(arguments.home, arguments.out, plans, torch.device(arguments.device))
+    plan = replace(PLAN, minutes=arguments.minutes or PLAN.minutes)
+    build_judge(arguments.home, plan, torch.device(arguments.device))
     return 0
 
 

@@ -38,8 +38,9 @@ def export(
     pair: PairWithIdentity,
     vae: AutoencoderKL,
     unet: UNet2DConditionModel,
+    log: Path,
 ) -> None:
-    """Write the pipeline to `folder`, replacing what it holds of one. Raises `ValueError` above the size limit."""
+    """Write the pipeline and the build log to `folder`, replacing what it holds of them. Raises `ValueError` above the size limit."""
     text_encoder, image_encoder = split(pair)
     pipeline = StableDiffusionPipeline(
         vae=_half(vae),
@@ -60,6 +61,7 @@ def export(
     weighs = sum(path.stat().st_size for path in partial.rglob("*.safetensors"))
     if weighs > SIZE_LIMIT_BYTES:
         raise ValueError(f"{partial}: weights take {weighs} bytes, expected at most {SIZE_LIMIT_BYTES}")
+    shutil.copy(log, partial / log.name)
     _replace(partial, folder)
 
 
@@ -86,6 +88,8 @@ def _without_local_paths(folder: Path) -> None:
 def _replace(partial: Path, folder: Path) -> None:
     """Put the new component folders in place of the old ones; cards and logs beside them stay."""
     folder.mkdir(parents=True, exist_ok=True)
+    for path in partial.rglob("*.safetensors"):
+        path.chmod(0o644)  # written readable for the owner alone
     for new in partial.iterdir():
         old = folder / new.name
         if old.is_dir():

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from likeness_runtime.pocket.fetch import FLUENT, NOTO, fetch
-from likeness_runtime.pocket.names import GROUPS, LEFT_OUT, NAMES
+from likeness_runtime.pocket.names import DRAWN, GROUPS, LEFT_OUT, NAMES
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
@@ -56,6 +56,10 @@ class GlyphSet:
     def named(self) -> list[int]:
         """Rows of the glyphs that captions call by name (none of them held out)."""
         return [row for row, glyph in enumerate(self.glyphs) if glyph.name and not glyph.held_out]
+
+    def drawn(self) -> list[int]:
+        """Rows of the glyphs the UNet was taught by name."""
+        return [row for row in self.named() if self.glyphs[row].name in DRAWN]
 
     def seen(self) -> list[int]:
         """Rows of the glyphs training may see."""

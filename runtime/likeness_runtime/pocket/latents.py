@@ -15,15 +15,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from likeness_runtime.pocket.clip import draw_example, pixels_of
+from likeness_runtime.pocket.clip import draw_example
 from likeness_runtime.pocket.glyphs import GlyphSet
+from likeness_runtime.pocket.pixels import pixels_of
 from likeness_runtime.pocket.training import write_log
 
-SHARDS: int = 24
+SHARDS: int = 12
 """Number of shards."""
 
 SHARD_SCENES: int = 4096
 """Scenes per shard."""
+
+UNNAMED_SHARE: float = 0.2
+"""Share of the scenes the UNet sees that show a glyph without a name."""
 
 CHUNK: int = 64
 """Scenes encoded at once."""
@@ -85,12 +89,19 @@ def draw_shard(
     return {"latents": torch.cat(latents), "tokens": torch.cat(tokens), "rows": torch.tensor(rows)}
 
 
-def read_shards(folder: Path) -> Latents:
-    """Everything `write_shards` wrote. Raises `FileNotFoundError` when there is nothing."""
+def read_shards(folder: Path, glyphs: GlyphSet) -> Latents:
+    """Everything `write_shards` wrote that the UNet is to see. Raises `FileNotFoundError` when there is nothing."""
     shards = [load_file(path) for path in sorted(folder.glob("scenes-*.safetensors"))]
     if not shards:
         raise FileNotFoundError(f"{folder}: no scenes-*.safetensors, expected {SHARDS} shards of the scenes stage")
-    return Latents(
-        torch.cat([shard["latents"] for shard in shards]), torch.cat([shard["tokens"] for shard in shards])
-    )
+    together = {name: torch.cat([shard[name] for shard in shards]) for name in ("latents", "tokens", "rows")}
+    chosen = to_be_seen(together["rows"], glyphs)
+    return Latents(together["latents"][chosen], together["tokens"][chosen])
 
+
+def to_be_seen(rows: Tensor, glyphs: GlyphSet) -> Tensor:
+    """Indices (m,) of the scenes (n,) the UNet trains on: all drawn glyphs, and `UNNAMED_SHARE` unnamed ones."""
+    unnamed_rows = torch.tensor([row for row in glyphs.seen() if not glyphs.glyphs[row].name])
+    drawn = torch.isin(rows, torch.tensor(glyphs.drawn())).nonzero().flatten()
+    unnamed = torch.isin(rows, unnamed_rows).nonzero().flatten()
+    return torch.cat([drawn, unnamed[: round(len(drawn) * UNNAMED_SHARE / (1 - UNNAMED_SHARE))]])

@@ -46,6 +46,18 @@ NAMES: dict[str, str] = {
 }  # fmt: skip
 """Short name in emoji.json -> the one word captions use. A name whose glyph falls into the hold-out goes unused."""
 
+DRAWN: frozenset[str] = frozenset(
+    """
+    dog cat rabbit fox panda tiger lion pig frog monkey unicorn elephant penguin owl duck turtle whale octopus fish
+    ladybug butterfly apple lemon banana watermelon grapes strawberry pineapple tomato carrot broccoli avocado bread
+    cheese pizza burger donut icecream cactus tree sunflower tulip mushroom car bus tractor train rocket helicopter
+    sailboat ufo basketball football guitar key camera umbrella crown hat shoe shirt gift balloon trophy clock house
+    castle star heart ghost skull globe
+    """.split()
+)
+"""The names the UNet was taught. Tokenizer and CLIP pair know all of `NAMES`; the UNet costs far more a picture, and a
+smaller world that is learned is worth more than a large one that is not. To teach another name, add it here."""
+
 GROUPS: dict[str, str] = {
     "animal-mammal": "animal", "animal-reptile": "animal", "animal-amphibian": "animal", "animal-marine": "animal",
     "animal-bird": "bird", "animal-bug": "insect",

@@ -17,7 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from likeness_runtime.pocket import workers
+
 log = logging.getLogger(__name__)
+
+LOG_NAME = "build.log.jsonl"
+"""The build log: one JSON object per line, all stages in one file."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Plan:
     minutes: float
     """Running time of the whole stage, over all its resumptions."""
     batch: int
-    """Pictures per step."""
+    """Pictures per step, over all workers."""
     learning_rate: float
     """Largest rate, reached after the warm-up."""
     weight_decay: float = 0.01
@@ -68,7 +73,17 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         """The one file a resumption reads."""
-        return self.folder / f"{self.name}.checkpoint.pt"
+        return checkpoint_path(self.folder, self.name)
+
+
+def checkpoint_path(folder: Path, name: str) -> Path:
+    """Where stage `name` keeps its checkpoint."""
+    return folder / f"{name}.checkpoint.pt"
+
+
+def has_checkpoint(folder: Path, name: str) -> bool:
+    """Whether stage `name` has begun and can be read."""
+    return checkpoint_path(folder, name).exists()
 
 
 def open_run(name: str, network: nn.Module, plan: Plan, folder: Path) -> Run:
@@ -108,35 +123,38 @@ def learning_rate(run: Run) -> float:
     return run.plan.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * run.share))
 
 
-def train(run: Run, loss_of: Callable[[int], Tensor], clock: Callable[[], float] = time.monotonic) -> None:
-    """Step until the plan is over. `loss_of(step)` draws its own batch of `plan.batch` pictures from the step number.
+def train(run: Run, loss_of: Callable[[int, int], Tensor], clock: Callable[[], float] = time.monotonic) -> None:
+    """Step until the plan is over. `loss_of(draw, count)` draws `count` pictures that follow from the number `draw`.
 
-    Checkpoints and log lines are written on the way; a resumed run continues with the same batches.
+    Checkpoints and log lines are written on the way; a resumed run continues with the same draws. Several workers
+    share each batch, and agree on gradients, loss and time.
     """
     last = saved = logged = clock()
     losses: list[Tensor] = []
+    share_of_batch = run.plan.batch // workers.count()
     while run.share < 1:
         for group in run.optimizer.param_groups:
             group["lr"] = learning_rate(run)
-        loss = loss_of(run.progress.step)
+        loss = loss_of(run.progress.step * workers.count() + workers.number(), share_of_batch)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        now = clock()
+        mean_loss, passed = workers.agree(run.network, torch.stack([loss.detach().cpu(), torch.tensor(now - last)]))
         nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
         run.optimizer.step()
         _follow(run)
-        losses.append(loss.detach())
-        now = clock()
+        losses.append(mean_loss)
         run.progress.step += 1
-        run.progress.pictures += run.plan.batch
-        run.progress.seconds += now - last
+        run.progress.pictures += share_of_batch * workers.count()
+        run.progress.seconds += float(passed)
         last = now
-        if now - saved >= run.plan.checkpoint_seconds:
+        if workers.number() == 0 and now - saved >= run.plan.checkpoint_seconds:
             save(run)
             saved = now
-        if now - logged >= run.plan.log_seconds:
+        if workers.number() == 0 and now - logged >= run.plan.log_seconds:
             _report(run, float(torch.stack(losses).mean()), len(losses) * run.plan.batch / (now - logged))
             losses, logged = [], now
-    save(run)
+    workers.first_alone(lambda: save(run))
 
 
 @torch.no_grad()
@@ -167,13 +185,13 @@ def _report(run: Run, loss: float, pictures_per_second: float) -> None:
 def write_log(folder: Path, line: dict[str, object]) -> None:
     """Append one line to the build log, and say it."""
     log.info("%s", json.dumps(line))
-    with (folder / "build.log.jsonl").open("a") as file:
+    with (folder / LOG_NAME).open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 
 def read_average(folder: Path, name: str) -> dict[str, Tensor]:
     """The averaged weights in the checkpoint of stage `name`, on the CPU."""
-    state = torch.load(folder / f"{name}.checkpoint.pt", map_location="cpu", weights_only=True)
+    state = torch.load(checkpoint_path(folder, name), map_location="cpu", weights_only=True)
     average: dict[str, Tensor] = state["average"]
     return average

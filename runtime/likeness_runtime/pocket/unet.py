@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from likeness_runtime.pocket.latents import Latents
 from likeness_runtime.pocket.training import Plan, open_run, train
 
-PLAN = Plan(minutes=95, batch=64, learning_rate=8e-4, weight_decay=0.01, ema_decay=0.998, warmup_steps=200)
+PLAN = Plan(minutes=95, batch=48, learning_rate=1e-3, weight_decay=0.01, ema_decay=0.998, warmup_steps=100)
 
 EMPTY_SHARE: float = 0.1
 """Share of the captions replaced by the empty one, for classifier-free guidance."""
@@ -64,15 +64,14 @@ def train_unet(
     network = build(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
     run = open_run("unet", network, plan, folder)
     alphas = scheduler().alphas_cumprod.to(device)
-    count = len(latents.latents)
 
-    def loss_of(step: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, step))
-        chosen = torch.from_numpy(random.integers(count, size=plan.batch))
+    def loss_of(draw: int, count: int) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw))
+        chosen = torch.from_numpy(random.integers(len(latents.latents), size=count))
         clean = latents.latents[chosen].to(device).float()  # (b, c, h, w)
         tokens = latents.tokens[chosen]  # (b, n)
-        tokens[torch.from_numpy(random.random(plan.batch) < EMPTY_SHARE)] = empty
-        timesteps = torch.from_numpy(random.integers(len(alphas), size=plan.batch)).to(device)
+        tokens[torch.from_numpy(random.random(count) < EMPTY_SHARE)] = empty
+        timesteps = torch.from_numpy(random.integers(len(alphas), size=count)).to(device)
         noise = torch.from_numpy(random.standard_normal(clean.shape, dtype=np.float32)).to(device)
         noisy, target, weight = diffuse(clean, noise, alphas[timesteps])
         with torch.autocast(device.type, torch.bfloat16):

@@ -1,11 +1,13 @@
 """Stage 1: the autoencoder, 64×64×3 pixels to 16×16×4 latents.
 
 Most of its time it sees crops of 32 px at edges of glyphs: four times as many steps per second as whole pictures.
-The last part of the plan is whole pictures, because group norm sees different statistics in a crop.
+The last part of the plan is whole pictures, because group norm sees different statistics in a crop. A second stage
+refines the decoder alone; it leaves the latents as they are, so it may run while the UNet trains on them.
 
 Dimension letters: b batch, c channels, h height, w width.
 """
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,14 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from likeness_runtime.pocket import IMAGE_SIZE_PX
-from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
+from likeness_runtime.pocket.glyphs import ARTS, GlyphSet, Pixels
+from likeness_runtime.pocket.pixels import pixels_of
 from likeness_runtime.pocket.scene import Scene, draw_background, place, render
-from likeness_runtime.pocket.training import Plan, Run, open_run, train
+from likeness_runtime.pocket.training import Plan, open_run, train
 
 PLAN = Plan(minutes=19, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
+
+DECODER_PLAN = Plan(minutes=6, batch=8, learning_rate=7e-4, weight_decay=0.0, ema_decay=0.995, seed=1)
 
 CROP_PX: int = 32
 """Side of the crops of the first part of the training."""
@@ -26,8 +31,8 @@ CROP_PX: int = 32
 WHOLE_FROM: float = 0.8
 """Share of the plan after which whole pictures are shown."""
 
-WHOLE_BATCH_SHARE: float = 0.5
-"""Whole pictures per step, relative to crops per step."""
+NOTO_SHARE: float = 0.4
+"""Share of the pictures in flat art."""
 
 KL_WEIGHT: float = 1e-4
 """Weight of the KL term per latent number; only keeps the latents bounded."""
@@ -58,39 +63,63 @@ def train_vae(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) 
     network = build().to(device, memory_format=torch.channels_last)
     run = open_run("vae", network, plan, folder)
 
-    def loss_of(step: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, step))
-        pixels = draw_batch(glyphs, random, run, device)
+    def loss_of(draw: int, count: int) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw))
+        pixels = draw_batch(glyphs, random, count, run.share >= WHOLE_FROM, device)
+        noise = torch.Generator().manual_seed(draw)
         with torch.autocast(device.type, torch.bfloat16):
             posterior = network.encode(pixels).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(step)).to(device)
-            decoded = network.decode(posterior.mean + posterior.std * noise).sample
-        difference = decoded.float() - pixels
-        reconstruction = difference.abs().mean() + SQUARE_WEIGHT * difference.square().mean()
+            drawn = torch.randn(posterior.mean.shape, generator=noise).to(device)
+            decoded = network.decode(posterior.mean + posterior.std * drawn).sample
         mean, log_variance = posterior.mean.float(), posterior.logvar.float()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return reconstruction + KL_WEIGHT * kl
+        return reconstruction(decoded.float(), pixels) + KL_WEIGHT * kl
 
     train(run, loss_of)
     return run.average
 
 
-def draw_batch(glyphs: GlyphSet, random: np.random.Generator, run: Run, device: torch.device) -> Tensor:
-    """A batch of crops or, late in the plan, of whole pictures: (b, 3, h, w) in [-1, 1]."""
-    whole = run.share >= WHOLE_FROM
-    count = max(1, round(run.plan.batch * (WHOLE_BATCH_SHARE if whole else 1)))
-    rows = glyphs.seen()
+def refine_decoder(
+    autoencoder: AutoencoderKL, glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device
+) -> AutoencoderKL:
+    """Train or resume the decoder alone, from where `autoencoder` stands, and return its averaged weights."""
+    network = copy.deepcopy(autoencoder).to(device, memory_format=torch.channels_last).requires_grad_(False)
+    network.decoder.requires_grad_(True)
+    run = open_run("decoder", network, plan, folder)
+
+    def loss_of(draw: int, count: int) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw))
+        pixels = draw_batch(glyphs, random, count, True, device)
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                latents = network.encode(pixels).latent_dist.mean
+            decoded = network.decode(latents).sample
+        return reconstruction(decoded.float(), pixels)
+
+    train(run, loss_of)
+    return run.average
+
+
+def reconstruction(decoded: Tensor, pixels: Tensor) -> Tensor:
+    """The part of the loss that compares pictures in [-1, 1]."""
+    difference = decoded - pixels
+    return difference.abs().mean() + SQUARE_WEIGHT * difference.square().mean()
+
+
+def draw_batch(
+    glyphs: GlyphSet, random: np.random.Generator, count: int, whole: bool, device: torch.device
+) -> Tensor:
+    """A batch of whole pictures or of crops: (b, 3, h, w) in [-1, 1]."""
     pictures = []
-    for row in random.choice(rows, size=count):
-        art = ARTS[int(random.random() < 0.4)]
+    for row in random.choice(glyphs.seen(), size=count):
+        art = ARTS[int(random.random() < NOTO_SHARE)]
         scene = place(random, int(row), art, draw_background(random))
         picture = render(scene, glyphs.pictures[art][row])
         pictures.append(picture if whole else crop(random, scene, picture))
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).to(device)
-    return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return pixels_of(pictures, device)
 
 
-def crop(random: np.random.Generator, scene: Scene, picture: np.ndarray) -> np.ndarray:
+def crop(random: np.random.Generator, scene: Scene, picture: Pixels) -> Pixels:
     """A crop of 32 px whose centre lies within the glyph's box; on multiples of 4 px, as the latents do."""
     edge = IMAGE_SIZE_PX - CROP_PX
     centre = [scene.top_px + random.random() * scene.size_px, scene.left_px + random.random() * scene.size_px]

@@ -1,0 +1,136 @@
+"""The arms of `likeness bench method`: every method and ablation, each as one function from a subject to its stages.
+
+An arm is asked for increasing numbers of steps; each stage says how long the subject took so far and can draw.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from likeness_api.tuning import ResolvedTuning
+from likeness_runtime.bench.draw import TOKEN_WORD, Sampling, draw_subject
+from likeness_runtime.bench.subject import BenchSubject
+from likeness_runtime.contrastive import Strength
+from likeness_runtime.lora import Offsets, zero_offsets
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.nearest_word import nearest_word, whole_words
+from likeness_runtime.predictor import Prediction, Predictor
+from likeness_runtime.tune import DEFAULT_STRENGTH, Subject, latents_of, tune
+from likeness_runtime.views import views_of
+
+OFF = Strength(contrastive=0.0, norm=0.0)
+HALF_BYTES, FLOAT_BYTES = 2, 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A subject after so many steps."""
+
+    steps: int
+    seconds: float
+    """From the decoded picture on, the model loaded; drawing is not counted."""
+    artifact_bytes: int
+    word: str | None
+    cosine: float | None
+    draw: Callable[[Sequence[str], Sampling], Tensor]
+    """Prompts in which the subject is `called`, to pictures (b, 3, h, w)."""
+    called: str = TOKEN_WORD
+
+
+Run = Callable[[DiffusionModel, BenchSubject, int], Stage | None]
+"""Model, subject and number of steps; None where the arm has nothing to say about the subject."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method at the steps it is measured at."""
+
+    name: str
+    steps: tuple[int, ...]
+    run: Run
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Ours and its relatives: predict, then tune word and offsets."""
+
+    predictor: Predictor
+    tuning: ResolvedTuning
+    strength: Strength = DEFAULT_STRENGTH
+    keep_offsets: bool = True
+    """False starts from offsets of zero, as without a hypernetwork."""
+    learn_offsets: bool = True
+    """False leaves the attention alone: textual inversion."""
+    class_word: bool = False
+    """The hard prompt names the subject's class instead of the nearest word."""
+
+    def __call__(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Stage:
+        started = time.perf_counter()
+        prediction = self._tuned(model, subject, steps)
+        _wait(model)
+        seconds = time.perf_counter() - started
+        word, cosine = nearest_word(model, [v_star[0] for v_star in prediction.embeddings])
+        alpha, words = float(self.tuning.alpha), self._words(model, subject)
+        return Stage(
+            steps=steps,
+            seconds=seconds,
+            artifact_bytes=bytes_of(prediction),
+            word=word,
+            cosine=cosine,
+            draw=lambda prompts, way: draw_subject(model, prediction, prompts, way, alpha=alpha, words=words),
+        )
+
+    def _tuned(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Prediction:
+        generator = torch.Generator().manual_seed(self.tuning.seed)
+        start = self.predictor.predict(model, [[subject.picture]], self.tuning.rank, [generator])
+        if not self.keep_offsets:
+            start = replace(start, offsets=zero_offsets(model.unet, self.tuning.rank, [generator]))
+        if not self.learn_offsets:
+            start = replace(start, offsets=_nothing())
+        if steps == 0:
+            return start
+        latents = latents_of(model, views_of([subject.picture], model.resolution_px, generator))
+        return tune(
+            model,
+            start,
+            [Subject(latents, generator)],
+            TOKEN_WORD,
+            tuning=self.tuning.model_copy(update={"steps": steps}),
+            progress=lambda _done, _total: None,
+            strength=self.strength,
+            words=self._words(model, subject),
+        ).prediction
+
+    def _words(self, model: DiffusionModel, subject: BenchSubject) -> Tensor | None:
+        if not self.class_word:
+            return None
+        return torch.tensor([whole_words(model)[subject.class_word]], device=model.device)
+
+
+def stages(arm: Arm, model: DiffusionModel, subject: BenchSubject) -> Iterator[Stage]:
+    """One after the other, each from the start: times do not add up other arms' measuring."""
+    for steps in arm.steps:
+        stage = arm.run(model, subject, steps)
+        if stage:
+            yield stage
+
+
+def bytes_of(prediction: Prediction) -> int:
+    """As published: word in float32, factors in float16."""
+    words = sum(v_star[0].numel() for v_star in prediction.embeddings)
+    factors = sum(each.A[0].numel() + each.B[0].numel() for each in prediction.offsets.values())
+    return FLOAT_BYTES * words + HALF_BYTES * factors
+
+
+def _nothing() -> Offsets:
+    return {}
+
+
+def _wait(model: DiffusionModel) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)

@@ -1,0 +1,101 @@
+"""The arguments of `likeness bench method` and `likeness bench step`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from likeness_runtime.pocket import MODEL_PATH
+
+
+def add_method(commands: Any) -> None:
+    method = commands.add_parser("method", help="ours, its ablations and the baselines on held-out subjects")
+    method.add_argument("--model", type=Path, default=MODEL_PATH, help="diffusers folder (default: the shipped one)")
+    method.add_argument(
+        "--encoder", type=Path, default=MODEL_PATH.parent / "encoder", help="(default: the shipped one)"
+    )
+    method.add_argument("--out", type=Path, required=True, help="folder; what it holds already is not measured again")
+    method.add_argument("--subjects", type=int, default=40, help="held-out glyphs (default: %(default)s)")
+    method.add_argument("--art", default="fluent", choices=("fluent", "noto"), help="of the glyphs (%(default)s)")
+    method.add_argument("--photos", type=Path, help="folder of one folder a subject, to be measured as well")
+    method.add_argument("--arm", action="append", help="only this arm; may be repeated (default: all)")
+    method.add_argument("--alpha", default="0.8", help="blend of our dual path, a decimal (default: %(default)s)")
+    method.add_argument("--rate", default="0.001", help="our rate for LoRA, a decimal (default: %(default)s)")
+    method.add_argument("--embedding-rate", default="0.005", help="our rate for the word, a decimal (%(default)s)")
+    method.add_argument("--dreambooth-rate", type=float, default=1e-3, help="DreamBooth-LoRA's rate (%(default)s)")
+    method.add_argument("--batch", type=int, default=4, help="draws of each of our steps (default: %(default)s)")
+    method.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
+    method.add_argument("--seeds", type=int, default=2, help="pictures of each prompt (default: %(default)s)")
+    method.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    method.set_defaults(handler=_method)
+
+
+def add_step(commands: Any) -> None:
+    step = commands.add_parser("step", help="what a tuning step costs beside a bare pass of the same UNet")
+    step.add_argument("--model", type=Path, default=MODEL_PATH, help="diffusers folder (default: the shipped one)")
+    step.add_argument("--out", type=Path, required=True, help="folder for step.json")
+    step.add_argument("--batch", type=int, default=4, help="rows of each step (default: %(default)s)")
+    step.add_argument("--rounds", type=int, default=20, help="steps of each kind (default: %(default)s)")
+    step.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    step.set_defaults(handler=_step)
+
+
+def _method(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from likeness_api.tuning import ResolvedTuning
+    from likeness_runtime import encoder_folder
+    from likeness_runtime.bench import method, summary
+    from likeness_runtime.bench.draw import Sampling
+    from likeness_runtime.bench.subject import held_out_subjects, photo_subjects
+    from likeness_runtime.from_encoder import FromEncoder
+    from likeness_runtime.judge import glyph
+    from likeness_runtime.model import load
+    from likeness_runtime.model_folder import folder_digest
+
+    model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    encoder = encoder_folder.load(arguments.encoder, model)
+    tuning = ResolvedTuning(
+        alpha=arguments.alpha,
+        learning_rate=arguments.rate,
+        embedding_learning_rate=arguments.embedding_rate,
+        batch_size=arguments.batch,
+        rank=encoder.encoder.shape.rank,
+    )
+    arms = method.arms(FromEncoder(encoder), tuning, arguments.dreambooth_rate)
+    unknown = sorted(set(arguments.arm or ()) - set(arms))
+    if unknown:
+        sys.stderr.write(f"likeness bench method: --arm is {unknown[0]!r}; expected one of {', '.join(arms)}\n")
+        return 2
+    subjects = held_out_subjects(arguments.subjects, arguments.art)
+    subjects += photo_subjects(arguments.photos) if arguments.photos else []
+    sampling = Sampling(arguments.sampling_steps, seeds=tuple(range(arguments.seeds)))
+    chosen = [arms[name] for name in arguments.arm or arms]
+    method.measure(model, chosen, subjects, sampling, embed=glyph.embed, folder=arguments.out)
+    setting = {
+        "model": model.digest,
+        "encoder": folder_digest(arguments.encoder),
+        "tuning": tuning.to_json(),
+        "dreamboothRate": arguments.dreambooth_rate,
+        "sampling": asdict(sampling),
+        "device": arguments.device,
+        "threads": torch.get_num_threads(),
+    }
+    sys.stdout.write(summary.write(method.read(arguments.out), arguments.out, setting))
+    return 0
+
+
+def _step(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from likeness_runtime.bench import step
+    from likeness_runtime.model import load
+    from likeness_runtime.model_folder import folder_digest
+
+    model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    report = step.measure(model, arguments.model.name, arguments.batch, arguments.rounds, alphas=(0.5, 0.8, 1.0))
+    sys.stdout.write(step.write(report, arguments.out) + "\n")
+    return 0

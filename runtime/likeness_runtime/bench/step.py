@@ -1,0 +1,174 @@
+"""What a tuning step costs, beside a bare forward and backward pass of the same UNet: `likeness bench step`.
+
+Both kinds of step are taken in turn, so that a busy machine slows both; the ratio of their medians is reported. The
+bare pass is an ordinary training step of the UNet's own weights without the optimizer; as a stricter measure there is
+also the pass with frozen weights, which only takes the gradient of the text.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from likeness_runtime.contrastive import Strength, regularisation, vocabularies
+from likeness_runtime.dual_path import dual_path
+from likeness_runtime.lora import zero_offsets
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.predictor import Prediction
+from likeness_runtime.text import embedding_of, read
+from likeness_runtime.tune import TEMPLATES, Setting, Subject, denoise, draw, losses_of, trainable
+
+TOKEN_WORD = "<subject>"  # noqa: S105 - a word, not a secret
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Medians in seconds, and their ratios to the bare passes."""
+
+    alpha: float
+    seconds: float
+    to_bare: float
+    to_bare_frozen: float
+    saved_bytes: int
+    """What autograd keeps for the backward pass, parameters not counted."""
+
+
+@dataclass(frozen=True)
+class Report:
+    model: str
+    batch: int
+    rounds: int
+    threads: int
+    device: str
+    bare_seconds: float
+    bare_frozen_seconds: float
+    bare_saved_bytes: int
+    costs: list[Cost]
+
+
+def measure(model: DiffusionModel, name: str, batch: int, rounds: int, alphas: tuple[float, ...]) -> Report:
+    """Takes `rounds` steps of each kind after one that warms up."""
+    takers: dict[str, Callable[[], None]] = {
+        "bare": bare_step(model, batch, frozen=False),
+        "frozen": bare_step(model, batch, frozen=True),
+        **{f"alpha {alpha}": tuning_step(model, batch, alpha) for alpha in alphas},
+    }
+    saved = {kind: saved_bytes(model, take) for kind, take in takers.items()}
+    seconds: dict[str, list[float]] = {kind: [] for kind in takers}
+    for _ in range(rounds):
+        for kind, take in takers.items():
+            seconds[kind].append(timed(model, take))
+    medians = {kind: median(each) for kind, each in seconds.items()}
+    costs = [
+        Cost(
+            alpha=alpha,
+            seconds=medians[f"alpha {alpha}"],
+            to_bare=medians[f"alpha {alpha}"] / medians["bare"],
+            to_bare_frozen=medians[f"alpha {alpha}"] / medians["frozen"],
+            saved_bytes=saved[f"alpha {alpha}"],
+        )
+        for alpha in alphas
+    ]
+    return Report(
+        model=name,
+        batch=batch,
+        rounds=rounds,
+        threads=torch.get_num_threads(),
+        device=model.device.type,
+        bare_seconds=medians["bare"],
+        bare_frozen_seconds=medians["frozen"],
+        bare_saved_bytes=saved["bare"],
+        costs=costs,
+    )
+
+
+def write(report: Report, folder: Path) -> str:
+    """step.json in `folder`; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(report), indent=2)
+    (folder / "step.json").write_text(text + "\n")
+    return text
+
+
+def bare_step(model: DiffusionModel, batch: int, *, frozen: bool) -> Callable[[], None]:
+    """Forward and backward of the UNet alone, text states given."""
+    setting, subject = _setting(model, 1.0), _subject(model)
+    drawn = draw(model, [subject], batch)
+    pooled = torch.zeros(batch, model.text_encoders[-1].config.projection_dim) if model.is_xl else None
+    states = torch.randn(batch, setting.sentences[0].ids.shape[1], model.unet.config.cross_attention_dim)
+    states = states.to(model.device).requires_grad_(frozen)
+
+    def take() -> None:
+        model.unet.requires_grad_(not frozen)
+        loss = denoise(model, drawn.latents, drawn.timesteps, states, pooled).square().mean()
+        loss.backward()
+        model.unet.zero_grad(set_to_none=True)
+        model.unet.requires_grad_(False)
+        states.grad = None
+
+    return take
+
+
+def tuning_step(model: DiffusionModel, batch: int, alpha: float) -> Callable[[], None]:
+    """One step as `tune` takes it, optimizer and regularisation included."""
+    setting, subject = _setting(model, alpha), _subject(model)
+    words = [row[None] for row in embedding_of(model, "object")]
+    generator = torch.Generator().manual_seed(1)
+    bank = [torch.randn(64, row.shape[1], generator=generator).to(model.device) for row in words]
+    learned = trainable(Prediction(words, zero_offsets(model.unet, 4, [generator]), bank))
+    parts = [part for each in learned.offsets.values() for part in (each.A, each.B)]
+    optimizer = torch.optim.AdamW([*learned.embeddings, *parts], lr=1e-6)
+
+    def take() -> None:
+        with dual_path(model.unet, learned.offsets, alpha):
+            loss = losses_of(model, learned, setting, draw(model, [subject], batch))
+            loss = loss + regularisation(learned.embeddings, setting.vocabulary, learned.negatives, Strength())
+            optimizer.zero_grad(set_to_none=True)
+            loss.sum().backward()
+            optimizer.step()
+
+    return take
+
+
+def saved_bytes(model: DiffusionModel, take: Callable[[], None]) -> int:
+    """Bytes that autograd keeps between forward and backward; shared storage counts once, weights do not."""
+    # Storages are told apart by themselves and not by their address, which the meta device has none of.
+    networks = (model.unet, *model.text_encoders)
+    weights = {each.untyped_storage()._cdata for network in networks for each in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        take()
+    return sum(kept.values())
+
+
+def timed(model: DiffusionModel, take: Callable[[], None]) -> float:
+    """Seconds of one step."""
+    started = time.perf_counter()
+    take()
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter() - started
+
+
+def _setting(model: DiffusionModel, alpha: float) -> Setting:
+    sentences = read(model, [sentence.format(TOKEN_WORD) for sentence in TEMPLATES], TOKEN_WORD)
+    return Setting(sentences, vocabularies(model), alpha, subjects=1)
+
+
+def _subject(model: DiffusionModel) -> Subject:
+    side = model.unet.config.sample_size
+    generator = torch.Generator().manual_seed(0)
+    return Subject(torch.randn(2, 4, side, side, generator=generator).to(model.device), generator)

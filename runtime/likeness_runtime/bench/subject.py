@@ -1,0 +1,80 @@
+"""Whom the method is measured on: held-out glyphs, drawn in scenes, and photographs of anything.
+
+A subject gives one picture to learn from and other pictures of itself to compare with: what is like the input but not
+like them was copied, not learned. Letters: v pictures, h w height, width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from likeness_runtime.bench.score import BACKGROUNDS
+from likeness_runtime.image import decode, squared
+from likeness_runtime.pocket import IMAGE_SIZE_PX
+from likeness_runtime.pocket.glyphs import ARTS
+from likeness_runtime.pocket.pixels import images_of
+from likeness_runtime.pocket.scene import draw_background, place, render
+from likeness_runtime.pocket.subjects import load_subjects
+
+REFERENCES = 6
+
+
+@dataclass(frozen=True)
+class BenchSubject:
+    """`kind` is what it is counted under: an art's name, or "photo"."""
+
+    name: str
+    kind: str
+    class_word: str
+    """What a person would call it; "object" where the vocabulary has no word."""
+    picture: Image.Image
+    references: Tensor
+    """(v, 3, h, w) in [0, 1]: other pictures of the subject."""
+    truth: Tensor | None = None
+    """(k, 3, h, w) in [0, 1]: what the k prompts ask for, where it can be rendered."""
+
+
+def held_out_subjects(count: int, art: str = ARTS[0]) -> list[BenchSubject]:
+    """The first `count` held-out glyphs in an order of their own, each in scenes that its code point settles."""
+    glyphs = load_subjects()
+    rows = glyphs.held_out()
+    order = np.random.default_rng(0).permutation(len(rows))
+    return [_of_glyph(rows[index], art) for index in order[:count]]
+
+
+def _of_glyph(row: int, art: str) -> BenchSubject:
+    glyphs = load_subjects()
+    glyph = glyphs.glyphs[row]
+    random = np.random.default_rng([ord(character) for character in glyph.code_point])
+    scenes = [place(random, row, art, draw_background(random)) for _ in range(1 + REFERENCES)]
+    rendered = [render(scene, glyphs.pictures[art][row]) for scene in scenes]
+    return BenchSubject(
+        name=f"{art}-{glyph.short_name}",
+        kind=art,
+        class_word=glyph.group,
+        picture=Image.fromarray(rendered[0]),
+        references=images_of(rendered[1:]),
+        truth=images_of([render(place(random, row, art, each), glyphs.pictures[art][row]) for each in BACKGROUNDS]),
+    )
+
+
+def photo_subjects(folder: Path) -> list[BenchSubject]:
+    """One subject for each sub-folder with at least two pictures; the first is learned from."""
+    subjects = []
+    for own in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = sorted(path for path in own.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+        if len(files) > 1:
+            pictures = [squared(decode(file.read_bytes(), file.name), IMAGE_SIZE_PX) for file in files]
+            references = images_of([np.asarray(picture) for picture in pictures[1 : 1 + REFERENCES]])
+            subjects.append(BenchSubject(f"photo-{own.name}", "photo", "object", pictures[0], references))
+    return subjects
+
+
+def tensor_of(picture: Image.Image) -> Tensor:
+    """(1, 3, h, w) in [0, 1]."""
+    return images_of([np.asarray(squared(picture, IMAGE_SIZE_PX))])

@@ -1,0 +1,90 @@
+"""The heavy part of an order: load the model, tune the subject, make the files. Imported when there is work to do."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from likeness_api.order import Order
+from likeness_api.personalization import Metric
+from likeness_api.reason import Reason
+from likeness_runtime.encoder_folder import load as load_encoder
+from likeness_runtime.export.embedding_file import embedding_file
+from likeness_runtime.export.facts_file import facts_file
+from likeness_runtime.export.file import File
+from likeness_runtime.export.lora_file import diffusers_file, kohya_file
+from likeness_runtime.export.model_card import card_file
+from likeness_runtime.export.picture_file import picture_files
+from likeness_runtime.export.subject import TunedSubject
+from likeness_runtime.failure import Failed
+from likeness_runtime.from_encoder import FromEncoder
+from likeness_runtime.fulfil import Located, Run
+from likeness_runtime.manifest import Input, Manifest, ManifestFile
+from likeness_runtime.model import device_named
+from likeness_runtime.personalize import personalize
+from likeness_runtime.predictor import FromWord
+from likeness_runtime.source import Source, last_segment
+
+log = logging.getLogger(__name__)
+
+
+def produce(
+    order: Order, run: Run, sources: list[Source], located: Located, digest: str
+) -> tuple[list[File], Manifest]:
+    """Everything to publish, in memory. Raises `Failed`, also where the device's memory does not suffice."""
+    try:
+        model = run.load(*located.model, device_named(order.device))
+        name = last_segment(order.model.uri)
+        log.info("Started %s/%s: model %s on %s.", order.namespace, order.name, name, model.device.type)
+        predictor = FromEncoder(load_encoder(located.encoder[0], model)) if located.encoder else FromWord()
+        subject, metrics = personalize(
+            order, model, sources, digest, predictor=predictor, progress=run.progress, check=run.check
+        )
+    except torch.OutOfMemoryError as error:
+        batch, side = order.tuning.batch_size, order.tuning.resolution or "the model's own"
+        raise Failed(
+            Reason.OUT_OF_DEVICE_MEMORY,
+            f"the GPU's memory did not suffice ({str(error).splitlines()[0]:.200}); lower spec.tuning.batchSize"
+            f" (now {batch}), then spec.tuning.resolution (now {side})",
+        ) from None
+    files = files_of(subject)
+    return files, _manifest(order, subject, sources, files, metrics)
+
+
+def files_of(subject: TunedSubject) -> list[File]:
+    """Everything but the manifest."""
+    return [
+        diffusers_file(subject),
+        kohya_file(subject),
+        embedding_file(subject),
+        facts_file(subject),
+        card_file(subject),
+        *picture_files(subject),
+    ]
+
+
+def _manifest(
+    order: Order, subject: TunedSubject, sources: list[Source], files: list[File], metrics: list[Metric]
+) -> Manifest:
+    return Manifest(
+        digest=subject.digest,
+        namespace=order.namespace,
+        name=order.name,
+        token=order.token,
+        nearest_word=subject.nearest_word,
+        steps=order.tuning.steps,
+        images=[Input(name=source.name, sha256=source.sha256) for source in sources],
+        model=Input(name=subject.base.name, sha256=subject.base.digest),
+        metrics=metrics,
+        files=[
+            ManifestFile(
+                name=file.name,
+                format=file.format,
+                sha256=file.sha256,
+                bytes=len(file.data),
+                media_type=file.media_type,
+            )
+            for file in files
+        ],
+    )

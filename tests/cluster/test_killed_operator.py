@@ -1,0 +1,139 @@
+"""The operator is killed (SIGKILL) after each of its calls in turn and started again: one Job, the right end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from killing_proxy import KillingProxy
+from kube import Manifest, apply, kubectl, true_conditions
+from likeness_api.personalization import ManifestRef
+from likeness_api.reason import EXIT_CODE_OF, Reason
+from likeness_api.result import Result, ResultArtifact
+from shop import SHOP, SYSTEM, create, finished, jobs_of, pods_of, profile, read
+
+MOST_CALLS = 40
+"""Far more than one life takes: a test that gets there has found an operator that goes round in circles."""
+SHA256 = "0" * 64
+
+
+def acted(reason: Reason) -> Manifest:
+    """A profile whose pods end at once with a result of this reason, so that a life takes seconds."""
+    published = reason is Reason.TUNED
+    result = Result(
+        reason=reason,
+        message="an act",
+        manifest=ManifestRef(uri="s3://artifacts/shop/x/manifest.json", sha256=SHA256) if published else None,
+        artifacts=[ResultArtifact(name="x", format="likeness", sha256=SHA256, bytes=1)] if published else [],
+        steps=2 if published else None,
+    )
+    script = f"printf %s '{result.encode().decode()}' > /dev/termination-log; exit {int(EXIT_CODE_OF[reason])}"
+    container = {
+        "name": "tuner",
+        "image": os.environ["LIKENESS_TEST_OPERATOR_IMAGE"],
+        "command": ["sh", "-c", script],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    act = profile(f"act-{reason.lower()}")
+    act["spec"]["runtime"]["podTemplate"] = {"spec": {"containers": [container]}}
+    return act
+
+
+@pytest.fixture(scope="module")
+def without_operator(shop: str) -> Iterator[None]:
+    """The chart's own operator is away meanwhile; its service account and rights stay."""
+    deployment = ("-n", SYSTEM, "scale", "deployment/likeness-operator")
+    kubectl(*deployment, "--replicas=0")
+    kubectl("-n", SYSTEM, "wait", "pod", "-l", "app.kubernetes.io/component=operator", "--for=delete", "--timeout=60s")
+    yield
+    kubectl(*deployment, "--replicas=1")
+    kubectl("-n", SYSTEM, "rollout", "status", "deployment/likeness-operator", "--timeout=120s")
+
+
+@pytest.fixture(scope="module")
+def server(without_operator: None) -> tuple[str, ssl.SSLContext]:
+    """The API server's address and how to trust it."""
+    configuration = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    cluster = configuration["clusters"][0]["cluster"]
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    return cluster["server"], ssl.create_default_context(cadata=authority)
+
+
+class Operator:
+    """Starts `likeness-operator` as the chart's service account, behind a proxy."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._token = kubectl("-n", SYSTEM, "create", "token", "likeness-operator", "--duration=1h").strip()
+
+    def start(self, url: str) -> subprocess.Popen[bytes]:
+        named = {"name": "it"}
+        kubeconfig = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "it",
+            "clusters": [named | {"cluster": {"server": url}}],
+            "users": [named | {"user": {"token": self._token}}],
+            "contexts": [named | {"context": {"cluster": "it", "user": "it"}}],
+        }
+        path = self._folder / "kubeconfig"
+        path.write_text(json.dumps(kubeconfig))
+        program = Path(sys.executable).parent / "likeness-operator"
+        command = [program, "--kubeconfig", path, "--probe-port=0", "--log-format=text", "--namespace", SHOP]
+        with (self._folder / "operator.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("reason", "first"), [(Reason.TUNED, 1), (Reason.IMAGE_UNREADABLE, 5)])
+def test_killed_after_any_call_it_makes_one_job_and_says_the_right_end(
+    server: tuple[str, ssl.SSLContext], tmp_path: Path, figure: Callable[[str], None], reason: Reason, first: int
+) -> None:
+    """Up to the Job's creation, which is the fourth call, all lives are the same."""
+    apply(acted(reason))
+    operator = Operator(tmp_path)
+    seen = []
+    for kill_at in range(first, MOST_CALLS):
+        name = create(f"killed-{reason.lower()}-{kill_at}", profile=f"act-{reason.lower()}")
+        proxy = KillingProxy(*server, subject=f"/personalizations/{name}", kill_at=kill_at)
+        with proxy.serving():
+            proxy.victim = operator.start(proxy.url)
+            assert live_through(proxy, operator, name) == reason
+        assert [path for path in proxy.created if path.endswith("/jobs")] == [f"/apis/batch/v1/namespaces/{SHOP}/jobs"]
+        (job,) = jobs_of(name)
+        (_,) = pods_of(name)
+        assert finished(name)["status"]["jobRef"]["uid"] == job["metadata"]["uid"]
+        if not proxy.killed_at:
+            break
+        seen.append(proxy.killed_at.replace(name, "NAME"))
+    figure(f"killed after each of {len(seen)} calls:\n  " + "\n  ".join(seen))
+    assert len(seen) > 5
+    assert not proxy.killed_at
+
+
+def live_through(proxy: KillingProxy, operator: Operator, name: str) -> str:
+    """Starts the operator again when it is killed. Returns the reason that the Personalization ends with."""
+    running = proxy.victim
+    assert running is not None
+    try:
+        for _ in range(600):
+            ended = {"Succeeded", "Failed"} & true_conditions(read(name)).keys()
+            time.sleep(1 if ended else 0.1)  # after the end there may be calls yet, an event for example
+            if running.poll() is not None:
+                assert proxy.killed_at, "the operator ended by itself"
+                running = operator.start(proxy.url)
+            elif ended:
+                return str(true_conditions(read(name))[ended.pop()]["reason"])
+        raise TimeoutError(f"{name} did not end")
+    finally:
+        running.kill()
+        running.wait()

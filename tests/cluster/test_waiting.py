@@ -1,0 +1,80 @@
+"""A Personalization that cannot start says why, and what a person can do; once that is done it goes on by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from kube import Manifest, apply, fetch, kubectl, wait_for
+from likeness_operator.job import job_name
+from shop import SHOP, create, jobs_of, profile, read, succeeded
+
+
+def waiting(name: str, reason: str, seconds: float = 60) -> Manifest:
+    """`status.waiting` once it has this reason."""
+
+    def look() -> Manifest | None:
+        found: Manifest = read(name).get("status", {}).get("waiting", {})
+        return found if found.get("reason") == reason else None
+
+    return wait_for(f"{name} waits for {reason}", look, seconds)
+
+
+def stuck(name: str, **runtime: object) -> str:
+    """A Personalization of a profile of its own, the small one with another `runtime`."""
+    changed = profile(name)
+    changed["spec"]["runtime"] |= runtime
+    apply(changed)
+    return create(name, profile=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "reason", "words"),
+    [
+        pytest.param("no-gpu", {"resources": {"limits": {"nvidia.com/gpu": 64}}}, "Unschedulable", "0/1 nodes"),
+        pytest.param("no-image", {"image": "registry.invalid/likeness:none"}, "ImagePullBackOff", "registry.invalid"),
+        pytest.param("root", {"podTemplate": {"spec": {"hostNetwork": True}}}, "NoPod", "no pod"),
+        pytest.param("half", {"podTemplate": {"spec": {"containers": [{"name": "tuner"}]}}}, "JobRefused", "image"),
+    ],
+)
+def test_it_says_what_it_waits_for(shop: str, name: str, runtime: Manifest, reason: str, words: str) -> None:
+    found = waiting(stuck(name, **runtime), reason)
+    assert words in found["message"]
+    assert found["nextStep"]
+    kubectl("-n", SHOP, "delete", "pz", name)
+
+
+def test_a_corrected_profile_lets_it_go_on(shop: str) -> None:
+    name = stuck("corrected", podTemplate={"spec": {"containers": [{"name": "tuner"}]}})
+    waiting(name, "JobRefused")
+    apply(profile("corrected"))
+    succeeded(name)
+
+
+def test_a_full_quota_is_told_in_the_api_servers_words_and_gone_when_there_is_room(shop: str) -> None:
+    kubectl("-n", SHOP, "create", "quota", "no-jobs", "--hard=count/jobs.batch=0")
+    name = create("over-quota")
+    assert "exceeded quota: no-jobs" in waiting(name, "QuotaExceeded")["message"]
+    kubectl("-n", SHOP, "delete", "quota", "no-jobs")
+    succeeded(name)
+
+
+def test_a_job_that_is_deleted_again_and_again_is_given_up(shop: str) -> None:
+    name = create("unwanted", tuning={"steps": 500})
+    for _ in range(3):
+        job = wait_for("a Job that the status knows", lambda: read(name).get("status", {}).get("jobRef"), 60)
+        kubectl("-n", SHOP, "delete", "job", job["name"])
+        wait_for("the deletion to be noticed", lambda known=job: read(name)["status"].get("jobRef") != known, 60)
+    failure = wait_for("the end", lambda: read(name)["status"].get("failure"), 60)
+    assert failure["reason"] == "JobDeleted"
+    assert not jobs_of(name)
+
+
+def test_somebody_elses_job_is_neither_taken_over_nor_deleted(shop: str) -> None:
+    name = create("taken", suspend=True)
+    wait_for("Suspended", lambda: read(name).get("status", {}).get("conditions"), 60)
+    foreign = job_name(name, read(name)["metadata"]["uid"])
+    kubectl("-n", SHOP, "create", "job", foreign, "--image=registry.invalid/nothing:none")
+    kubectl("-n", SHOP, "patch", "pz", name, "--type=merge", "-p", '{"spec":{"suspend":false}}')
+    failure = wait_for("the end", lambda: read(name)["status"].get("failure"), 60)
+    assert failure["reason"] == "JobNameTaken"
+    assert fetch("job", foreign, SHOP) is not None

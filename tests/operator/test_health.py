@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+from aiohttp import web
+
+from likeness_operator.health import application
+
+
+def answers(ready: bool, *paths: str) -> list[tuple[int, str]]:
+    async def ask() -> list[tuple[int, str]]:
+        event = asyncio.Event()
+        if ready:
+            event.set()
+        runner = web.AppRunner(application(event))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        found = []
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as client:
+            for path in paths:
+                async with client.get(path) as answer:
+                    found.append((answer.status, await answer.text()))
+        await runner.cleanup()
+        return found
+
+    return asyncio.run(ask())
+
+
+def test_it_lives_before_it_is_ready() -> None:
+    live, not_ready = answers(False, "/livez", "/readyz")
+    assert live == (200, "ok\n")
+    assert not_ready == (503, "not yet watching\n")
+
+
+def test_it_is_ready_when_it_watches() -> None:
+    assert answers(True, "/readyz") == [(200, "ok\n")]
+
+
+def test_prometheus_finds_the_metrics() -> None:
+    ((status, text),) = answers(True, "/metrics")
+    assert status == 200
+    assert "# TYPE likeness_reconcile_seconds histogram" in text

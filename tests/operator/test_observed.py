@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from given import NAMESPACE, TUNED, a_job, a_personalization, a_pod
+from likeness_api.personalization import PersonalizationStatus
+from likeness_operator.observed import is_finished, read_job, read_personalization, read_pod
+
+METADATA = {"name": "x", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1"}
+
+
+@pytest.mark.parametrize(
+    ("condition", "finished"),
+    [
+        ({"type": "Succeeded", "status": "True"}, True),
+        ({"type": "Failed", "status": "True"}, True),
+        ({"type": "Failed", "status": "False"}, False),
+        ({"type": "Running", "status": "True"}, False),
+    ],
+)
+def test_the_end_is_read_from_raw_conditions(condition: dict[str, str], finished: bool) -> None:
+    manifest = {"status": {"conditions": [condition], "fromTheFuture": 1}}
+    assert is_finished(manifest) is finished
+    assert read_personalization({"metadata": METADATA} | manifest).finished is finished
+
+
+def test_a_status_of_another_version_is_observed_anew() -> None:
+    read = read_personalization({"metadata": METADATA, "status": {"fromTheFuture": 1}})
+    assert read.status == PersonalizationStatus()
+
+
+def test_a_spec_that_does_not_fit_is_explained() -> None:
+    read = a_personalization({"output": 7})
+    assert read.spec is None
+    assert read.problem.startswith("spec.output")
+
+
+def test_what_nobody_said_is_no_trouble() -> None:
+    pod = read_pod({"metadata": {"name": "p"}, "spec": {}})
+    assert (pod.phase, pod.exit_code, pod.unschedulable, pod.ended) == ("Pending", None, None, False)
+
+
+def test_only_the_tuner_counts_among_containers() -> None:
+    pod = a_pod(exit_code=0, message=TUNED)
+    assert (pod.exit_code, pod.memory_limit) == (0, "2Gi")
+
+
+def test_a_foreign_job_is_read_too() -> None:
+    job = read_job(
+        {
+            "metadata": METADATA | {"creationTimestamp": "2026-11-23T12:00:00Z"},
+            "spec": {"template": {"spec": {"containers": [{"name": "busybox"}]}}},
+        }
+    )
+    assert (job.owner_uid, job.order, job.queued, job.settled) == (None, None, False, False)
+
+
+def test_a_job_is_settled_before_it_ended() -> None:
+    assert a_job("FailureTarget").settled
+    assert not a_job("FailureTarget").ended
+    assert a_job("Failed").ended

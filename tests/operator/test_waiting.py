@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from given import a_job, a_pod, a_profile
+from likeness_api.personalization import Waiting
+from likeness_operator.observed import Job, Pod
+from likeness_operator.waiting import why_waiting
+
+BACK_OFF = a_pod(waiting=("ImagePullBackOff", 'Back-off pulling image "x"'))
+PULL_ERROR = a_pod(waiting=("ErrImagePull", "x: not found"))
+
+
+@pytest.mark.parametrize(
+    ("job", "pods", "reason", "word"),
+    [
+        pytest.param(a_job(), [a_pod(unschedulable="0/3 nodes")], "Unschedulable", "0/3 nodes", id="no node"),
+        pytest.param(a_job(), [PULL_ERROR], "ImagePullBackOff", "not found", id="image"),
+        pytest.param(
+            a_job(),
+            [a_pod(waiting=("CreateContainerConfigError", 'secret "s3" not found'))],
+            "CreateContainerConfigError",
+            'secret "s3"',
+            id="secret",
+        ),
+        pytest.param(a_job(), [a_pod(waiting=("ContainerCreating", ""))], "Starting", "red-teapot-x", id="starting"),
+        pytest.param(a_job(), [], "NoPod", "no pod", id="no pod"),
+        pytest.param(a_job(profile=a_profile(queueName="gpus")), [], "Queued", "Kueue", id="queue"),
+        pytest.param(a_job(), [a_pod(exit_code=20)], "RetryBackOff", "RuntimeCrashed", id="between attempts"),
+        pytest.param(
+            a_job(), [a_pod(exit_code=20), a_pod(unschedulable="full")], "Unschedulable", "full", id="second attempt"
+        ),
+    ],
+)
+def test_waiting_has_a_reason_a_message_and_a_next_step(job: Job, pods: list[Pod], reason: str, word: str) -> None:
+    waiting = why_waiting(job, pods, None)
+    assert waiting.reason == reason
+    assert word in waiting.message
+    assert waiting.next_step
+
+
+def test_the_kubelets_to_and_fro_over_an_image_changes_nothing() -> None:
+    first = why_waiting(a_job(), [PULL_ERROR], None)
+    assert why_waiting(a_job(), [BACK_OFF], first) == first
+    assert why_waiting(a_job(), [PULL_ERROR], first) == first
+
+
+def test_another_kind_of_waiting_is_told() -> None:
+    before = Waiting(reason="Unschedulable", message="full", next_step="wait")
+    assert why_waiting(a_job(), [BACK_OFF], before).reason == "ImagePullBackOff"
+
+
+def test_a_wordy_server_is_cut_to_what_the_crd_takes() -> None:
+    assert len(why_waiting(a_job(), [a_pod(unschedulable="x" * 5000)], None).message) == 2048

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from likeness_operator.work_queue import LONGEST_BACKOFF_SECONDS, Key, WorkQueue
+
+A, B = Key("shop", "a"), Key("shop", "b")
+
+
+async def next_of(queue: WorkQueue) -> Key:
+    return await asyncio.wait_for(queue.take(), timeout=2)
+
+
+async def nothing_in(queue: WorkQueue, seconds: float = 0.02) -> bool:
+    try:
+        await asyncio.wait_for(queue.take(), timeout=seconds)
+    except TimeoutError:
+        return True
+    return False
+
+
+def a_queue() -> WorkQueue:
+    return WorkQueue(jitter=lambda: 1.0)
+
+
+def test_a_key_is_in_the_queue_once() -> None:
+    async def scene() -> None:
+        queue = a_queue()
+        for key in (A, B, A):
+            queue.add(key)
+        assert [await next_of(queue), await next_of(queue)] == [A, B]
+        assert await nothing_in(queue)
+
+    asyncio.run(scene())
+
+
+def test_a_key_that_is_worked_on_comes_again_only_when_that_is_done() -> None:
+    async def scene() -> None:
+        queue = a_queue()
+        queue.add(A)
+        assert await next_of(queue) == A
+        queue.add(A)
+        assert await nothing_in(queue)
+        queue.done(A)
+        assert await next_of(queue) == A
+
+    asyncio.run(scene())
+
+
+def test_a_key_is_never_with_two_workers() -> None:
+    async def scene() -> None:
+        queue, busy, most = a_queue(), set[Key](), []
+
+        async def worker() -> None:
+            while True:
+                key = await queue.take()
+                assert key not in busy
+                busy.add(key)
+                most.append(len(busy))
+                await asyncio.sleep(0)
+                queue.add(key)
+                busy.discard(key)
+                queue.done(key)
+
+        for key in (A, B):
+            queue.add(key)
+        workers = [asyncio.create_task(worker()) for _ in range(3)]
+        done, _ = await asyncio.wait(workers, timeout=0.05)
+        for task in workers:
+            task.cancel()
+        assert not done
+        assert max(most) == 2
+
+    asyncio.run(scene())
+
+
+def test_back_off_doubles_up_to_a_limit_and_is_forgiven() -> None:
+    async def scene() -> list[float]:
+        queue = a_queue()
+        seconds = [queue.retry(A) for _ in range(30)]
+        queue.forgive(A)
+        return [*seconds, queue.retry(A)]
+
+    *growing, first_again = asyncio.run(scene())
+    assert growing[:4] == [0.2, 0.4, 0.8, 1.6]
+    assert growing[-1] == LONGEST_BACKOFF_SECONDS
+    assert first_again == 0.2
+
+
+def test_a_server_that_asks_for_patience_gets_it() -> None:
+    async def scene() -> float:
+        return a_queue().retry(A, at_least=7)
+
+    assert asyncio.run(scene()) == 7
+
+
+def test_an_outage_has_a_shorter_limit() -> None:
+    async def scene() -> float:
+        queue = a_queue()
+        return max(queue.retry(A, at_most=15) for _ in range(30))
+
+    assert asyncio.run(scene()) == 15
+
+
+@pytest.mark.parametrize("wishes", [(0.01, 60.0), (60.0, 0.01)])
+def test_the_earliest_wish_counts(wishes: tuple[float, float]) -> None:
+    async def scene() -> None:
+        queue = a_queue()
+        for seconds in wishes:
+            queue.add_later(A, seconds)
+        assert await next_of(queue) == A
+        assert await nothing_in(queue)
+
+    asyncio.run(scene())

@@ -1,0 +1,98 @@
+"""`likeness tune` as a pod runs it: a process of its own, told by environment, heard by exit code and message file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from likeness_api.order import ORDER_VARIABLE, Order
+from likeness_api.reason import Reason
+from likeness_api.result import Result
+from likeness_api.tuning import ResolvedTuning
+
+COMMAND = [sys.executable, "-m", "likeness_runtime.cli", "tune", "--termination-log"]
+
+Start = Callable[[str | None], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    def start(order: str | None) -> "subprocess.Popen[str]":
+        environment = {name: value for name, value in os.environ.items() if name != ORDER_VARIABLE}
+        environment |= {} if order is None else {ORDER_VARIABLE: order}
+        environment |= {"OMP_NUM_THREADS": "1"}
+        command = [*COMMAND, str(tmp_path / "message")]
+        return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
+
+    return start
+
+
+def ended(process: "subprocess.Popen[str]", folder: Path) -> tuple[Result, str]:
+    """The result as the kubelet would deliver it, and the log. The exit code says the same."""
+    _, log = process.communicate(timeout=120)
+    result = Result.decode((folder / "message").read_bytes())
+    assert process.returncode == result.exit_code, log
+    return result, log
+
+
+def test_an_order_is_tuned_and_told(order: Order, start: Start, tmp_path: Path) -> None:
+    result, log = ended(start(order.encode()), tmp_path)
+    assert result.reason == Reason.TUNED
+    assert (Path(result.folder().removeprefix("file://")) / "manifest.json").is_file()
+    for sentence in ("Accepted shop/red-teapot", "Started shop/red-teapot", "Tuned 2 of 2 steps", "Ended with Tuned"):
+        assert sentence in log
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "is not set"), ("{", "document"), ('{"version": 2}', "version")],
+    ids=["none", "no JSON", "another version"],
+)
+def test_a_bad_order_is_told(start: Start, tmp_path: Path, text: str | None, words: str) -> None:
+    result, _ = ended(start(text), tmp_path)
+    assert result.reason == Reason.BAD_ORDER
+    assert words in result.message
+
+
+def test_a_missing_picture_is_told_without_a_stack_trace(order: Order, start: Start, tmp_path: Path) -> None:
+    missing = order.model_copy(update={"images": ["file:///nothing.png"]})
+    result, log = ended(start(missing.encode()), tmp_path)
+    assert result.reason == Reason.SOURCE_NOT_FOUND
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("waits_for", ["Accepted", "Started", "Tuned 0 of"])
+def test_sigterm_ends_the_run_soon_and_publishes_nothing(
+    order: Order, start: Start, tmp_path: Path, waits_for: str
+) -> None:
+    endless = order.model_copy(update={"tuning": ResolvedTuning(steps=1000, batch_size=16)})
+    process = start(endless.encode())
+    assert process.stderr
+    for line in process.stderr:
+        if waits_for in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    result, _ = ended(process, tmp_path)
+    assert result.reason == Reason.INTERRUPTED
+    assert process.returncode == 143
+    assert time.monotonic() - sent < 20
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unwritable_message_file_changes_nothing_else(order: Order, tmp_path: Path) -> None:
+    missing = order.model_copy(update={"images": ["file:///nothing.png"]})
+    done = subprocess.run(
+        [*COMMAND, str(tmp_path / "no" / "folder")],
+        env={**os.environ, ORDER_VARIABLE: missing.encode()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 10
+    assert "could not be written" in done.stderr

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from likeness_runtime.encoder import Encoder, shape_for
+from likeness_runtime.encoder_folder import CLIP, TrainedEncoder
+from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.image_set import Example
+from likeness_runtime.lora import Factors
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.pretrain import Plan, dropped, learning_rate, others, pretrain
+from likeness_runtime.tiny import Kind
+
+PLAN = Plan(steps=4, batch=3, warmup_steps=1, bank=5)
+
+
+class Discs:
+    """Discs of any colour and place."""
+
+    def draw(self, random: np.random.Generator, side_px: int) -> Example:
+        picture = Image.new("RGB", (side_px, side_px), "white")
+        left, top = random.integers(0, side_px // 2, size=2).tolist()
+        red, green, blue = random.integers(0, 255, size=3).tolist()
+        ImageDraw.Draw(picture).ellipse((left, top, left + side_px // 2, top + side_px // 2), (red, green, blue))
+        return Example(picture, picture, "a photo of {}")
+
+
+@pytest.fixture
+def model(tiny_model: Callable[[Kind], DiffusionModel]) -> DiffusionModel:
+    return tiny_model("sd15")
+
+
+def a_fresh_encoder(model: DiffusionModel) -> TrainedEncoder:
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
+        projection_dim=16,
+    )
+    tower = CLIPVisionModelWithProjection(config).eval().requires_grad_(False)
+    return TrainedEncoder(
+        Encoder(shape_for(model, tower, rank=2, width=16, layers=1, heads=2)), tower, CLIP, negatives=[]
+    )
+
+
+def run(model: DiffusionModel, folder: Path, plan: Plan = PLAN, **more: Any) -> TrainedEncoder:
+    return pretrain(model, a_fresh_encoder(model), Discs(), plan, folder, **more)
+
+
+def weights(trained: TrainedEncoder) -> torch.Tensor:
+    return torch.cat([each.flatten() for each in trained.encoder.parameters()])
+
+
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(model: DiffusionModel, tmp_path: Path) -> None:
+    """With a checkpoint after every step, stopped before its third."""
+    plan = Plan(**(vars(PLAN) | {"checkpoint_seconds": 0.0}))
+    calls = iter(range(100))
+
+    def stop_at_the_third() -> None:
+        if next(calls) == 2:
+            raise Interrupted
+
+    whole = run(model, tmp_path / "whole", plan)
+    with pytest.raises(Interrupted):
+        run(model, tmp_path / "parts", plan, check=stop_at_the_third)
+    resumed = run(model, tmp_path / "parts", plan)
+    torch.testing.assert_close(weights(resumed), weights(whole))
+    torch.testing.assert_close(resumed.negatives[0], whole.negatives[0])
+
+
+def test_a_checkpoint_of_another_plan_is_refused(model: DiffusionModel, tmp_path: Path) -> None:
+    run(model, tmp_path)
+    with pytest.raises(Failed, match="use another folder"):
+        run(model, tmp_path, Plan(**(vars(PLAN) | {"batch": 2})))
+
+
+def test_a_longer_plan_takes_a_finished_run_up_again(model: DiffusionModel, tmp_path: Path) -> None:
+    run(model, tmp_path)
+    run(model, tmp_path, Plan(**(vars(PLAN) | {"steps": 5})))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 5]
+
+
+def test_the_first_stage_learns_the_embedding_alone(model: DiffusionModel, tmp_path: Path) -> None:
+    fresh = a_fresh_encoder(model).encoder
+    trained = run(model, tmp_path, Plan(**(vars(PLAN) | {"embedding_share": 1.0, "weight_decay": 0.0}))).encoder
+    for before, after in zip(fresh.hypernetwork.parameters(), trained.hypernetwork.parameters(), strict=True):
+        assert torch.equal(before, after)
+    assert not torch.equal(fresh.embedding_heads[0].weight, trained.embedding_heads[0].weight)
+
+
+def test_the_bank_keeps_the_latest_predictions(model: DiffusionModel, tmp_path: Path) -> None:
+    assert run(model, tmp_path).negatives[0].shape == (PLAN.bank, model.token_tables[0].shape[1])
+
+
+def test_the_model_stays_frozen(model: DiffusionModel, tmp_path: Path) -> None:
+    before = [parameter.clone() for parameter in model.unet.parameters()]
+    run(model, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.unet.parameters(), strict=True))
+    assert not any(parameter.requires_grad for parameter in model.unet.parameters())
+
+
+def test_dropped_subjects_have_no_offset_and_the_others_keep_theirs() -> None:
+    factors = Factors(torch.randn(4, 2, 5), torch.randn(4, 6, 2))
+    delta = dropped({"x": factors}, 2)["x"].delta()
+    assert torch.count_nonzero(delta[:2]) == 0
+    assert torch.equal(delta[2:], factors.delta()[2:])
+
+
+def test_ones_own_prediction_is_no_negative() -> None:
+    v_star = torch.arange(6.0).view(3, 2)
+    assert others(v_star).tolist() == [[[2, 3], [4, 5]], [[0, 1], [4, 5]], [[0, 1], [2, 3]]]
+
+
+def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
+    plan = Plan(steps=1000, warmup_steps=100, learning_rate=1.0)
+    rates = [learning_rate(plan, step) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(rates[99], abs=0.01)
+    assert rates[1000] == pytest.approx(0.0)
+
+
+TWO_PROCESSES = """
+import torch
+from likeness_runtime.parallel import average_gradients, joined
+with joined("cpu") as processes:
+    layer = torch.nn.Linear(2, 1)
+    layer.weight.grad = torch.full((1, 2), float(processes.rank + 1))
+    average_gradients(layer, processes)
+    assert layer.weight.grad.tolist() == [[1.5, 1.5]], layer.weight.grad
+    assert layer.bias.grad is None
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_average_their_gradients() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", TWO_PROCESSES], env=variables | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
