@@ -32,7 +32,7 @@ check: .venv/ready ## format, lint, types, layers, generated files
 test: .venv/ready ## the unit suite
 	.venv/bin/python -m pytest -m "not cluster and not slow"
 cluster-test: .venv/ready ## on a real, disposable Kubernetes cluster
-	.venv/bin/python -m pytest -m cluster tests/cluster
+	tests/cluster/run
 generate: .venv/ready ## the CRDs, from crds/likeness_api
 	.venv/bin/python -m likeness_api.generate crds charts/likeness/files/crds
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate --no-header --quiet

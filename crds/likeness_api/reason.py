@@ -73,7 +73,6 @@ class Reason(StrEnum):
     PREEMPTED = "Preempted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     RETRIES_EXHAUSTED = "RetriesExhausted"
-    JOB_CREATED = "JobCreated"
     JOB_DELETED = "JobDeleted"
     JOB_NAME_TAKEN = "JobNameTaken"
     JOB_REFUSED = "JobRefused"

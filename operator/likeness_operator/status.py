@@ -46,8 +46,7 @@ def with_deleted_job(o: Observation) -> list[Attempt]:
 
 
 def not_accepted(o: Observation, reason: Reason, waiting: Waiting) -> PersonalizationStatus:
-    status = _say(o, observed(o), ("Accepted", False), reason, waiting.message)
-    return status.model_copy(update={"waiting": waiting})
+    return _waits(o, _say(o, observed(o), ("Accepted", False), reason, waiting.message), waiting)
 
 
 def job_refused(o: Observation, profile: str, waiting: Waiting) -> PersonalizationStatus:
@@ -58,16 +57,19 @@ def suspended(o: Observation) -> PersonalizationStatus:
     """A Job that is missing now was deleted by us, so it is not held against anybody."""
     status = observed(o).model_copy(update={"attempts": with_ended(o.personalization.status.attempts, o.pods)})
     status = _say(o, status, ("Suspended", True), Reason.SUSPENDED, "spec.suspend is true")
-    return _if_said(o, status, "Running", Reason.SUSPENDED, "spec.suspend is true")
+    for kind in ("Running", "Waiting"):
+        status = _if_said(o, status, kind, Reason.SUSPENDED, "spec.suspend is true")
+    return status
 
 
 def pending(o: Observation, waiting: Waiting, status: PersonalizationStatus | None = None) -> PersonalizationStatus:
-    status = _say(o, status or observed(o), ("Running", False), Reason.POD_PENDING, waiting.message)
-    return _resumed(o, status).model_copy(update={"waiting": waiting})
+    status = _if_said(o, status or observed(o), "Running", Reason.POD_PENDING, waiting.message)
+    return _waits(o, _resumed(o, status), waiting)
 
 
 def running(o: Observation, pod: str) -> PersonalizationStatus:
-    return _resumed(o, _say(o, observed(o), ("Running", True), Reason.POD_STARTED, f"in pod {pod}"))
+    status = _say(o, observed(o), ("Running", True), Reason.POD_STARTED, f"in pod {pod}")
+    return _if_said(o, _resumed(o, status), "Waiting", Reason.POD_STARTED, f"in pod {pod}")
 
 
 def succeeded(o: Observation, verdict: Verdict) -> PersonalizationStatus:
@@ -93,8 +95,15 @@ def _accepted(o: Observation, status: PersonalizationStatus, profile: str) -> Pe
     return _say(o, status, ("Accepted", True), Reason.PROFILE_MATCHED, f"TuningProfile {profile} allows it")
 
 
+def _waits(o: Observation, status: PersonalizationStatus, waiting: Waiting) -> PersonalizationStatus:
+    """Also a condition, so that the State and Reason columns say it and `kubectl wait` can be used on it."""
+    status = _say(o, status, ("Waiting", True), waiting.reason, waiting.message)
+    return status.model_copy(update={"waiting": waiting})
+
+
 def _finished(o: Observation, status: PersonalizationStatus) -> PersonalizationStatus:
-    status = _if_said(o, status, "Running", Reason.FINISHED, "the Job ended")
+    for kind in ("Running", "Waiting"):
+        status = _if_said(o, status, kind, Reason.FINISHED, "it ended")
     return _resumed(o, status).model_copy(update={"completion_time": timestamp(o.now)})
 
 

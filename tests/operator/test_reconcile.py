@@ -209,7 +209,7 @@ def test_a_job_on_its_way_out_is_waited_for() -> None:
 )
 def test_what_the_platform_team_can_put_right_is_waited_for(refusal: Refusal, next_step: str) -> None:
     decision = reconcile(an_observation(profile=refusal))
-    assert conditions(decision) == {"Accepted": ("False", refusal.reason)}
+    assert conditions(decision) == {"Waiting": ("True", refusal.reason), "Accepted": ("False", refusal.reason)}
     assert decision.status is not None
     assert decision.status.waiting is not None
     assert decision.status.waiting.reason == refusal.reason
@@ -234,7 +234,7 @@ def test_a_refused_job_is_explained_in_the_api_servers_words() -> None:
     waiting = Waiting(reason="QuotaExceeded", message="exceeded quota: gpus", next_step="make room")
     decision = reconcile(an_observation(job_refusal=waiting))
     assert decision.action is None
-    assert conditions(decision) == {"Accepted": ("True", "ProfileMatched"), "Running": ("False", "PodPending")}
+    assert conditions(decision) == {"Accepted": ("True", "ProfileMatched"), "Waiting": ("True", "QuotaExceeded")}
     assert decision.status is not None
     assert decision.status.waiting == waiting
 
@@ -346,7 +346,7 @@ def test_what_passes_by_itself_is_worth_no_write(job: object, pods: list[object]
 
 def test_pending_says_what_it_waits_for() -> None:
     decision = reconcile(an_observation(None, a_job(), a_pod(unschedulable="0/3 nodes are available")))
-    assert conditions(decision) == {"Running": ("False", "PodPending"), "Accepted": ("True", "ProfileMatched")}
+    assert conditions(decision) == {"Waiting": ("True", "Unschedulable"), "Accepted": ("True", "ProfileMatched")}
     assert decision.status is not None
     assert decision.status.waiting is not None
     assert decision.status.waiting.message == "0/3 nodes are available"
