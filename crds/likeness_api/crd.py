@@ -109,7 +109,8 @@ def column(name: str, path: str, kind: str = "string", priority: int = 0) -> dic
 
 
 AGE = column("Age", ".metadata.creationTimestamp", "date")
-# Conditions are kept in the order Failed, Succeeded, Suspended, Running, Waiting, Accepted, so the first true one is the state.
+# Conditions are kept in the order Failed, Succeeded, Suspended, Running, Waiting, Accepted: the first true one is the
+# state.
 STATE = column("State", '.status.conditions[?(@.status=="True")].type')
 REASON = column("Reason", '.status.conditions[?(@.status=="True")].reason', priority=1)
 
@@ -143,7 +144,8 @@ KINDS = (
         "One subject, from pictures in object storage, to be taught to the profile's text-to-image model.",
         PersonalizationSpec, PERSONALIZATION_RULES,
         [STATE, column("Step", ".status.progress.step", "integer"), column("Nearest word", ".status.nearestWord"), AGE,
-         REASON, column("Profile", ".spec.profile", priority=1), column("Manifest", ".status.manifest.uri", priority=1)],
+         REASON, column("Profile", ".spec.profile", priority=1),
+         column("Manifest", ".status.manifest.uri", priority=1)],
         PersonalizationStatus, (".spec.profile",),
     ),
     Kind(

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from likeness_api.accept import Refusal, accept, prompt_warning
-from likeness_api.field import Condition
+from likeness_api.accept import Refusal, accept
 from likeness_api.order import Order
-from likeness_api.outcome import failed, published
-from likeness_api.personalization import Failure, PersonalizationSpec, PersonalizationStatus
+from likeness_api.personalization import PersonalizationSpec, PersonalizationStatus
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_api.result import Result
 from likeness_api.tuning_profile import ModelSource, Runtime, Storage, TuningProfileSpec
 from likeness_runtime.documents import Documents, PersonalizationDocument, Unreadable, read_all
 from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.status import status_of
 from likeness_runtime.stop import Stop
 
 if TYPE_CHECKING:
@@ -51,21 +50,18 @@ def handle(arguments: argparse.Namespace) -> int:
 
     stop = Stop()
     stop.listen()
-    warm = Warm(stop)
-    code = 0
-    for document in documents.personalizations:
-        order = _order(document, documents, arguments)
-        started = datetime.now(UTC)
-        result = order if isinstance(order, Refusal) else _result(order, warm)
-        _print(document, status_of(result, started, datetime.now(UTC)))
-        code = code or exit_code_of(result)
-        if stop.requested:
-            break
-        if arguments.contact_sheet and isinstance(order, Order) and isinstance(result, Result) and result.manifest:
-            warm.add_to_sheet(order, result)
-    if arguments.contact_sheet:
-        warm.write_sheet(arguments.contact_sheet)
-    return code
+    warm = Warm(stop, draws_sheet=arguments.contact_sheet is not None)
+    codes = []
+    try:
+        for document in documents.personalizations:
+            placed = _with_output(document, arguments.output)
+            codes.append(_fulfilled(placed, _order(placed, documents, arguments.model), warm))
+        if warm.draws_sheet:
+            warm.write_sheet(arguments.contact_sheet)
+    except Interrupted:
+        log.warning("Interrupted; nothing half was published.")
+        return int(ExitCode.TERMINATED)
+    return next((code for code in codes if code), 0)
 
 
 def profile_for(document: PersonalizationDocument, documents: Documents) -> TuningProfileSpec | Refusal:
@@ -92,36 +88,31 @@ def built_in_profile(spec: PersonalizationSpec) -> TuningProfileSpec:
     )
 
 
-def status_of(result: Result | Refusal, started: datetime, ended: datetime) -> PersonalizationStatus:
-    """What the operator would write."""
-    status = PersonalizationStatus(start_time=_timestamp(started), completion_time=_timestamp(ended))
-    if isinstance(result, Refusal):
-        failure = Failure(reason=result.reason, message=result.message)
-        return _concluded(status.model_copy(update={"failure": failure}), "Failed", result.reason, result.message)
-    if result.manifest:
-        return _concluded(published(status, result), "Succeeded", result.reason, result.message)
-    return _concluded(failed(status, result, attempt=1), "Failed", result.reason, result.message)
-
-
 def exit_code_of(result: Result | Refusal) -> int:
     """A refusal that the runtime has no word for is the input's fault."""
     return int(EXIT_CODE_OF.get(result.reason, ExitCode.INPUT_WRONG))
 
 
-def _order(document: PersonalizationDocument, documents: Documents, arguments: argparse.Namespace) -> Order | Refusal:
+def _order(document: PersonalizationDocument, documents: Documents, model: str | None) -> Order | Refusal:
     profile = profile_for(document, documents)
     if isinstance(profile, Refusal):
         return profile
-    spec = document.spec
-    if arguments.model:
-        profile = profile.model_copy(update={"model": ModelSource(uri=_address(arguments.model))})
-    if arguments.output:
-        spec = spec.model_copy(update={"output": _address(arguments.output)})
-    order = accept(document.metadata.name, document.metadata.namespace, spec, profile, local=True)
-    warning = prompt_warning(order) if isinstance(order, Order) else None
-    if warning:
-        log.warning("%s.", warning)
-    return order
+    if model:
+        profile = profile.model_copy(update={"model": ModelSource(uri=_address(model))})
+    return accept(document.metadata.name, document.metadata.namespace, document.spec, profile, local=True)
+
+
+def _fulfilled(document: PersonalizationDocument, order: Order | Refusal, warm: Warm) -> int:
+    """Fulfils one order, prints its status and adds it to the sheet; the exit code that it asks for."""
+    started = datetime.now(UTC)
+    result = order if isinstance(order, Refusal) else _result(order, warm)
+    _print(document, status_of(order, result, started, datetime.now(UTC)))
+    if isinstance(order, Order) and isinstance(result, Result) and result.manifest and warm.draws_sheet:
+        try:
+            warm.add_to_sheet(order, result)
+        except Failed as failed:
+            log.warning("%s is not on the contact sheet: %s.", order.name, failed.message)
+    return exit_code_of(result)
 
 
 def _result(order: Order, warm: Warm) -> Result:
@@ -129,20 +120,12 @@ def _result(order: Order, warm: Warm) -> Result:
         return warm.fulfil(order)
     except Failed as error:
         return Result(reason=error.reason, message=error.message[:2048])
-    except Interrupted:
-        return Result(reason=Reason.INTERRUPTED, message="interrupted; nothing was published")
 
 
-def _concluded(status: PersonalizationStatus, kind: str, reason: str, message: str) -> PersonalizationStatus:
-    condition = Condition(
-        type=kind,
-        status="True",
-        reason=reason,
-        message=message,
-        last_transition_time=status.completion_time or "",
-        observed_generation=0,
-    )
-    return status.model_copy(update={"conditions": [condition]})
+def _with_output(document: PersonalizationDocument, output: str | None) -> PersonalizationDocument:
+    if output is None:
+        return document
+    return document.model_copy(update={"spec": document.spec.model_copy(update={"output": _address(output)})})
 
 
 def _print(document: PersonalizationDocument, status: PersonalizationStatus) -> None:
@@ -154,10 +137,6 @@ def _print(document: PersonalizationDocument, status: PersonalizationStatus) -> 
     }
     sys.stdout.write("---\n" + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True))
     sys.stdout.flush()
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _bucket(uri: str) -> str:

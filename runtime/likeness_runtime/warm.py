@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from PIL import Image
@@ -28,21 +29,28 @@ from likeness_runtime.text import embedding_of
 class Warm:
     """One process's runs, one after the other."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, *, draws_sheet: bool) -> None:
+        self.draws_sheet = draws_sheet
         self._stop = stop
         self._loaded: DiffusionModel | None = None
         self._rows: list[Row] = []
 
     def fulfil(self, order: Order) -> Result:
-        """Raises `Failed` and `Interrupted`."""
-        with tqdm(total=order.tuning.steps, desc=order.name, unit="step", leave=True) as bar:
+        """With a progress bar. Raises `Failed` and `Interrupted`."""
+        bars: list[tqdm[NoReturn]] = []
 
-            def progress(step: int, _total: int) -> None:
-                self._stop.check()
-                bar.update(step - bar.n)
+        def progress(step: int, total: int) -> None:
+            self._stop.check()
+            if not bars:
+                bars.append(tqdm(total=total, desc=order.name, unit="step"))
+            bars[0].update(step - bars[0].n)
 
-            stores = Stores(order.storage, self._stop.sleep)
+        stores = Stores(order.storage, self._stop.sleep)
+        try:
             return fulfil(order, Run(stores, progress, self._stop.check, self._load))
+        finally:
+            for bar in bars:
+                bar.close()
 
     def add_to_sheet(self, order: Order, result: Result) -> None:
         """The published pictures of a good result, and the untouched model's pictures for the same prompts."""

@@ -13,7 +13,7 @@ from kube import Manifest, apply, kubectl, wait_for
 from seaweed import Seaweed
 from shop import SHOP, create, finished, jobs_of, logs_of, profile, published_keys, read, running_pod, succeeded
 
-LONG = {"steps": 300}
+LONG = {"steps": 200}
 """Some ten seconds on an idle machine: long enough to be hit in the middle."""
 
 

@@ -8,17 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from likeness_api.order import Order, OrderModel
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.encoder import Encoder, shape_for
 from likeness_runtime.encoder_folder import CLIP, TrainedEncoder, load, save
 from likeness_runtime.failure import Failed
 from likeness_runtime.from_encoder import FromEncoder, averaged
+from likeness_runtime.fulfil import Run, fulfil
 from likeness_runtime.lora import Factors
+from likeness_runtime.manifest import digest_of
 from likeness_runtime.model import DiffusionModel
+from likeness_runtime.pipeline import load_likeness
 from likeness_runtime.tiny import Kind
 from likeness_runtime.tune import Subject, latents_of, tune
 
@@ -156,3 +161,36 @@ def test_what_is_no_encoder_is_refused(model: DiffusionModel, tmp_path: Path, co
     with pytest.raises(Failed) as failed:
         load(tmp_path, model)
     assert failed.value.reason is Reason.ENCODER_MISMATCH
+
+
+def test_an_order_with_an_encoder_publishes_what_the_two_line_loader_reads(
+    tiny_model: Callable[[Kind], DiffusionModel], order: Order, run: Run, tmp_path: Path
+) -> None:
+    """The same order twice, published apart: bit-equal files; then through the dual path in a stock pipeline."""
+    model = tiny_model("sd15")
+    torch.manual_seed(0)
+    tower = an_image_tower()
+    fresh = Encoder(shape_for(model, tower, rank=4, width=16, layers=1, heads=2))
+    save(tmp_path / "encoder", TrainedEncoder(fresh, tower, CLIP, []), model, {}, with_image_tower=True)
+    with_encoder = order.model_copy(
+        update={
+            "encoder": OrderModel(uri=f"file://{tmp_path}/encoder"),
+            "tuning": ResolvedTuning(steps=2, batch_size=2, seed=7, alpha="0.6"),
+        }
+    )
+    results = [
+        fulfil(with_encoder.model_copy(update={"output": f"file://{tmp_path}/{place}"}), run) for place in ("a", "b")
+    ]
+    assert [each.sha256 for each in results[0].artifacts] == [each.sha256 for each in results[1].artifacts]
+    (facts,) = (tmp_path / "a").rglob("personalization.json")
+    stock = StableDiffusionPipeline.from_pretrained(
+        order.model.uri.removeprefix("file://"), use_safetensors=True, local_files_only=True, safety_checker=None
+    )
+    likeness = load_likeness(facts)
+    picture = likeness.apply(stock)(f"a photo of {order.token}", num_inference_steps=2).images[0]
+    assert likeness.alpha == 0.6
+    assert picture.size == (64, 64)
+
+
+def test_the_encoder_is_part_of_what_a_result_depends_on(order: Order) -> None:
+    assert digest_of(order, ["a"], "b", None) != digest_of(order, ["a"], "b", "c")

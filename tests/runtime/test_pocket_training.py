@@ -21,7 +21,7 @@ def ticking(seconds: float) -> Callable[[], float]:
     return lambda: next(times) * seconds
 
 
-def fitting(run: Run) -> Callable[[int, int], Tensor]:
+def fitting(run: Run[nn.Module]) -> Callable[[int, int], Tensor]:
     def loss_of(draw: int, count: int) -> Tensor:
         inputs = torch.randn(count, 3, generator=torch.Generator().manual_seed(draw))
         loss: Tensor = (run.network(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
@@ -30,7 +30,7 @@ def fitting(run: Run) -> Callable[[int, int], Tensor]:
     return loss_of
 
 
-def finished(folder: Path, plan: Plan = PLAN) -> Run:
+def finished(folder: Path, plan: Plan = PLAN) -> Run[nn.Module]:
     run = open_run("line", a_network(), plan, folder)
     train(run, fitting(run), clock=ticking(0.5))
     return run
@@ -52,15 +52,15 @@ def test_a_run_that_was_cut_off_ends_where_an_uncut_one_does(tmp_path: Path) -> 
     cut = open_run("line", a_network(), PLAN, tmp_path / "cut")
     loss_of = fitting(cut)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def dying(draw: int, count: int) -> Tensor:
         if draw == 50:
-            raise Killed
+            raise KilledError
         return loss_of(draw, count)
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(cut, dying, clock=ticking(0.5))
     save(cut)
     resumed = finished(tmp_path / "cut")

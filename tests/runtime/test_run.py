@@ -88,6 +88,19 @@ def test_an_unreadable_file_is_a_usage_error(tmp_path: Path, capsys: pytest.Capt
     assert "nothing.yaml: No such file" in capsys.readouterr().err
 
 
+def test_a_prompt_without_the_token_is_a_warning_in_the_status(
+    file: Path, tiny_folders: dict[Kind, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(file.read_text() + '  previews: [{prompt: "a teapot"}]\n')
+    assert main(["run", str(file), "--model", str(tiny_folders["sd15"])]) == 0
+    (status,) = statuses(capsys.readouterr().out)
+    assert [(each.type, each.status, each.reason) for each in status.conditions] == [
+        ("Succeeded", "True", "Tuned"),
+        ("Accepted", "True", "ProfileMatched"),
+        ("TokenInPrompts", "False", "TokenMissing"),
+    ]
+
+
 def a_personalization(profile: str | None) -> PersonalizationDocument:
     spec = {"profile": profile, "subject": {"images": ["s3://catalogue/x.png"]}, "output": "s3://artifacts/x"}
     return PersonalizationDocument.model_validate(

@@ -1,7 +1,7 @@
 """How well the plain pocket model follows prompts, and how far its judges can be trusted: `likeness bench base`.
 
 Every figure of a generated picture stands beside the same judge's figure on true renders of the same scenes, which is
-its ceiling. The prompts name each glyph the model was taught three times, before backgrounds that take all patterns in turn.
+its ceiling. The prompts name each glyph the model was taught three times, before backgrounds whose patterns take turns.
 """
 
 import json
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import Tensor
 
 from likeness_runtime.judge import glyph as glyph_judge
@@ -156,10 +157,12 @@ def missed(asked: list[Asked], pictures: Tensor) -> dict[str, str]:
 @torch.no_grad()
 def clip_retrieval(pipeline: StableDiffusionPipeline, asked: list[Asked], truth: Tensor) -> float:
     """Share of prompts to which their own true render is closer than every other."""
-    device = pipeline.device
+    device, image_encoder = pipeline.device, pipeline.image_encoder
+    if image_encoder is None:
+        raise ValueError("the model has no image_encoder, expected one beside its text_encoder")
     tokens = pipeline.tokenizer([one.prompt for one in asked], padding="max_length", return_tensors="pt").to(device)
     text = pipeline.text_encoder(tokens.input_ids).pooler_output
-    image = pipeline.image_encoder((truth * 2 - 1).to(device)).image_embeds
+    image = image_encoder((truth * 2 - 1).to(device)).image_embeds
     text, image = (torch.nn.functional.normalize(side, dim=-1) for side in (text, image))
     nearest = (text @ image.T).argmax(dim=1).tolist()
     return share([found == index for index, found in enumerate(nearest)])

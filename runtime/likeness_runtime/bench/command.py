@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from likeness_runtime.bench.method_command import add_method, add_step
+from likeness_runtime.bench.method_command import add_method, add_shapes, add_step
 from likeness_runtime.pocket import MODEL_PATH
 
 
@@ -24,6 +24,7 @@ def add_parser(subparsers: Any) -> None:
     base.set_defaults(handler=_base)
     add_method(commands)
     add_step(commands)
+    add_shapes(commands)
 
 
 def _base(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The arguments of `likeness bench method` and `likeness bench step`."""
+"""The arguments of `likeness bench method`, `step` and `shapes`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,14 @@ def add_step(commands: Any) -> None:
     step.add_argument("--rounds", type=int, default=20, help="steps of each kind (default: %(default)s)")
     step.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     step.set_defaults(handler=_step)
+
+
+def add_shapes(commands: Any) -> None:
+    shapes = commands.add_parser("shapes", help="parameters and memory of SD 1.5, SD 2.1 and SDXL; no weights needed")
+    shapes.add_argument("--out", type=Path, required=True, help="folder for shapes.json")
+    shapes.add_argument("--run", action="store_true", help="also predict and take one step with random weights")
+    shapes.add_argument("--resolution", type=int, default=64, help="of --run, in pixels (default: %(default)s)")
+    shapes.set_defaults(handler=_shapes)
 
 
 def _method(arguments: argparse.Namespace) -> int:
@@ -98,4 +106,13 @@ def _step(arguments: argparse.Namespace) -> int:
     model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
     report = step.measure(model, arguments.model.name, arguments.batch, arguments.rounds, alphas=(0.5, 0.8, 1.0))
     sys.stdout.write(step.write(report, arguments.out) + "\n")
+    return 0
+
+
+def _shapes(arguments: argparse.Namespace) -> int:
+    from likeness_runtime.bench import shapes
+
+    accounts = [shapes.account(name) for name in shapes.UNETS]
+    runs = [shapes.ran(name, arguments.resolution) for name in shapes.UNETS] if arguments.run else []
+    sys.stdout.write(shapes.write(accounts, runs, arguments.out) + "\n")
     return 0

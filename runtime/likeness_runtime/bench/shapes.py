@@ -175,6 +175,7 @@ def account(name: str) -> Account:
 def ran(name: str, resolution_px: int) -> Ran:
     """Predicts once and takes one step. Raises `Failed` where the loss is not finite."""
     model, encoder, tower = build(name, torch.device("cpu"), sample_size=resolution_px // 8)
+    tower.float()
     trained = TrainedEncoder(encoder.eval().requires_grad_(False), tower, CLIP, [])
     generator = torch.Generator().manual_seed(0)
     picture = Image.radial_gradient("L").convert("RGB")
@@ -215,22 +216,23 @@ def write(accounts: list[Account], runs: list[Ran], folder: Path) -> str:
 def build(name: str, device: torch.device, sample_size: int | None = None) -> tuple[DiffusionModel, Encoder, Any]:
     """The model in memory with weights of no meaning, an encoder for it, and CLIP ViT-L/14's image tower."""
     changed = {"sample_size": sample_size} if sample_size else {}
+    with torch.device(device), built_as(torch.bfloat16):
+        unet: Any = UNet2DConditionModel(**UNETS[name] | changed)
+        vae: Any = AutoencoderKL(**VAE)
+        tower: Any = CLIPVisionModelWithProjection(CLIPVisionConfig(**TOWER))
     with torch.device(device):
-        unet = UNet2DConditionModel(**UNETS[name] | changed).to(torch.bfloat16)
-        vae = AutoencoderKL(**VAE).to(torch.bfloat16 if device.type == "meta" else torch.float32)
         texts = [_text_encoder(config) for config in TEXTS[name]]
-        tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**TOWER))
     model = _model(name, device, unet, vae, texts)
     for network in (unet, vae, *texts, tower):
         network.eval().requires_grad_(False)
     with torch.device(device):
         encoder = Encoder(shape_for(model, tower, rank=RANK, width=512, layers=3, heads=8))
-    return model, encoder, tower.to(torch.bfloat16) if device.type == "meta" else tower
+    return model, encoder, tower
 
 
 def _model(name: str, device: torch.device, unet: Any, vae: Any, texts: list[Any]) -> DiffusionModel:
     prediction_type = "v_prediction" if name == "SD 2.1" else "epsilon"
-    scheduler = DDIMScheduler(
+    scheduler: Any = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -272,6 +274,17 @@ def _fit(model: DiffusionModel, alpha: float, weights: int) -> Fit:
         for gpu, size in GPU_BYTES.items()
     }
     return Fit(alpha, one, two, rows_on)
+
+
+@contextmanager
+def built_as(dtype: torch.dtype) -> Iterator[None]:
+    """Weights are born in `dtype`: SDXL's UNet in float32 first would take ten gigabytes."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

@@ -21,14 +21,12 @@ from torch import Tensor, nn
 from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
 from likeness_runtime.pocket.pixels import images_of
 from likeness_runtime.pocket.scene import draw_background, place, render
-from likeness_runtime.pocket.training import Plan, open_run, train
+from likeness_runtime.pocket.training import Plan, channels_last, open_run, train
 
 WEIGHTS_PATH: Path = Path(__file__).parent / "weights" / "glyph.safetensors"
 """The shipped judge, fp16; its header names the classes."""
 
-PLAN = Plan(
-    minutes=8, batch=64, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.995, warmup_steps=100, seed=20_001
-)
+PLAN = Plan(minutes=8, batch=64, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.995, warmup_steps=100, seed=20_001)
 
 NOTO_SHARE: float = 0.4
 """Share of the pictures in flat art."""
@@ -44,7 +42,7 @@ SHARPNESS: float = 16.0
 
 
 class Residual(nn.Module):
-    """Halves the side: two 3×3 convolutions beside a 1×1 one on the pooled input."""
+    """Halves the side: two 3x3 convolutions beside a 1x1 one on the pooled input."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -74,7 +72,7 @@ class GlyphNetwork(nn.Module):
         self.classes = nn.Parameter(torch.randn(classes, EMBEDDING_WIDTH))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Unit features (b, d) of images (b, 3, 64, 64) in [0, 1]; the last 4×4 map is averaged over its quarters."""
+        """Unit features (b, d) of images (b, 3, 64, 64) in [0, 1]; the last 4x4 map is averaged over its quarters."""
         features = self.blocks(self.stem(images * 2 - 1))  # (b, c, 4, 4)
         pooled = nn.functional.adaptive_avg_pool2d(features, 2).flatten(1)
         return nn.functional.normalize(self.head(pooled), dim=-1)
@@ -87,7 +85,7 @@ def train_judge(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device
     """Train or resume the judge on every seen glyph; `folder` keeps checkpoint and log."""
     torch.manual_seed(plan.seed)
     rows = glyphs.seen()
-    network = GlyphNetwork(len(rows)).to(device, memory_format=torch.channels_last)
+    network = channels_last(GlyphNetwork(len(rows)), device)
     run = open_run("judge", network, plan, folder)
 
     def loss_of(draw: int, count: int) -> Tensor:
@@ -113,7 +111,7 @@ def draw_images(glyphs: GlyphSet, random: np.random.Generator, rows: list[int]) 
 
 
 def spoiled(random: np.random.Generator, images: Tensor) -> Tensor:
-    """Half of the images softened by a 3×3 mean, all with a little noise: a judge must not hang on single pixels."""
+    """Half of the images softened by a 3x3 mean, all with a little noise: a judge must not hang on single pixels."""
     soft = nn.functional.avg_pool2d(nn.functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     chosen = torch.from_numpy(random.random((len(images), 1, 1, 1)) < 0.5)
     noise = torch.from_numpy(random.standard_normal(images.shape, dtype=np.float32)) * 0.02

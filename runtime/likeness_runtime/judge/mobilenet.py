@@ -48,7 +48,7 @@ def _convolution(inside: int, outside: int, kernel: int, stride: int = 1, groups
 
 
 class InvertedResidual(nn.Module):
-    """Widens by 1×1, filters each channel by 3×3, narrows by 1×1 without a non-linearity."""
+    """Widens by 1x1, filters each channel by 3x3, narrows by 1x1 without a non-linearity."""
 
     def __init__(self, inside: int, outside: int, stride: int, expansion: int) -> None:
         super().__init__()

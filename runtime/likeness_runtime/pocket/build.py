@@ -4,18 +4,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from transformers import CLIPTokenizer
 
 from likeness_runtime.judge.glyph import WEIGHTS_PATH, train_judge, write_judge
 from likeness_runtime.pocket import clip, latents, unet, vae, workers
 from likeness_runtime.pocket.caption import vocabulary
 from likeness_runtime.pocket.clip import PLAN as CLIP_PLAN
-from likeness_runtime.pocket.export import export, split
+from likeness_runtime.pocket.export import Parts, export, split
 from likeness_runtime.pocket.glyphs import TABLE_PATH, GlyphSet, load, pack, write_table
 from likeness_runtime.pocket.subjects import SUBJECTS_PATH, write_subjects
 from likeness_runtime.pocket.tokenizer import build_tokenizer
-from likeness_runtime.pocket.training import LOG_NAME, Plan, has_checkpoint, read_average
+from likeness_runtime.pocket.training import LOG_NAME, Plan, channels_last, has_checkpoint, read_average
 from likeness_runtime.pocket.unet import PLAN as UNET_PLAN
 from likeness_runtime.pocket.vae import DECODER_PLAN
 from likeness_runtime.pocket.vae import PLAN as VAE_PLAN
@@ -73,11 +73,12 @@ def build(home: Path, target: Path, plans: Plans, device: torch.device) -> None:
     shards = workshop.build / "scenes"
     workers.first_alone(lambda: latents.write_shards(glyphs, tokenizer, autoencoder, shards, device))
     scenes = latents.read_shards(shards, glyphs)
-    text_encoder = split(pair)[0].to(device).requires_grad_(False)
+    text_encoder = channels_last(split(pair)[0], device).requires_grad_(False)
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids[0]
-    denoiser = unet.train_unet(scenes, text_encoder, empty, workshop.build, plans.unet, device)
+    denoiser = unet.train_unet(scenes, text_encoder, empty, folder=workshop.build, plan=plans.unet, device=device)
     refined = vae.refine_decoder(autoencoder, glyphs, workshop.build, plans.decoder, device)
-    workers.first_alone(lambda: export(target, tokenizer, pair, refined, denoiser, workshop.build / LOG_NAME))
+    parts = Parts(tokenizer, pair, refined, denoiser)
+    workers.first_alone(lambda: export(parts, workshop.build / LOG_NAME, target))
 
 
 def build_judge(home: Path, plan: Plan, device: torch.device) -> None:
@@ -101,10 +102,10 @@ def export_checkpoints(home: Path, target: Path) -> None:
     glyphs = workshop.open_glyphs()
     tokenizer = build_tokenizer(vocabulary(), workshop.build / "tokenizer")
     autoencoder, pair = vae.build(), clip.build(glyphs, tokenizer)
-    denoiser = unet.build(pair.pair.config.text_config.hidden_size)
+    denoiser = unet.build(clip.WIDTH)
     for name, network in (("vae", autoencoder), ("clip", pair), ("unet", denoiser)):
         network.load_state_dict(read_average(workshop.build, name))
     scaled(autoencoder, glyphs, device)
     if has_checkpoint(workshop.build, "decoder"):
         autoencoder.load_state_dict(read_average(workshop.build, "decoder"))
-    export(target, tokenizer, pair, autoencoder, denoiser, workshop.build / LOG_NAME)
+    export(Parts(tokenizer, pair, autoencoder, denoiser), workshop.build / LOG_NAME, target)

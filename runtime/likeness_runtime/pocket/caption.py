@@ -9,9 +9,10 @@ from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene, 
 MEDIA: dict[str, tuple[str, ...]] = {"fluent": ("picture", "photo", "rendering"), "noto": ("drawing",)}
 """The words that tell the two arts apart; those of one art mean the same."""
 
-EXTRA_WORDS: tuple[str, ...] = tuple(
-    "a an the of on in with and image background one two small large my this is".split()
-)
+EXTRA_WORDS: tuple[str, ...] = (
+    "a", "an", "the", "of", "on", "in", "with", "and", "image", "background", "one", "two", "small", "large", "my",
+    "this", "is",
+)  # fmt: skip
 """Words of the templates and a few that people write around them."""
 
 

@@ -19,7 +19,9 @@ def add_parser(subparsers: Any) -> None:
     build = commands.add_parser("build", help="train all of it; resumes where it was cut off")
     _add_places(build)
     build.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
-    build.add_argument("--workers", type=int, default=1, help="processes of one thread each (default: one, all threads)")
+    build.add_argument(
+        "--workers", type=int, default=1, help="processes of one thread each (default: one, all threads)"
+    )
     for stage in STAGES:
         build.add_argument(
             f"--minutes-{stage}",

@@ -2,20 +2,27 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 from transformers import (
     CLIPImageProcessor,
+    CLIPTextConfig,
     CLIPTextModel,
     CLIPTokenizer,
+    CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
 
 from likeness_runtime.pocket import IMAGE_SIZE_PX
 from likeness_runtime.pocket.clip import PairWithIdentity
+from likeness_runtime.pocket.training import Network
 from likeness_runtime.pocket.unet import scheduler
 
 SIZE_LIMIT_BYTES: int = 30 * 10**6
@@ -24,35 +31,42 @@ SIZE_LIMIT_BYTES: int = 30 * 10**6
 
 def split(pair: PairWithIdentity) -> tuple[CLIPTextModel, CLIPVisionModelWithProjection]:
     """The two towers as the classes pipelines expect; the text projection is the identity and is left behind."""
-    text = CLIPTextModel(pair.pair.config.text_config)
-    (text.text_model if hasattr(text, "text_model") else text).load_state_dict(pair.pair.text_model.state_dict())
-    image = CLIPVisionModelWithProjection(pair.pair.config.vision_config)
-    image.vision_model.load_state_dict(pair.pair.vision_model.state_dict())
-    image.visual_projection.load_state_dict(pair.pair.visual_projection.state_dict())
+    both = pair.pair
+    text = CLIPTextModel(CLIPTextConfig(**both.config.to_dict()["text_config"]))
+    text.load_state_dict(both.text_model.state_dict())
+    image = CLIPVisionModelWithProjection(CLIPVisionConfig(**both.config.to_dict()["vision_config"]))
+    image.vision_model.load_state_dict(both.vision_model.state_dict())
+    image.visual_projection.load_state_dict(both.visual_projection.state_dict())
     return text.eval(), image.eval()
 
 
-def export(
-    folder: Path,
-    tokenizer: CLIPTokenizer,
-    pair: PairWithIdentity,
-    vae: AutoencoderKL,
-    unet: UNet2DConditionModel,
-    log: Path,
-) -> None:
-    """Write the pipeline and the build log to `folder`, replacing what it holds of them. Raises `ValueError` above the size limit."""
-    text_encoder, image_encoder = split(pair)
-    pipeline = StableDiffusionPipeline(
-        vae=_half(vae),
-        text_encoder=_half(text_encoder),
-        tokenizer=tokenizer,
-        unet=_half(unet),
-        scheduler=scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        image_encoder=_half(image_encoder),
-        requires_safety_checker=False,
-    )
+@dataclass(frozen=True)
+class Parts:
+    """What a finished model is made of."""
+
+    tokenizer: CLIPTokenizer
+    pair: PairWithIdentity
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+
+
+def export(parts: Parts, log: Path, folder: Path) -> None:
+    """Write the pipeline and the build log to `folder`, in place of those it holds.
+
+    Raises `ValueError` when the weights exceed the size limit.
+    """
+    text_encoder, image_encoder = split(parts.pair)
+    components: dict[str, Any] = {
+        "vae": half(parts.vae),
+        "text_encoder": half(text_encoder),
+        "tokenizer": parts.tokenizer,
+        "unet": half(parts.unet),
+        "scheduler": scheduler(),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "image_encoder": half(image_encoder),
+    }
+    pipeline = StableDiffusionPipeline(**components, requires_safety_checker=False)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial, safe_serialization=True)
@@ -65,12 +79,14 @@ def export(
     _replace(partial, folder)
 
 
-def _half(module: nn.Module) -> nn.Module:
-    return module.to(torch.float16).to(memory_format=torch.contiguous_format).eval()
+def half(module: Network) -> Network:
+    """The same module in fp16, ready to be written."""
+    nn.utils.convert_conv2d_weight_memory_format(module, torch.contiguous_format)
+    return nn.Module.half(module).eval()
 
 
 def _image_processor() -> CLIPImageProcessor:
-    """Scales to 64×64 and to [-1, 1], the range both the image tower and the VAE take."""
+    """Scales to 64x64 and to [-1, 1], the range both the image tower and the VAE take."""
     size = {"height": IMAGE_SIZE_PX, "width": IMAGE_SIZE_PX}
     return CLIPImageProcessor(
         size=size, crop_size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3

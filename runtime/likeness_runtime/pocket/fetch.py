@@ -1,4 +1,4 @@
-"""Fetches the two npm packages the pocket world is drawn from, and nothing that is not byte for byte what it expects."""
+"""Fetches the two npm packages the pocket world is drawn from, and takes nothing but the very bytes it expects."""
 
 import hashlib
 import shutil
@@ -76,6 +76,6 @@ def _pack(source: Source, folder: Path) -> None:
     )
     if done.returncode != 0 or not (folder / source.archive).exists():
         raise FetchError(
-            f"`npm pack {source.specifier}` ended with {done.returncode}: {done.stderr.strip()[-400:] or 'no message'}; "
+            f"`npm pack {source.specifier}` ended with {done.returncode}: {done.stderr.strip()[-400:]}; "
             f"is there a network? You can also put {source.archive} into {folder} yourself"
         )

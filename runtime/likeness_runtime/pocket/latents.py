@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
@@ -47,7 +47,8 @@ def scaling_factor(vae: AutoencoderKL, glyphs: GlyphSet, device: torch.device) -
     random = np.random.default_rng((3, 0))
     pictures = [draw_example(glyphs, random).picture for _ in range(512)]
     means = [
-        vae.encode(pixels_of(pictures[start : start + CHUNK], device)).latent_dist.mean for start in range(0, 512, CHUNK)
+        vae.encode(pixels_of(pictures[start : start + CHUNK], device)).latent_dist.mean
+        for start in range(0, 512, CHUNK)
     ]
     return float(1 / torch.cat(means).float().std())
 
@@ -82,7 +83,7 @@ def draw_shard(
         examples = [draw_example(glyphs, random) for _ in range(CHUNK)]
         with torch.autocast(device.type, torch.bfloat16):
             encoded = vae.encode(pixels_of([example.picture for example in examples], device)).latent_dist.mean
-        latents.append((encoded.float() * vae.config.scaling_factor).half().cpu().contiguous())
+        latents.append((encoded.float() * vae.config["scaling_factor"]).half().cpu().contiguous())
         captions = [example.caption for example in examples]
         tokens.append(tokenizer(captions, padding="max_length", return_tensors="pt").input_ids)
         rows += [example.scene.row for example in examples]

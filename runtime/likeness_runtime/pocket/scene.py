@@ -91,7 +91,8 @@ def paint(background: Background, size_px: int = IMAGE_SIZE_PX) -> Pixels:
         raise ValueError(f"background.pattern: {background.pattern!r}, expected one of {', '.join(PATTERNS)}")
     first, second = (np.asarray(COLOURS[name], dtype=float) for name in (background.first, background.second))
     mixed = first + share[..., None] * (second - first)
-    return mixed.round().astype(np.uint8)
+    pixels: Pixels = mixed.round().astype(np.uint8)
+    return pixels
 
 
 def render(scene: Scene, picture: Pixels) -> Pixels:

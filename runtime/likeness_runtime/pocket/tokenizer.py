@@ -28,7 +28,7 @@ def build_tokenizer(words: list[str], folder: Path) -> CLIPTokenizer:
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = CLIPTokenizer(
         vocab=vocabulary,
-        merges=merges,
+        merges=[f"{left} {right}" for left, right in merges],
         bos_token=BEGIN,
         eos_token=END,
         pad_token=END,
@@ -39,7 +39,8 @@ def build_tokenizer(words: list[str], folder: Path) -> CLIPTokenizer:
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n")
-    return CLIPTokenizer.from_pretrained(folder)
+    written: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
+    return written
 
 
 def train_merges(words: list[str]) -> list[tuple[str, str]]:

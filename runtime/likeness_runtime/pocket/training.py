@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,13 +54,23 @@ class Progress:
     seconds: float = 0.0
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def channels_last(network: Network, device: torch.device) -> Network:
+    """The same network on `device`, its convolutions laid out as CPUs and tensor cores like them best."""
+    nn.Module.to(network, device)
+    nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
+    return network
+
+
 @dataclass
-class Run:
+class Run(Generic[Network]):
     """One stage under way: the network, its averaged twin, the optimizer and the progress."""
 
     name: str
-    network: nn.Module
-    average: nn.Module
+    network: Network
+    average: Network
     optimizer: torch.optim.Optimizer
     plan: Plan
     progress: Progress
@@ -86,7 +97,7 @@ def has_checkpoint(folder: Path, name: str) -> bool:
     return checkpoint_path(folder, name).exists()
 
 
-def open_run(name: str, network: nn.Module, plan: Plan, folder: Path) -> Run:
+def open_run(name: str, network: Network, plan: Plan, folder: Path) -> Run[Network]:
     """Begin the stage `name`, or take it up again from its checkpoint in `folder`."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -104,7 +115,7 @@ def open_run(name: str, network: nn.Module, plan: Plan, folder: Path) -> Run:
     return run
 
 
-def save(run: Run) -> None:
+def save(run: Run[Any]) -> None:
     """Write the checkpoint so that a kill at any moment leaves either the old one or the new one."""
     state = {
         "network": run.network.state_dict(),
@@ -117,13 +128,13 @@ def save(run: Run) -> None:
     partial.replace(run.checkpoint)
 
 
-def learning_rate(run: Run) -> float:
+def learning_rate(run: Run[Any]) -> float:
     """Linear warm-up over steps, then half a cosine over the planned time."""
     warmup = min(1.0, (run.progress.step + 1) / run.plan.warmup_steps)
     return run.plan.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * run.share))
 
 
-def train(run: Run, loss_of: Callable[[int, int], Tensor], clock: Callable[[], float] = time.monotonic) -> None:
+def train(run: Run[Any], loss_of: Callable[[int, int], Tensor], clock: Callable[[], float] = time.monotonic) -> None:
     """Step until the plan is over. `loss_of(draw, count)` draws `count` pictures that follow from the number `draw`.
 
     Checkpoints and log lines are written on the way; a resumed run continues with the same draws. Several workers
@@ -137,7 +148,7 @@ def train(run: Run, loss_of: Callable[[int, int], Tensor], clock: Callable[[], f
             group["lr"] = learning_rate(run)
         loss = loss_of(run.progress.step * workers.count() + workers.number(), share_of_batch)
         run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         now = clock()
         mean_loss, passed = workers.agree(run.network, torch.stack([loss.detach().cpu(), torch.tensor(now - last)]))
         nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
@@ -158,16 +169,16 @@ def train(run: Run, loss_of: Callable[[int, int], Tensor], clock: Callable[[], f
 
 
 @torch.no_grad()
-def _follow(run: Run) -> None:
+def _follow(run: Run[Any]) -> None:
     decay = min(run.plan.ema_decay, (1 + run.progress.step) / (10 + run.progress.step))
-    averaged = [tensor for tensor in run.average.parameters()]
-    current = [tensor for tensor in run.network.parameters()]
+    averaged = list(run.average.parameters())
+    current = list(run.network.parameters())
     torch._foreach_lerp_(averaged, current, 1 - decay)
     for kept, seen in zip(run.average.buffers(), run.network.buffers(), strict=True):
         kept.copy_(seen)
 
 
-def _report(run: Run, loss: float, pictures_per_second: float) -> None:
+def _report(run: Run[Any], loss: float, pictures_per_second: float) -> None:
     left = 60 * run.plan.minutes - run.progress.seconds
     line = {
         "stage": run.name,
@@ -187,7 +198,6 @@ def write_log(folder: Path, line: dict[str, object]) -> None:
     log.info("%s", json.dumps(line))
     with (folder / LOG_NAME).open("a") as file:
         file.write(json.dumps(line) + "\n")
-
 
 
 def read_average(folder: Path, name: str) -> dict[str, Tensor]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from likeness_runtime.pocket.clip import WIDTH
 from likeness_runtime.pocket.latents import Latents
-from likeness_runtime.pocket.training import Plan, open_run, train
+from likeness_runtime.pocket.training import Plan, channels_last, open_run, train
 
 PLAN = Plan(minutes=95, batch=48, learning_rate=1e-3, weight_decay=0.01, ema_decay=0.998, warmup_steps=100)
 
@@ -26,8 +28,8 @@ SNR_LIMIT: float = 5.0
 
 
 def build(text_width: int) -> UNet2DConditionModel:
-    """A new, untrained UNet of 8.1 M parameters: 64 channels at 16×16, 192 with attention at 8×8."""
-    return UNet2DConditionModel(
+    """A new, untrained UNet of 8.1 M parameters: 64 channels at 16x16, 192 with attention at 8x8."""
+    unet: UNet2DConditionModel = UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
@@ -39,11 +41,12 @@ def build(text_width: int) -> UNet2DConditionModel:
         attention_head_dim=6,
         norm_num_groups=16,
     )
+    return unet
 
 
 def scheduler() -> DDIMScheduler:
     """The schedule of Stable Diffusion, rescaled to end in pure noise; sampling starts at the very last step."""
-    return DDIMScheduler(
+    schedule: DDIMScheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -54,14 +57,15 @@ def scheduler() -> DDIMScheduler:
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
     )
+    return schedule
 
 
 def train_unet(
-    latents: Latents, text_encoder: nn.Module, empty: Tensor, folder: Path, plan: Plan, device: torch.device
+    latents: Latents, text_encoder: nn.Module, empty: Tensor, *, folder: Path, plan: Plan, device: torch.device
 ) -> UNet2DConditionModel:
     """Train or resume the UNet and return its averaged weights. `empty`: tokens (n,) of the empty caption."""
     torch.manual_seed(plan.seed)
-    network = build(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
+    network = channels_last(build(WIDTH), device)
     run = open_run("unet", network, plan, folder)
     alphas = scheduler().alphas_cumprod.to(device)
 
@@ -80,7 +84,8 @@ def train_unet(
             noisy = noisy.contiguous(memory_format=torch.channels_last)
             predicted = network(noisy, timesteps, states, return_dict=False)[0]
         error = (predicted.float() - target).square().mean(dim=(1, 2, 3))
-        return (weight * error).mean()
+        loss: Tensor = (weight * error).mean()
+        return loss
 
     train(run, loss_of)
     return run.average
@@ -89,7 +94,7 @@ def train_unet(
 def diffuse(clean: Tensor, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy latents z_t, the velocity v to be predicted, and the weight of each picture.
 
-    z_t = √ᾱ z_0 + √(1−ᾱ) ε and v = √ᾱ ε − √(1−ᾱ) z_0 (Salimans & Ho, 2022). A plain error in v weighs the error in z_0
+    z_t = √ᾱ z_0 + √(1-ᾱ) ε and v = √ᾱ ε - √(1-ᾱ) z_0 (Salimans & Ho, 2022). A plain error in v weighs the error in z_0
     by SNR + 1; the weight (b,) limits that to `SNR_LIMIT` (Hang et al., 2023, carried over to v).
     """
     signal, sigma = (value.sqrt().view(-1, 1, 1, 1) for value in (alpha, 1 - alpha))

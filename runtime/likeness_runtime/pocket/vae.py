@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder, 64×64×3 pixels to 16×16×4 latents.
+"""Stage 1: the autoencoder, 64x64x3 pixels to 16x16x4 latents.
 
 Most of its time it sees crops of 32 px at edges of glyphs: four times as many steps per second as whole pictures.
 The last part of the plan is whole pictures, because group norm sees different statistics in a crop. A second stage
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from likeness_runtime.pocket import IMAGE_SIZE_PX
 from likeness_runtime.pocket.glyphs import ARTS, GlyphSet, Pixels
 from likeness_runtime.pocket.pixels import pixels_of
 from likeness_runtime.pocket.scene import Scene, draw_background, place, render
-from likeness_runtime.pocket.training import Plan, open_run, train
+from likeness_runtime.pocket.training import Plan, channels_last, open_run, train
 
 PLAN = Plan(minutes=19, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
 
@@ -43,7 +43,7 @@ SQUARE_WEIGHT: float = 4.0
 
 def build() -> AutoencoderKL:
     """A new, untrained autoencoder of 1.6 M parameters."""
-    return AutoencoderKL(
+    autoencoder: AutoencoderKL = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -55,12 +55,13 @@ def build() -> AutoencoderKL:
         sample_size=IMAGE_SIZE_PX,
         mid_block_add_attention=False,
     )
+    return autoencoder
 
 
 def train_vae(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) -> AutoencoderKL:
     """Train or resume the autoencoder and return its averaged weights; `folder` keeps checkpoint and log."""
     torch.manual_seed(plan.seed)
-    network = build().to(device, memory_format=torch.channels_last)
+    network = channels_last(build(), device)
     run = open_run("vae", network, plan, folder)
 
     def loss_of(draw: int, count: int) -> Tensor:
@@ -73,7 +74,8 @@ def train_vae(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) 
             decoded = network.decode(posterior.mean + posterior.std * drawn).sample
         mean, log_variance = posterior.mean.float(), posterior.logvar.float()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return reconstruction(decoded.float(), pixels) + KL_WEIGHT * kl
+        loss: Tensor = reconstruction(decoded.float(), pixels) + KL_WEIGHT * kl
+        return loss
 
     train(run, loss_of)
     return run.average
@@ -83,7 +85,8 @@ def refine_decoder(
     autoencoder: AutoencoderKL, glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device
 ) -> AutoencoderKL:
     """Train or resume the decoder alone, from where `autoencoder` stands, and return its averaged weights."""
-    network = copy.deepcopy(autoencoder).to(device, memory_format=torch.channels_last).requires_grad_(False)
+    network = channels_last(copy.deepcopy(autoencoder), device)
+    network.requires_grad_(False)
     network.decoder.requires_grad_(True)
     run = open_run("decoder", network, plan, folder)
 
@@ -103,12 +106,11 @@ def refine_decoder(
 def reconstruction(decoded: Tensor, pixels: Tensor) -> Tensor:
     """The part of the loss that compares pictures in [-1, 1]."""
     difference = decoded - pixels
-    return difference.abs().mean() + SQUARE_WEIGHT * difference.square().mean()
+    loss: Tensor = difference.abs().mean() + SQUARE_WEIGHT * difference.square().mean()
+    return loss
 
 
-def draw_batch(
-    glyphs: GlyphSet, random: np.random.Generator, count: int, whole: bool, device: torch.device
-) -> Tensor:
+def draw_batch(glyphs: GlyphSet, random: np.random.Generator, count: int, whole: bool, device: torch.device) -> Tensor:
     """A batch of whole pictures or of crops: (b, 3, h, w) in [-1, 1]."""
     pictures = []
     for row in random.choice(glyphs.seen(), size=count):

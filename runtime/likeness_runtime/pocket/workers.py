@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn as spawn_processes
 
 
 def number() -> int:
@@ -29,7 +30,7 @@ def spawn(workers: int, work: Callable[[], None]) -> None:
         work()
         return
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_join, args=(workers, Path(folder) / "meeting", work), nprocs=workers)
+        spawn_processes(_join, args=(workers, Path(folder) / "meeting", work), nprocs=workers)
 
 
 def _join(rank: int, workers: int, meeting: Path, work: Callable[[], None]) -> None:
@@ -40,7 +41,7 @@ def _join(rank: int, workers: int, meeting: Path, work: Callable[[], None]) -> N
     distributed.destroy_process_group()
 
 
-def first_alone(work: Callable[[], None]) -> None:
+def first_alone(work: Callable[[], object]) -> None:
     """Let worker 0 do what writes files, while the others wait for it."""
     if number() == 0:
         work()
