@@ -80,3 +80,7 @@ def _told(uri: str) -> Iterator[None]:
         raise Missing(f"{uri} is a folder; expected a file") from None
     except PermissionError:
         raise Failed(Reason.ACCESS_DENIED, f"{uri}: this user's file permissions do not let it in") from None
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise Failed(Reason.STORAGE_UNAVAILABLE, f"{uri}: {error.strerror}") from None

@@ -88,10 +88,14 @@ class DiffusionModel:
         return int(self.unet.config.sample_size * self.pipeline.vae_scale_factor)
 
 
-def load(folder: Path, digest: str, device: torch.device) -> DiffusionModel:
-    """Raises `Failed(ModelNotFound)` saying what is missing. float32 on the CPU, bfloat16 image networks on a GPU."""
+def load(folder: Path, digest: str, device: torch.device, image_dtype: torch.dtype | None = None) -> DiffusionModel:
+    """Raises `Failed(ModelNotFound)` saying what is missing.
+
+    The image networks are float32 on the CPU and bfloat16 on a GPU where nothing else is asked for; the text encoders
+    are small and stay float32, so that no step of the embedding is rounded away.
+    """
     pipeline_class = _pipeline_class(folder)
-    image_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    image_dtype = image_dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     more = {} if pipeline_class is StableDiffusionXLPipeline else {"safety_checker": None, "feature_extractor": None}
     disable_diffusers_bar()
     disable_transformers_bar()

@@ -104,6 +104,11 @@ def _cached(model: OrderModel, store: Store, field: str) -> tuple[Path, str]:
                 _appear(arriving, folder)
             else:
                 return folder, digest
+        except OSError as error:
+            raise Failed(
+                Reason.MODEL_NOT_FOUND,
+                f"{field}.cache {cache}: {error.strerror}; expected a writable folder with room for {model.uri}",
+            ) from None
         finally:
             shutil.rmtree(arriving, ignore_errors=True)
     return folder, (folder / DIGEST_NAME).read_text()

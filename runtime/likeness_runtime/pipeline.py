@@ -5,7 +5,8 @@
 
 `apply` returns the same pipeline. Its text now comes twice, with the learned word and with the nearest word of the
 vocabulary, and its attention layers blend the two paths. Everything else, schedulers and guidance included, is as
-before. alpha can be given for one call: `pipeline(prompt, cross_attention_kwargs={"alpha": 0.5})`.
+before. alpha can be given for one call: `pipeline(prompt, cross_attention_kwargs={"alpha": 0.5})`; SDXL's pooled text,
+which is outside of the attention layers, then keeps the blend that was applied.
 """
 
 from __future__ import annotations

@@ -39,15 +39,16 @@ def draw_picture(
     conditioning = encode(model, read(model, [prompt], token), embeddings)
     dtype = model.unet.dtype
     pooled = {} if conditioning.pooled is None else {"pooled_prompt_embeds": conditioning.pooled.to(dtype)}
-    answer = model.pipeline(
-        prompt_embeds=conditioning.states.to(dtype),
-        **pooled,
-        num_inference_steps=SAMPLING_STEPS,
-        guidance_scale=GUIDANCE_SCALE,
-        generator=torch.Generator("cpu").manual_seed(seed),
-        height=side_px,
-        width=side_px,
-        callback_on_step_end=between_steps,
-    )
+    with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+        answer = model.pipeline(
+            prompt_embeds=conditioning.states.to(dtype),
+            **pooled,
+            num_inference_steps=SAMPLING_STEPS,
+            guidance_scale=GUIDANCE_SCALE,
+            generator=torch.Generator("cpu").manual_seed(seed),
+            height=side_px,
+            width=side_px,
+            callback_on_step_end=between_steps,
+        )
     image: Image.Image = answer.images[0]
     return image

@@ -41,6 +41,11 @@ class Conditioning:
     pooled: Tensor | None
     """(b, p); SDXL only."""
 
+    def repeated(self, count: int) -> Conditioning:
+        """Each row `count` times, (b count, ...)."""
+        pooled = None if self.pooled is None else self.pooled.repeat_interleave(count, dim=0)
+        return Conditioning(self.states.repeat_interleave(count, dim=0), pooled)
+
 
 def read(model: DiffusionModel, prompts: list[str], token: str) -> list[Prompts]:
     """The prompts for each text encoder, padded and cut to its length."""

@@ -52,7 +52,7 @@ class Draw:
     latents: Tensor  # (s b, c, h, w)
     noise: Tensor  # (s b, c, h, w)
     timesteps: Tensor  # (s b)
-    sentences: Tensor  # (s b), indices of TEMPLATES
+    sentences: Tensor  # (s), indices of TEMPLATES: one a subject and step, so that the text is encoded once
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,12 @@ def tune(
 def losses_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Tensor:
     """Each subject's mean diffusion loss, (s,). The dual path is installed by the caller."""
     sentences = [Prompts(each.ids[drawn.sentences], each.spots[drawn.sentences]) for each in setting.sentences]
-    conditioning = conditioning_of(
+    text = conditioning_of(
         model, sentences, learned.embeddings, setting.vocabulary, alpha=setting.alpha, words=setting.words
-    )
+    ).repeated(len(drawn.latents) // setting.subjects)
     alpha_bar = model.alphas_cumprod[drawn.timesteps]
     z_t = noised(drawn.latents, drawn.noise, alpha_bar)
-    predicted = denoise(model, z_t, drawn.timesteps, conditioning.states, conditioning.pooled)
+    predicted = denoise(model, z_t, drawn.timesteps, text.states, text.pooled)
     rows = diffusion_loss(predicted, drawn.latents, drawn.noise, alpha_bar, model.prediction_type)
     return reduce(rows, "(s b) -> s", "mean", s=setting.subjects)
 
@@ -155,7 +155,7 @@ def draw(model: DiffusionModel, subjects: list[Subject], draws: int) -> Draw:
     for subject in subjects:
         chosen = torch.randint(len(subject.latents), (draws,), generator=subject.generator)
         timesteps.append(torch.randint(len(model.alphas_cumprod), (draws,), generator=subject.generator))
-        sentences.append(torch.randint(len(TEMPLATES), (draws,), generator=subject.generator))
+        sentences.append(torch.randint(len(TEMPLATES), (1,), generator=subject.generator))
         noises.append(torch.randn(draws, *subject.latents.shape[1:], generator=subject.generator))
         views.append(subject.latents[chosen.to(model.device)])
     return Draw(

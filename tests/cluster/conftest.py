@@ -18,9 +18,8 @@ from PIL import Image
 
 from kube import RESTRICTED, apply, diagnosis, kubectl, missing_programs, run
 from seaweed import TENANT, Seaweed
-from shop import MODEL_PREFIX, SECRET, SHOP, SYSTEM, profile
+from shop import MODEL_PREFIX, SECRET, SHOP, SYSTEM, install_chart, profile
 
-ROOT = Path(__file__).resolve().parents[2]
 HOW = (
     "no disposable cluster; run `make cluster-test` (it uses ../shared/kube/cluster where that is), or with kind: "
     "kind create cluster, then KUBECONFIG=... LIKENESS_TEST_LOAD_IMAGE='kind load docker-image' tests/cluster/run"
@@ -66,7 +65,7 @@ def cluster() -> None:
 @pytest.fixture(scope="session")
 def storage(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     """SeaweedFS outside the cluster, under the name `s3.storage.svc` inside it, as the examples expect."""
-    server = Seaweed(tmp_path_factory.mktemp("seaweed"), os.environ.get("LIKENESS_TEST_HOST", "10.245.0.2"))
+    server = Seaweed(tmp_path_factory.mktemp("seaweed"), os.environ["LIKENESS_TEST_HOST"])
     server.start()
     port = int(server.endpoint.rpartition(":")[2])
     ports = [{"name": "s3", "port": 8333, "targetPort": port}]
@@ -116,19 +115,14 @@ def photograph() -> bytes:
 @pytest.fixture(scope="session")
 def release(cluster: None) -> str:
     """The chart as users install it, in a namespace that enforces the restricted Pod Security level."""
-    repository, _, tag = os.environ["LIKENESS_TEST_OPERATOR_IMAGE"].rpartition(":")
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": RESTRICTED}})
-    run(
-        "helm", "upgrade", "--install", "likeness", str(ROOT / "charts/likeness"), "--namespace", SYSTEM,
-        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--wait", "--timeout", "2m",
-    )  # fmt: skip
-    kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
+    install_chart()
     return "likeness"
 
 
 @pytest.fixture(scope="session")
 def shop(release: str, storage: Seaweed, model: Path, photograph: bytes) -> str:
-    """A tenant's namespace: restricted Pod Security, its storage keys, its picture, the profile `sd15`."""
+    """A tenant's namespace: restricted Pod Security, its storage keys, its picture, the profile `tiny`."""
     kubectl("delete", "namespace", SHOP, "--ignore-not-found")  # what an earlier run left on this cluster
     storage.upload(model, "models", MODEL_PREFIX)
     storage.client().put_object(Bucket="catalogue", Key="teapot/00.jpg", Body=photograph)

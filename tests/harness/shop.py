@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import itertools
 import os
+from pathlib import Path
 
-from kube import Manifest, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
+from kube import Manifest, apply, fetch, fetch_all, kubectl, run, true_conditions, wait_for
 from seaweed import Seaweed
 
+CHART = Path(__file__).resolve().parents[2] / "charts/likeness"
 SYSTEM = "likeness-system"
 SHOP = "shop"
 SECRET = "storage-keys"
 MODEL_PREFIX = "stable-diffusion-v1-5"
 PICTURE = "s3://catalogue/teapot/00.jpg"
 numbers = itertools.count(1)
+
+
+def install_chart() -> None:
+    """helm, with the operator's image of this run; returns when the operator is ready and its kinds are known."""
+    repository, _, tag = os.environ["LIKENESS_TEST_OPERATOR_IMAGE"].rpartition(":")
+    run(
+        "helm", "upgrade", "--install", "likeness", str(CHART), "--namespace", SYSTEM,
+        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--wait", "--timeout", "2m",
+    )  # fmt: skip
+    kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
 
 
 def profile(name: str, **changes: object) -> Manifest:

@@ -14,6 +14,7 @@ from likeness_runtime.bench.arm import OFF, Arm, Stage, Tuned, bytes_of
 from likeness_runtime.bench.chart import HEIGHT_PX, WIDTH_PX, Series, chart
 from likeness_runtime.bench.draw import Sampling, noise
 from likeness_runtime.bench.dreambooth import DreamBooth
+from likeness_runtime.bench.memory import peak_bytes_of
 from likeness_runtime.bench.method import Record, measure, read
 from likeness_runtime.bench.score import BACKGROUNDS, Score, prompts, score
 from likeness_runtime.bench.step import saved_bytes, tuning_step
@@ -45,7 +46,7 @@ def mean_colour(images: Tensor) -> Tensor:
 
 
 def a_record(subject: str, arm: str, steps: int, identity: float, seconds: float = 1.0) -> Record:
-    return Record(subject, "fluent", arm, steps, seconds, 100, "cat", 0.5, Score(identity, identity, 1.0, 1.0))
+    return Record(subject, "fluent", arm, steps, seconds, 100, None, "cat", 0.5, Score(identity, identity, 1.0, 1.0))
 
 
 def test_true_backgrounds_are_read_as_what_was_asked() -> None:
@@ -166,6 +167,19 @@ def test_a_chart_draws_each_series_in_its_own_colour() -> None:
 def test_the_dual_path_keeps_more_for_the_backward_pass_but_not_twice_as_much(model: DiffusionModel) -> None:
     single, dual = (saved_bytes(model, tuning_step(model, 2, alpha)) for alpha in (1.0, 0.5))
     assert single < dual < 2 * single
+
+
+def test_the_peak_is_at_least_what_the_work_held() -> None:
+    held = 200_000_000
+
+    def work() -> int:
+        return len(bytearray(b"x" * held))
+
+    (size, peak), (_, before) = peak_bytes_of(work, torch.device("cpu")), peak_bytes_of(int, torch.device("cpu"))
+    assert size == held
+    if peak is None or before is None:
+        pytest.skip("no kernel that counts resident memory")
+    assert peak - before > 0.9 * held
 
 
 def test_artifact_bytes_are_those_of_one_subject(model: DiffusionModel) -> None:

@@ -1,9 +1,12 @@
 import hashlib
 import io
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from likeness_api.order import Order, OrderModel, OrderStorage
@@ -13,6 +16,9 @@ from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.failure import Failed, Interrupted
 from likeness_runtime.fulfil import Run, fulfil
 from likeness_runtime.manifest import Manifest
+from likeness_runtime.storage import Stores
+from likeness_runtime.tiny import Kind
+from seaweed import TENANT, Seaweed
 
 
 def content(uri: str) -> dict[str, bytes]:
@@ -145,6 +151,49 @@ def test_what_is_wrong_with_a_picture_is_said(order: Order, run: Run, data: byte
         fulfil(with_input(order, data), run)
     assert caught.value.reason == reason
     assert caught.value.message.startswith(f"images[0] {order.images[0]}")
+
+
+def test_a_full_gpu_is_told_with_the_setting_to_lower(order: Order, run: Run) -> None:
+    def load(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    with pytest.raises(Failed, match=r"Tried to allocate 2.00 GiB.*lower spec.tuning.batchSize \(now 2\)") as caught:
+        fulfil(order, Run(run.stores, run.progress, run.check, load))
+    assert caught.value.reason == Reason.OUT_OF_DEVICE_MEMORY
+
+
+def test_everything_may_lie_in_object_storage(
+    order: Order,
+    run: Run,
+    tiny_folders: dict[Kind, Path],
+    seaweed: Seaweed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", TENANT.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", TENANT.secret_key)
+    seaweed.upload(tiny_folders["sd15"], "models", "tiny")
+    seaweed.client().upload_file(order.images[0].removeprefix("file://"), "catalogue", "photo.png")
+    storage = OrderStorage(
+        endpoint=seaweed.endpoint,
+        path_style=True,
+        source_prefixes=["s3://catalogue"],
+        output_prefixes=["s3://artifacts/shop"],
+    )
+    stored = order.model_copy(
+        update={
+            "images": ["s3://catalogue/photo.png"],
+            "output": "s3://artifacts/shop",
+            "model": OrderModel(uri="s3://models/tiny", cache=order.output.removeprefix("file://")),
+            "storage": storage,
+        }
+    )
+    in_storage = replace(run, stores=Stores(storage, time.sleep))
+    result = fulfil(stored, in_storage)
+    assert [result.reason, fulfil(stored, in_storage).reason] == [Reason.TUNED, Reason.ALREADY_PUBLISHED]
+    prefix = result.folder().removeprefix("s3://artifacts/")
+    for artifact in result.artifacts:
+        body = seaweed.client().get_object(Bucket="artifacts", Key=prefix + artifact.name)["Body"].read()
+        assert hashlib.sha256(body).hexdigest() == artifact.sha256
 
 
 @pytest.mark.parametrize("checks", [0, 1, 2, 20])

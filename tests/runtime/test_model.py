@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from likeness_api.reason import Reason
+from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.failure import Failed
 from likeness_runtime.model import DiffusionModel, device_named, load
+from likeness_runtime.predictor import FromWord
+from likeness_runtime.preview import draw_picture
 from likeness_runtime.tiny import KINDS, Kind
+from likeness_runtime.tune import Subject, latents_of, tune
 
 CPU = torch.device("cpu")
 
@@ -32,6 +37,20 @@ def test_nothing_takes_gradients(tiny_model: Callable[[Kind], DiffusionModel], k
     for network in (model.unet, model.vae, *model.text_encoders):
         assert not network.training
         assert not any(weight.requires_grad for weight in network.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_precision_of_a_gpu_tunes_and_draws(tiny_folders: dict[Kind, Path], photo: Image.Image, kind: Kind) -> None:
+    model = load(tiny_folders[kind], "0" * 64, CPU, torch.bfloat16)
+    generator = torch.Generator().manual_seed(0)
+    start = FromWord().predict(model, [[photo]], 4, [generator])
+    subject = Subject(latents_of(model, [photo.resize((64, 64))]), generator)
+    result = tune(model, start, [subject], "<x>", tuning=ResolvedTuning(steps=3), progress=lambda _step, _total: None)
+    assert result.loss_after.isfinite().all()
+    assert result.prediction.embeddings[0].dtype == torch.float32
+    embeddings = result.prediction.embeddings
+    picture = draw_picture(model, "a <x>", "<x>", embeddings, seed=1, side_px=64, check=lambda: None)
+    assert len(picture.getcolors(10_000) or []) > 100
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,13 @@ def test_a_missing_model_is_no_missing_source(bucket: Bucket, tmp_path: Path, ur
     assert caught.value.reason == Reason.MODEL_NOT_FOUND
 
 
+def test_a_cache_that_cannot_be_written_is_said(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Failed, match="expected a writable folder") as caught:
+        locate(OrderModel(uri="s3://models/tiny", cache=str(tmp_path / "file")), OneBucket(bucket))
+    assert caught.value.reason == Reason.MODEL_NOT_FOUND
+
+
 @pytest.mark.parametrize("content", ["", "[]", "no json"])
 def test_a_broken_index_is_no_model(tmp_path: Path, content: str) -> None:
     (tmp_path / "model_index.json").write_text(content)

@@ -27,7 +27,7 @@ def pipeline() -> StableDiffusionPipeline:
 def test_it_loads_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
-        StableDiffusionPipeline.from_pretrained(MODEL_PATH, safety_checker=None, local_files_only=True)
+        StableDiffusionPipeline.from_pretrained(str(MODEL_PATH), safety_checker=None, local_files_only=True)
     assert [record.message for record in caplog.records] == []
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.bench.draw import TOKEN_WORD, Sampling, draw_subject
+from likeness_runtime.bench.memory import peak_bytes_of
 from likeness_runtime.bench.subject import BenchSubject
 from likeness_runtime.contrastive import Strength
 from likeness_runtime.lora import Offsets, zero_offsets
@@ -40,6 +42,8 @@ class Stage:
     draw: Callable[[Sequence[str], Sampling], Tensor]
     """Prompts in which the subject is `called`, to pictures (b, 3, h, w)."""
     called: str = TOKEN_WORD
+    peak_bytes: int | None = None
+    """Most memory held on the way here: the GPU's, or on a CPU the whole process's."""
 
 
 Run = Callable[[DiffusionModel, BenchSubject, int], Stage | None]
@@ -68,6 +72,8 @@ class Tuned:
     """False leaves the attention alone: textual inversion."""
     class_word: bool = False
     """The hard prompt names the subject's class instead of the nearest word."""
+    drawn_alpha: float | None = None
+    """The blend when drawing, where it is not the one of tuning."""
 
     def __call__(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Stage:
         started = time.perf_counter()
@@ -75,7 +81,8 @@ class Tuned:
         _wait(model)
         seconds = time.perf_counter() - started
         word, cosine = nearest_word(model, [v_star[0] for v_star in prediction.embeddings])
-        alpha, words = float(self.tuning.alpha), self._words(model, subject)
+        alpha = float(self.tuning.alpha) if self.drawn_alpha is None else self.drawn_alpha
+        words = self._words(model, subject)
         return Stage(
             steps=steps,
             seconds=seconds,
@@ -115,9 +122,9 @@ class Tuned:
 def stages(arm: Arm, model: DiffusionModel, subject: BenchSubject) -> Iterator[Stage]:
     """One after the other, each from the start: times do not add up other arms' measuring."""
     for steps in arm.steps:
-        stage = arm.run(model, subject, steps)
+        stage, peak = peak_bytes_of(partial(arm.run, model, subject, steps), model.device)
         if stage:
-            yield stage
+            yield replace(stage, peak_bytes=peak)
 
 
 def bytes_of(prediction: Prediction) -> int:

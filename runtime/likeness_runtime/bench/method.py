@@ -46,6 +46,7 @@ class Record:
     steps: int
     seconds: float
     artifact_bytes: int
+    peak_bytes: int | None
     word: str | None
     cosine: float | None
     score: Score
@@ -60,6 +61,7 @@ def arms(encoder: FromEncoder, tuning: ResolvedTuning, dreambooth_rate: float) -
     single = tuning.model_copy(update={"alpha": "1"})
     every = [
         ours("ours", STEPS),
+        Arm("plain files of ours", STEPS, Tuned(encoder, tuning, drawn_alpha=1.0)),
         Arm("without contrastive term", (12,), Tuned(encoder, tuning, Strength(contrastive=0.0))),
         Arm("without norm", (12,), Tuned(encoder, tuning, Strength(norm=0.0))),
         Arm("class word", (12,), Tuned(encoder, tuning, class_word=True)),
@@ -115,6 +117,7 @@ def _record(subject: BenchSubject, arm: str, stage: Stage, images: Tensor, embed
         steps=stage.steps,
         seconds=round(stage.seconds, 4),
         artifact_bytes=stage.artifact_bytes,
+        peak_bytes=stage.peak_bytes,
         word=stage.word,
         cosine=stage.cosine,
         score=score(images, tensor_of(subject.picture), subject.references, embed),

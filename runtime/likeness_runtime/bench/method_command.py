@@ -39,6 +39,7 @@ def add_step(commands: Any) -> None:
     step.add_argument("--out", type=Path, required=True, help="folder for step.json")
     step.add_argument("--batch", type=int, default=4, help="rows of each step (default: %(default)s)")
     step.add_argument("--rounds", type=int, default=20, help="steps of each kind (default: %(default)s)")
+    step.add_argument("--threads", type=int, default=1, help="CPU threads; waiting ones count as busy (%(default)s)")
     step.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     step.set_defaults(handler=_step)
 
@@ -103,6 +104,7 @@ def _step(arguments: argparse.Namespace) -> int:
     from likeness_runtime.model import load
     from likeness_runtime.model_folder import folder_digest
 
+    torch.set_num_threads(arguments.threads)
     model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
     report = step.measure(model, arguments.model.name, arguments.batch, arguments.rounds, alphas=(0.5, 0.8, 1.0))
     sys.stdout.write(step.write(report, arguments.out) + "\n")
@@ -111,8 +113,9 @@ def _step(arguments: argparse.Namespace) -> int:
 
 def _shapes(arguments: argparse.Namespace) -> int:
     from likeness_runtime.bench import shapes
+    from likeness_runtime.bench.published import UNETS
 
-    accounts = [shapes.account(name) for name in shapes.UNETS]
-    runs = [shapes.ran(name, arguments.resolution) for name in shapes.UNETS] if arguments.run else []
+    accounts = [shapes.account(name) for name in UNETS]
+    runs = [shapes.ran(name, arguments.resolution) for name in UNETS] if arguments.run else []
     sys.stdout.write(shapes.write(accounts, runs, arguments.out) + "\n")
     return 0

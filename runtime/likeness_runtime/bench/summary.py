@@ -14,6 +14,10 @@ from likeness_runtime.bench.chart import Series, chart
 from likeness_runtime.bench.method import Record
 
 RESAMPLES = 10_000
+COLUMNS = (
+    *("arm", "steps", "kind", "subjects", "identity", "like input", "fidelity", "harmonic"),
+    *("seconds", "bytes", "peak MB", "cosine"),
+)
 REFERENCE_ARM, REFERENCE_STEPS = "ours", 12
 
 
@@ -32,6 +36,8 @@ class Row:
     seconds: float
     """Median."""
     artifact_bytes: int
+    peak_bytes: int | None
+    """The largest of any subject."""
     cosine: float | None
     """Mean cosine of v* with its nearest word."""
 
@@ -102,13 +108,11 @@ def curves_of(table: list[Row]) -> list[Series]:
 
 
 def markdown(table: list[Row], compared: list[Difference], records: list[Record]) -> str:
-    lines = [
-        "| arm | steps | kind | subjects | identity | like input | fidelity | harmonic | seconds | bytes | cosine |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     lines += [
         f"| {row.arm} | {row.steps} | {row.kind} | {row.subjects} | {row.identity:.3f} | {row.likeness_to_input:.3f}"
         f" | {row.fidelity:.3f} | {row.harmonic:.3f} | {row.seconds:.2f} | {row.artifact_bytes}"
+        f" | {'' if row.peak_bytes is None else f'{row.peak_bytes / 1e6:.0f}'}"
         f" | {'' if row.cosine is None else f'{row.cosine:.3f}'} |"
         for row in table
     ]
@@ -150,6 +154,7 @@ def _row(arm: str, steps: int, kind: str, group: list[Record]) -> Row:
         harmonic=mean(record.score.harmonic for record in group),
         seconds=median(record.seconds for record in group),
         artifact_bytes=group[0].artifact_bytes,
+        peak_bytes=max((record.peak_bytes for record in group if record.peak_bytes), default=None),
         cosine=mean(cosines) if cosines else None,
     )
 

@@ -1,4 +1,4 @@
-"""Stage 6: averaged weights to an ordinary diffusers folder in fp16, checked by loading it as a stranger would."""
+"""Stage 6: averaged weights to an ordinary diffusers folder in fp16."""
 
 import json
 import shutil
@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from torch import nn
 from transformers import (
     CLIPImageProcessor,

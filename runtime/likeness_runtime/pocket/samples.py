@@ -27,7 +27,7 @@ class Sampling:
 def open_pipeline(folder: Path, device: torch.device) -> StableDiffusionPipeline:
     """The model in `folder` in float32, without progress bars."""
     pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, safety_checker=None, use_safetensors=True, local_files_only=True
+        str(folder), dtype=torch.float32, safety_checker=None, use_safetensors=True, local_files_only=True
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

@@ -28,7 +28,7 @@ def build_tokenizer(words: list[str], folder: Path) -> CLIPTokenizer:
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = CLIPTokenizer(
         vocab=vocabulary,
-        merges=[f"{left} {right}" for left, right in merges],
+        merges=merges,  # type: ignore[arg-type]  # annotated as strings, but pairs are what it takes
         bos_token=BEGIN,
         eos_token=END,
         pad_token=END,

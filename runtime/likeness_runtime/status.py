@@ -1,0 +1,52 @@
+"""The status that a Personalization would get in a cluster, for runs without one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from likeness_api.accept import Refusal, prompt_warning
+from likeness_api.field import Condition
+from likeness_api.order import Order
+from likeness_api.outcome import failed, published
+from likeness_api.personalization import Failure, PersonalizationStatus
+from likeness_api.reason import Reason
+from likeness_api.result import Result
+
+
+def status_of(
+    order: Order | Refusal, result: Result | Refusal, started: datetime, ended: datetime
+) -> PersonalizationStatus:
+    """What the operator would write. A refused order is its own result."""
+    status = PersonalizationStatus(
+        start_time=_timestamp(started),
+        completion_time=_timestamp(ended),
+        conditions=conditions_of(order, result, _timestamp(ended)),
+    )
+    if isinstance(result, Refusal):
+        return status.model_copy(update={"failure": Failure(reason=result.reason, message=result.message)})
+    return published(status, result) if result.manifest else failed(status, result, attempt=1)
+
+
+def conditions_of(order: Order | Refusal, result: Result | Refusal, time: str) -> list[Condition]:
+    """The terminal one first: it is the state."""
+
+    def said(kind: str, value: bool, reason: str, message: str) -> Condition:
+        return Condition(
+            type=kind,
+            status="True" if value else "False",
+            reason=reason,
+            message=message,
+            last_transition_time=time,
+        )
+
+    succeeded = isinstance(result, Result) and result.manifest is not None
+    conditions = [said("Succeeded" if succeeded else "Failed", True, result.reason, result.message)]
+    if isinstance(order, Refusal):
+        return [*conditions, said("Accepted", False, order.reason, order.message)]
+    conditions.append(said("Accepted", True, Reason.PROFILE_MATCHED, f"with model {order.model.uri}"))
+    warning = prompt_warning(order)
+    return [*conditions, said("TokenInPrompts", False, Reason.TOKEN_MISSING, warning)] if warning else conditions
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
