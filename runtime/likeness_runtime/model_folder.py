@@ -68,6 +68,9 @@ def components_of(index: bytes, where: str) -> frozenset[str]:
     if not isinstance(content, dict):
         raise Failed(Reason.MODEL_NOT_FOUND, f"{where}: {INDEX} is no JSON object; {LAYOUT}")
     named = {name for name, value in content.items() if isinstance(value, list) and value and value[0]}
+    odd = sorted(name for name in named if not name.isidentifier())
+    if odd:  # such as "..", which would let an object's key lead out of the cache
+        raise Failed(Reason.MODEL_NOT_FOUND, f"{where}: {INDEX} names a component {odd[0]!r}; expected a plain name")
     return frozenset(named - {"safety_checker", "feature_extractor"})
 
 

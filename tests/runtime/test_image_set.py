@@ -14,6 +14,7 @@ from likeness_runtime.image_set import Example, ImageSet, open_images
 from likeness_runtime.pocket.glyphs import ARTS, Glyph, GlyphSet
 from likeness_runtime.scene_set import Scenes
 from likeness_runtime.storage import Stores
+from seaweed import TENANT, Seaweed
 
 COLOURS = {"red.png": (250, 0, 0), "green.png": (0, 250, 0), "blue.png": (0, 0, 250)}
 
@@ -111,3 +112,16 @@ def test_the_two_scenes_differ_and_the_sentence_tells_the_targets_background() -
     examples = [Scenes(some_glyphs()).draw(np.random.default_rng(seed), 64) for seed in range(40)]
     assert any(example.seen.tobytes() != example.target.tobytes() for example in examples)
     assert 0.5 < np.mean(["background" in example.sentence for example in examples]) < 1.0
+
+
+def test_a_set_in_s3_is_copied_once(seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", TENANT.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", TENANT.secret_key)
+    settings = OrderStorage(endpoint=seaweed.endpoint, path_style=True, source_prefixes=[], output_prefixes=[])
+    opened = Stores(settings, lambda _seconds: None)
+    for name, colour in COLOURS.items():
+        opened.of("s3://").write(f"s3://artifacts/set/deep/{name}", encoded(colour), "image/png")
+    opened.of("s3://").write("s3://artifacts/set/captions.txt", b"not a picture", "text/plain")
+    assert colours_of(open_images("s3://artifacts/set", opened, tmp_path)) == set(COLOURS.values())
+    seaweed.client().delete_object(Bucket="artifacts", Key="set/deep/red.png")
+    assert colours_of(open_images("s3://artifacts/set", opened, tmp_path)) == set(COLOURS.values())

@@ -154,3 +154,9 @@ def test_a_broken_index_is_no_model(tmp_path: Path, content: str) -> None:
     with pytest.raises(Failed, match="no JSON") as caught:
         locate(OrderModel(uri=f"file://{tmp_path}"), OneBucket(Bucket(tmp_path)))
     assert caught.value.reason == Reason.MODEL_NOT_FOUND
+
+
+def test_a_component_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"..": ["os", "x"]}')
+    with pytest.raises(Failed, match=r"names a component '\.\.'; expected a plain name"):
+        locate(OrderModel(uri=f"file://{tmp_path}"), OneBucket(Bucket(tmp_path)))

@@ -15,6 +15,8 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from likeness_runtime import encoder_folder
+from likeness_runtime.cli import main
 from likeness_runtime.encoder import Encoder, shape_for
 from likeness_runtime.encoder_folder import CLIP, TrainedEncoder
 from likeness_runtime.failure import Failed, Interrupted
@@ -135,6 +137,24 @@ def test_the_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(rates[99], abs=0.01)
     assert rates[1000] == pytest.approx(0.0)
+
+
+def test_the_command_leaves_an_encoder_that_loads(
+    model: DiffusionModel, tiny_folders: dict[Kind, Path], photo: Image.Image, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    photo.save(tmp_path / "pictures" / "photo.png")
+    a_fresh_encoder(model).image_tower.save_pretrained(tmp_path / "tower", safe_serialization=True)
+    places = {
+        "--model": f"file://{tiny_folders['sd15']}",
+        "--images": f"file://{tmp_path}/pictures",
+        "--tower": f"{tmp_path}/tower",
+        "--work": f"{tmp_path}/work",
+        "--out": f"{tmp_path}/encoder",
+    }
+    numbers = ["--steps", "2", "--batch", "2", "--width", "16", "--layers", "1", "--rank", "2"]
+    assert main(["pretrain", *(part for pair in places.items() for part in pair), *numbers]) == 0
+    assert encoder_folder.load(tmp_path / "encoder", model).encoder.shape.rank == 2
 
 
 TWO_PROCESSES = """
