@@ -30,7 +30,7 @@ demo: .venv/ready ## teach a subject from one picture, here and now; leaves .dem
 check: .venv/ready ## format, lint, types, layers, generated files
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && .ci/generated
 test: .venv/ready ## the unit suite
-	.venv/bin/python -m pytest -m "not cluster and not slow"
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not cluster and not slow" --numprocesses 2 --dist worksteal
 cluster-test: .venv/ready ## on a real, disposable Kubernetes cluster
 	tests/cluster/run
 generate: .venv/ready ## the CRDs, from crds/likeness_api

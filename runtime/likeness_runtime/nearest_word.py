@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from likeness_runtime.model import DiffusionModel
 
 WHOLE_WORD = re.compile(r"^([a-z]{3,})</w>$")
 """CLIP's BPE marks a word's end; what has fewer letters, digits or signs is a piece rather than a word."""
+
+WORDS_FILE = "words.txt"
+"""In a tokenizer's folder, where its maker knows better: the words that a picture can be of, one a line."""
 
 
 def nearest_word(model: DiffusionModel, embeddings: list[Tensor]) -> tuple[str, float]:
@@ -31,12 +35,17 @@ def nearest_word(model: DiffusionModel, embeddings: list[Tensor]) -> tuple[str, 
 
 
 def whole_words(model: DiffusionModel) -> dict[str, int]:
-    """Words and their ids, special tokens and pieces left out."""
+    """Words and their ids, special tokens and pieces left out.
+
+    A word's tail ("tor" of "tractor") ends like a word. A tokenizer's own `WORDS_FILE` settles it, where there is one.
+    """
     tokenizer = model.tokenizers[0]
     special = set(tokenizer.all_special_ids)
+    listed = Path(tokenizer.name_or_path) / WORDS_FILE
+    words = set(listed.read_text().split()) if listed.is_file() else None
     found = {}
     for piece, id_ in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
         match = WHOLE_WORD.match(piece)
-        if match and id_ not in special:
+        if match and id_ not in special and (words is None or match[1] in words):
             found[match[1]] = id_
     return found

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from likeness_api.reason import EXIT_CODE_OF, Reason
+from likeness_runtime.failure import Failed
 
 if TYPE_CHECKING:
     from likeness_runtime.encoder_folder import TrainedEncoder
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from likeness_runtime.storage import Stores
 
 DEFAULT_HOME = Path.home() / ".cache" / "likeness"
+GLYPHS = DEFAULT_HOME / "pocket" / "glyphs.safetensors"
 POCKET = "builtin://pocket"
 
 log = logging.getLogger(__name__)
@@ -55,6 +60,15 @@ def add_parser(subparsers: Any) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
+    try:
+        _pretrain(arguments)
+    except Failed as failed:
+        sys.stderr.write(f"likeness pretrain: {failed.message}\n")
+        return int(EXIT_CODE_OF[failed.reason])
+    return 0
+
+
+def _pretrain(arguments: argparse.Namespace) -> None:
     import torch
 
     from likeness_runtime.contrastive import Strength
@@ -89,7 +103,6 @@ def handle(arguments: argparse.Namespace) -> int:
             }
             save(arguments.out, trained, model, facts, with_image_tower=arguments.tower is not None)
             log.info("Ended: the encoder is in %s.", arguments.out)
-    return 0
 
 
 def _stores(arguments: argparse.Namespace) -> Stores:
@@ -122,7 +135,12 @@ def _images(arguments: argparse.Namespace, stores: Stores) -> ImageSet:
     from likeness_runtime.scene_set import Scenes
 
     if arguments.images == POCKET:
-        return Scenes(glyphs.load(DEFAULT_HOME / "pocket" / "glyphs.safetensors"))
+        if not GLYPHS.is_file():
+            raise Failed(
+                Reason.SOURCE_NOT_FOUND,
+                f"--images {POCKET}: {GLYPHS} is not there; `likeness pocket build` fetches the glyphs",
+            )
+        return Scenes(glyphs.load(GLYPHS))
     return open_images(arguments.images, stores, DEFAULT_HOME / "images")
 
 

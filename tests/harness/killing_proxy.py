@@ -21,18 +21,23 @@ HOP_BY_HOP = {"host", "connection", "transfer-encoding", "content-length", "cont
 
 @dataclass
 class KillingProxy:
-    """`kill_at` counts from 1, over the calls since the first one whose path has `subject` in it, watches left out."""
+    """`kill_at` counts from 1, over the calls since the first one whose path has `subject` in it, watches left out.
+
+    `writes_only` counts no reads: how many there are depends on the moment, so a count may step over a write.
+    """
 
     upstream: str
     trust: ssl.SSLContext
     subject: str
     kill_at: int | None = None
+    writes_only: bool = False
     victim: subprocess.Popen[bytes] | None = None
     url: str = ""
     calls: list[str] = field(default_factory=list)
     created: list[str] = field(default_factory=list)
     """Paths of the objects that were made, by any client so far."""
     killed_at: str = ""
+    armed: bool = False
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -52,7 +57,8 @@ class KillingProxy:
     def _note(self, request: web.Request, status: int) -> None:
         if request.method == "POST" and status == 201:
             self.created.append(request.path)
-        if not (self.calls or self.subject in request.path) or "watch" in request.query:
+        self.armed = self.armed or self.subject in request.path
+        if not self.armed or "watch" in request.query or (self.writes_only and request.method == "GET"):
             return
         self.calls.append(f"{request.method} {request.path} {status}")
         if len(self.calls) == self.kill_at and self.victim:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.bench import summary
+from likeness_runtime.bench import step, summary
 from likeness_runtime.bench.arm import OFF, Arm, Stage, Tuned, bytes_of
 from likeness_runtime.bench.chart import HEIGHT_PX, WIDTH_PX, Series, chart
 from likeness_runtime.bench.draw import Sampling, noise
@@ -19,6 +20,7 @@ from likeness_runtime.bench.method import Record, measure, read
 from likeness_runtime.bench.score import BACKGROUNDS, Score, prompts, score
 from likeness_runtime.bench.step import saved_bytes, tuning_step
 from likeness_runtime.bench.subject import BenchSubject, held_out_subjects
+from likeness_runtime.cli import main
 from likeness_runtime.lora import zero_offsets
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.pocket.pixels import images_of
@@ -167,6 +169,31 @@ def test_a_chart_draws_each_series_in_its_own_colour() -> None:
 def test_the_dual_path_keeps_more_for_the_backward_pass_but_not_twice_as_much(model: DiffusionModel) -> None:
     single, dual = (saved_bytes(model, tuning_step(model, 2, alpha)) for alpha in (1.0, 0.5))
     assert single < dual < 2 * single
+
+
+def test_a_steps_cost_is_told_beside_both_bare_passes(model: DiffusionModel, tmp_path: Path) -> None:
+    report = step.measure(model, "tiny", 2, 2, (0.5, 1.0))
+    for cost in report.costs:
+        assert cost.to_bare == pytest.approx(cost.seconds / report.bare_seconds)
+        assert cost.to_bare_frozen == pytest.approx(cost.seconds / report.bare_frozen_seconds)
+    assert not any(parameter.requires_grad for parameter in model.unet.parameters())
+    assert json.loads(step.write(report, tmp_path)) == json.loads((tmp_path / "step.json").read_text())
+
+
+def test_a_missing_encoder_is_told_in_one_sentence(
+    tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--model", str(tiny_folders["sd15"]), "--encoder", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(["bench", "method", *places]) != 0
+    assert "expected an encoder's folder" in capsys.readouterr().err
+
+
+def test_an_arm_that_is_not_known_is_refused_with_those_that_are(
+    tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--model", str(tiny_folders["sd15"]), "--no-encoder", "--out", str(tmp_path / "out")]
+    assert main(["bench", "method", *places, "--arm", "magic"]) != 0
+    assert "'magic'; expected one of ours," in capsys.readouterr().err
 
 
 def test_the_peak_is_at_least_what_the_work_held() -> None:

@@ -1,12 +1,13 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from likeness_runtime.model import DiffusionModel
-from likeness_runtime.nearest_word import nearest_word, whole_words
+from likeness_runtime.model import DiffusionModel, load
+from likeness_runtime.nearest_word import WORDS_FILE, nearest_word, whole_words
 from likeness_runtime.text import embedding_of
-from likeness_runtime.tiny import KINDS, Kind
+from likeness_runtime.tiny import KINDS, Kind, make
 
 Models = Callable[[Kind], DiffusionModel]
 
@@ -32,3 +33,9 @@ def test_only_whole_words_are_chosen(tiny_model: Models) -> None:
     for excluded in (piece, special):
         word, _ = nearest_word(model, [model.token_tables[0][torch.tensor(excluded)]])
         assert word in whole_words(model)
+
+
+def test_a_tokenizers_own_list_of_words_settles_what_a_word_is(tmp_path: Path) -> None:
+    make(tmp_path, "sd15")
+    (tmp_path / "tokenizer" / WORDS_FILE).write_text("cat\nteapot\nunheardof\n")
+    assert set(whole_words(load(tmp_path, "0" * 64, torch.device("cpu")))) == {"cat", "teapot"}

@@ -157,6 +157,14 @@ def test_the_command_leaves_an_encoder_that_loads(
     assert encoder_folder.load(tmp_path / "encoder", model).encoder.shape.rank == 2
 
 
+def test_a_set_that_is_not_there_is_told_in_one_sentence(
+    tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--model", f"file://{tiny_folders['sd15']}", "--images", f"file://{tmp_path}/gone"]
+    assert main(["pretrain", *places, "--out", f"{tmp_path}/encoder", "--steps", "1"]) != 0
+    assert "there is no such folder" in capsys.readouterr().err
+
+
 TWO_PROCESSES = """
 import torch
 from likeness_runtime.parallel import average_gradients, joined

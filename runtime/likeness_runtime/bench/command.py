@@ -22,6 +22,10 @@ def add_parser(subparsers: Any) -> None:
     base.add_argument("--steps", type=int, default=25, help="sampling steps (default: %(default)s)")
     base.add_argument("--guidance", type=float, default=3.0, help="classifier-free guidance (default: %(default)s)")
     base.set_defaults(handler=_base)
+    judges = commands.add_parser("judges", help="how often the judges are right about true renders")
+    judges.add_argument("--seed", type=int, default=0, help="of the renders (default: %(default)s)")
+    judges.add_argument("--without-mobilenet", action="store_true", help="leave out the judge that has to be fetched")
+    judges.set_defaults(handler=_judges)
     add_method(commands)
     add_step(commands)
     add_shapes(commands)
@@ -36,4 +40,15 @@ def _base(arguments: argparse.Namespace) -> int:
     sampling = Sampling(steps=arguments.steps, guidance=arguments.guidance, seed=arguments.seed)
     report = measure(arguments.model, sampling, torch.device(arguments.device))
     print(write(report, arguments.out))
+    return 0
+
+
+def _judges(arguments: argparse.Namespace) -> int:
+    import json
+    from dataclasses import asdict
+
+    from likeness_runtime.bench.judges import measure_judges
+
+    trust = measure_judges(arguments.seed, with_mobilenet=not arguments.without_mobilenet)
+    print(json.dumps(asdict(trust), indent=2))
     return 0

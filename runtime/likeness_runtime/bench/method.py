@@ -22,7 +22,7 @@ from likeness_runtime.bench.dreambooth import DreamBooth, plain_text
 from likeness_runtime.bench.score import BACKGROUNDS, Score, prompts, score
 from likeness_runtime.bench.subject import BenchSubject, tensor_of
 from likeness_runtime.contrastive import Strength
-from likeness_runtime.from_encoder import FromEncoder, empty_prompt
+from likeness_runtime.from_encoder import empty_prompt
 from likeness_runtime.judge.identity import Embed
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.pocket.caption import with_article
@@ -52,8 +52,8 @@ class Record:
     score: Score
 
 
-def arms(encoder: FromEncoder, tuning: ResolvedTuning, dreambooth_rate: float) -> dict[str, Arm]:
-    """By name. `tuning` is ours; the baselines have their own rates."""
+def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float) -> dict[str, Arm]:
+    """By name. `encoder` and `tuning` are ours; the baselines have their own rates."""
 
     def ours(name: str, steps: tuple[int, ...] = (12,), predictor: Predictor = encoder, **changed: str) -> Arm:
         return Arm(name, steps, Tuned(predictor, tuning.model_copy(update=changed)))

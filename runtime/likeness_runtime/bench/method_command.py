@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from likeness_api.reason import EXIT_CODE_OF
+from likeness_runtime.failure import Failed
 from likeness_runtime.pocket import MODEL_PATH
+
+RANK = 4
+"""Of the offsets where no encoder says one."""
+
+Handler = Callable[[argparse.Namespace], int]
 
 
 def add_method(commands: Any) -> None:
@@ -17,20 +25,21 @@ def add_method(commands: Any) -> None:
     method.add_argument(
         "--encoder", type=Path, default=MODEL_PATH.parent / "encoder", help="(default: the shipped one)"
     )
+    method.add_argument("--no-encoder", action="store_true", help="ours starts from the word 'object' instead")
     method.add_argument("--out", type=Path, required=True, help="folder; what it holds already is not measured again")
     method.add_argument("--subjects", type=int, default=40, help="held-out glyphs (default: %(default)s)")
     method.add_argument("--art", default="fluent", choices=("fluent", "noto"), help="of the glyphs (%(default)s)")
     method.add_argument("--photos", type=Path, help="folder of one folder a subject, to be measured as well")
     method.add_argument("--arm", action="append", help="only this arm; may be repeated (default: all)")
     method.add_argument("--alpha", default="0.8", help="blend of our dual path, a decimal (default: %(default)s)")
-    method.add_argument("--rate", default="0.001", help="our rate for LoRA, a decimal (default: %(default)s)")
-    method.add_argument("--embedding-rate", default="0.005", help="our rate for the word, a decimal (%(default)s)")
+    method.add_argument("--rate", default="0.005", help="our rate for LoRA, a decimal (default: %(default)s)")
+    method.add_argument("--embedding-rate", default="0.001", help="our rate for the word, a decimal (%(default)s)")
     method.add_argument("--dreambooth-rate", type=float, default=1e-3, help="DreamBooth-LoRA's rate (%(default)s)")
     method.add_argument("--batch", type=int, default=4, help="draws of each of our steps (default: %(default)s)")
     method.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
     method.add_argument("--seeds", type=int, default=2, help="pictures of each prompt (default: %(default)s)")
     method.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
-    method.set_defaults(handler=_method)
+    method.set_defaults(handler=told(_method))
 
 
 def add_step(commands: Any) -> None:
@@ -41,7 +50,7 @@ def add_step(commands: Any) -> None:
     step.add_argument("--rounds", type=int, default=20, help="steps of each kind (default: %(default)s)")
     step.add_argument("--threads", type=int, default=1, help="CPU threads; waiting ones count as busy (%(default)s)")
     step.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
-    step.set_defaults(handler=_step)
+    step.set_defaults(handler=told(_step))
 
 
 def add_shapes(commands: Any) -> None:
@@ -50,6 +59,19 @@ def add_shapes(commands: Any) -> None:
     shapes.add_argument("--run", action="store_true", help="also predict and take one step with random weights")
     shapes.add_argument("--resolution", type=int, default=64, help="of --run, in pixels (default: %(default)s)")
     shapes.set_defaults(handler=_shapes)
+
+
+def told(handler: Handler) -> Handler:
+    """The handler, with a missing model or encoder told in one sentence."""
+
+    def handle(arguments: argparse.Namespace) -> int:
+        try:
+            return handler(arguments)
+        except Failed as failed:
+            sys.stderr.write(f"likeness bench: {failed.message}\n")
+            return int(EXIT_CODE_OF[failed.reason])
+
+    return handle
 
 
 def _method(arguments: argparse.Namespace) -> int:
@@ -64,17 +86,18 @@ def _method(arguments: argparse.Namespace) -> int:
     from likeness_runtime.judge import glyph
     from likeness_runtime.model import load
     from likeness_runtime.model_folder import folder_digest
+    from likeness_runtime.predictor import FromWord
 
     model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
-    encoder = encoder_folder.load(arguments.encoder, model)
+    trained = None if arguments.no_encoder else encoder_folder.load(arguments.encoder, model)
     tuning = ResolvedTuning(
         alpha=arguments.alpha,
         learning_rate=arguments.rate,
         embedding_learning_rate=arguments.embedding_rate,
         batch_size=arguments.batch,
-        rank=encoder.encoder.shape.rank,
+        rank=trained.encoder.shape.rank if trained else RANK,
     )
-    arms = method.arms(FromEncoder(encoder), tuning, arguments.dreambooth_rate)
+    arms = method.arms(FromEncoder(trained) if trained else FromWord(), tuning, arguments.dreambooth_rate)
     unknown = sorted(set(arguments.arm or ()) - set(arms))
     if unknown:
         sys.stderr.write(f"likeness bench method: --arm is {unknown[0]!r}; expected one of {', '.join(arms)}\n")
@@ -86,7 +109,7 @@ def _method(arguments: argparse.Namespace) -> int:
     method.measure(model, chosen, subjects, sampling, embed=glyph.embed, folder=arguments.out)
     setting = {
         "model": model.digest,
-        "encoder": folder_digest(arguments.encoder),
+        "encoder": folder_digest(arguments.encoder) if trained else None,
         "tuning": tuning.to_json(),
         "dreamboothRate": arguments.dreambooth_rate,
         "sampling": asdict(sampling),

@@ -54,6 +54,14 @@ def vocabulary() -> list[str]:
     return sorted(words)
 
 
+def subject_words() -> list[str]:
+    """The words the UNet can draw: what a learned word may be near to. Sorted.
+
+    A name that is known but was not taught, or whose glyph is held out, would make a hard prompt that draws nothing.
+    """
+    return sorted(DRAWN | set(GROUPS.values()))
+
+
 def random_prompts(count: int, seed: int) -> list[str]:
     """Prompts for `samples`: words of names at random before random backgrounds."""
     random = np.random.default_rng(seed)

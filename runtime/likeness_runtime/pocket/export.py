@@ -20,7 +20,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from likeness_runtime.nearest_word import WORDS_FILE
 from likeness_runtime.pocket import IMAGE_SIZE_PX
+from likeness_runtime.pocket.caption import subject_words
 from likeness_runtime.pocket.clip import PairWithIdentity
 from likeness_runtime.pocket.training import Network
 from likeness_runtime.pocket.unet import scheduler
@@ -71,6 +73,7 @@ def export(parts: Parts, log: Path, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial, safe_serialization=True)
     _image_processor().save_pretrained(partial / "image_encoder")
+    (partial / "tokenizer" / WORDS_FILE).write_text("\n".join(subject_words()) + "\n")
     _without_local_paths(partial)
     weighs = sum(path.stat().st_size for path in partial.rglob("*.safetensors"))
     if weighs > SIZE_LIMIT_BYTES:

@@ -23,7 +23,9 @@ from likeness_runtime.pocket.training import Plan, channels_last, open_run, trai
 
 PLAN = Plan(minutes=19, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
 
-DECODER_PLAN = Plan(minutes=6, batch=8, learning_rate=7e-4, weight_decay=0.0, ema_decay=0.995, seed=1)
+DECODER_PLAN = Plan(
+    minutes=6, batch=8, learning_rate=5e-4, weight_decay=0.0, warmup_steps=30, ema_decay=0.99, seed=1
+)
 
 CROP_PX: int = 32
 """Side of the crops of the first part of the training."""
@@ -84,7 +86,10 @@ def train_vae(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) 
 def refine_decoder(
     autoencoder: AutoencoderKL, glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device
 ) -> AutoencoderKL:
-    """Train or resume the decoder alone, from where `autoencoder` stands, and return its averaged weights."""
+    """Train or resume the decoder alone, from where `autoencoder` stands, and return its averaged weights.
+
+    The loss is the squared error, which is what PSNR measures.
+    """
     network = channels_last(copy.deepcopy(autoencoder), device)
     network.requires_grad_(False)
     network.decoder.requires_grad_(True)
@@ -97,7 +102,7 @@ def refine_decoder(
             with torch.no_grad():
                 latents = network.encode(pixels).latent_dist.mean
             decoded = network.decode(latents).sample
-        return reconstruction(decoded.float(), pixels)
+        return (decoded.float() - pixels).square().mean()
 
     train(run, loss_of)
     return run.average
