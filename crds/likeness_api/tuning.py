@@ -44,8 +44,8 @@ class Tuning(Model):
 class ResolvedTuning(Model):
     """What a run gets: every number settled. The defaults are the product's own.
 
-    A word's rate of 0.001 keeps 12 steps of Adam within the vocabulary's own scale (the pocket model's rows have an rms of 0.025), so that
-    the nearest word keeps its meaning; the offsets, which start at zero, take the larger part of the change.
+    A word's rate of 0.001 keeps 12 steps of Adam within the vocabulary's own scale (the pocket model's rows have an
+    rms of 0.025), so that the nearest word keeps its meaning; the offsets start at zero and take the larger part.
     """
 
     steps: Steps = 12
