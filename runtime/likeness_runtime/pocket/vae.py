@@ -99,7 +99,7 @@ def refine_decoder(
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 latents = network.encode(pixels).latent_dist.mean
-            decoded = network.decode(latents).sample
+            decoded: Tensor = network.decode(latents).sample
         return (decoded.float() - pixels).square().mean()
 
     train(run, loss_of)
