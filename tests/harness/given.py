@@ -131,7 +131,7 @@ def a_pod(
     limits = {"memory": memory} if memory else {}
     return read_pod(
         {
-            "metadata": {"name": name},
+            "metadata": {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "9"},
             "spec": {"containers": [{"name": "sidecar"}, {"name": "tuner", "resources": {"limits": limits}}]},
             "status": {
                 "phase": phase,

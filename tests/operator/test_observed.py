@@ -36,7 +36,7 @@ def test_a_spec_that_does_not_fit_is_explained() -> None:
 
 
 def test_what_nobody_said_is_no_trouble() -> None:
-    pod = read_pod({"metadata": {"name": "p"}, "spec": {}})
+    pod = read_pod({"metadata": {"name": "p", "uid": "u", "resourceVersion": "1"}, "spec": {}})
     assert (pod.phase, pod.exit_code, pod.unschedulable, pod.ended) == ("Pending", None, None, False)
 
 
@@ -52,7 +52,7 @@ def test_a_foreign_job_is_read_too() -> None:
             "spec": {"template": {"spec": {"containers": [{"name": "busybox"}]}}},
         }
     )
-    assert (job.owner_uid, job.order, job.queued, job.settled) == (None, None, False, False)
+    assert (job.owner_uid, job.token, job.queued, job.settled) == (None, None, False, False)
 
 
 def test_a_job_is_settled_before_it_ended() -> None:
