@@ -63,7 +63,7 @@ class Controller:
         except NotFound:
             self._store.forget(key)
             return Pass(finished=True)
-        done, seen = await self._bring_on(seen)
+        done, seen = await self._bring_on(key, seen)
         self._store.remember(key, seen, losses, asked)
         return done
 
@@ -94,7 +94,7 @@ class Controller:
         pods = await self._api.pods(key.namespace, job.uid) if job else []
         return Seen(manifest, job, tuple(read_pod(pod) for pod in pods))
 
-    async def _bring_on(self, seen: Seen) -> tuple[Pass, Seen]:
+    async def _bring_on(self, key: Key, seen: Seen) -> tuple[Pass, Seen]:
         manifest, observation = seen.manifest, await self._observe(seen)
         for _ in range(MOST_WRITES):
             decision = reconcile(observation)
@@ -103,6 +103,7 @@ class Controller:
             elif decision.status is not None and decision.status != observation.personalization.status:
                 manifest = await self._write_status(manifest, decision.status)
                 observation = replace(observation, personalization=read_personalization(manifest))
+                self._store.wrote(key, observation.personalization.resource_version)
                 await self._tell(observation)
             else:
                 done = Pass(

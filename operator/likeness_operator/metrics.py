@@ -18,3 +18,4 @@ JOBS_CREATED = Counter("likeness_jobs_created", "Jobs that were created.", regis
 FINISHED = Counter(
     "likeness_personalizations_finished", "Personalizations that ended, by reason.", ["reason"], registry=REGISTRY
 )
+LEADER = Gauge("likeness_leader", "1 on the operator that acts, 0 on the others.", registry=REGISTRY)

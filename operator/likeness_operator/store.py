@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -54,15 +54,27 @@ class Store:
     asked the API server; `distrust` ends that. Resync distrusts each one in turn, so that no ghost lives for long.
     """
 
-    def __init__(self, queue: WorkQueue) -> None:
+    def __init__(self, queue: WorkQueue, clock: Callable[[], float]) -> None:
         self._queue = queue
+        self._clock = clock
         self._known: dict[Key, Known] = {}
+        self._unheard: dict[Key, tuple[str, float]] = {}
+        """The last version written of those whose watch has not told it yet, and when it was written."""
 
     def __len__(self) -> int:
         return len(self._known)
 
     def keys(self) -> Iterator[Key]:
         return iter(tuple(self._known))
+
+    def oldest_echo_seconds(self) -> float:
+        """For how long the watch has owed us the news of our own writes. A watch that stalls grows it."""
+        oldest = next(iter(self._unheard.values()), None)
+        return self._clock() - oldest[1] if oldest else 0.0
+
+    def wrote(self, key: Key, version: str) -> None:
+        """A status was written; the watch will tell."""
+        self._unheard.setdefault(key, (version, self._clock()))
 
     def forget(self, key: Key) -> None:
         self._known.pop(key, None)
@@ -112,6 +124,7 @@ class Store:
         """`kind` of the watch's event; None for an object of the list before it."""
         metadata = manifest["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
+        self._hear(key, metadata["resourceVersion"])
         if kind == "DELETED" or is_finished(manifest):
             self.forget(key)
             return
@@ -162,6 +175,11 @@ class Store:
             if known.profile in (None, name):
                 self._queue.forgive(key)
                 self._queue.add(key)
+
+    def _hear(self, key: Key, version: str) -> None:
+        owed, _ = self._unheard.get(key, ("", 0.0))
+        if owed and not is_later(owed, version):
+            del self._unheard[key]
 
     def _saw_part(self, key: Key, parts: dict[str, Part], part: Part) -> None:
         """Looks at `key` where something changed that the rules read."""

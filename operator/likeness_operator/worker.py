@@ -10,6 +10,7 @@ from likeness_operator import log, metrics
 from likeness_operator.api_error import AlreadyExists, ApiError, Conflict, Unavailable
 from likeness_operator.controller import Controller, Pass, Undecided
 from likeness_operator.store import Store
+from likeness_operator.vitals import Vitals
 from likeness_operator.work_queue import Key, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ OUTAGE_BACKOFF_SECONDS = 15.0
 """At most, while the API server does not answer: when it does, nobody should wait for minutes."""
 
 
-async def work(queue: WorkQueue, store: Store, controller: Controller) -> None:
+async def work(queue: WorkQueue, store: Store, controller: Controller, vitals: Vitals) -> None:
     """One of several workers. A pass that fails unexpectedly is logged, counted and tried again like any other."""
     while True:
         key = await queue.take()
@@ -39,6 +40,7 @@ async def work(queue: WorkQueue, store: Store, controller: Controller) -> None:
             _settle(key, task, queue, store)
         finally:
             queue.done(key)
+            vitals.ended_a_pass()
             metrics.RECONCILE_SECONDS.observe(monotonic() - started)
             metrics.UNFINISHED.set(len(store))
 

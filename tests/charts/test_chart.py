@@ -51,7 +51,8 @@ def test_by_namespace_only_profiles_are_read_across_the_cluster(render: Render) 
     objects = render(NAMESPACES)
     (role,) = of_kind(objects, "ClusterRole")
     assert [rule["resources"] for rule in role["rules"]] == [["tuningprofiles"]]
-    assert [role["metadata"]["namespace"] for role in of_kind(objects, "Role")] == ["shop", "studio"]
+    roles = [role for role in of_kind(objects, "Role") if not role["metadata"]["name"].endswith("-lease")]
+    assert [role["metadata"]["namespace"] for role in roles] == ["shop", "studio"]
     assert [word for word in container(objects)["args"] if "namespace" in word] == [
         "--namespace=shop",
         "--namespace=studio",
@@ -64,6 +65,28 @@ def test_the_operator_takes_every_argument_that_the_chart_gives(render: Render) 
     parsed = parser().parse_args(container(render(NAMESPACES))["args"])
     assert parsed.namespace == ["shop", "studio"]
     assert parsed.probe_port == container(render())["ports"][0]["containerPort"]
+
+
+def test_of_two_operators_one_acts_and_both_may_only_touch_that_one_lease(render: Render) -> None:
+    from likeness_operator.main import parser
+
+    objects = render()
+    lease = parser().parse_args(container(objects)["args"]).lease
+    (role,) = [role for role in of_kind(objects, "Role") if role["metadata"]["name"].endswith("-lease")]
+    assert role["metadata"]["namespace"] == lease.namespace == "system"
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]] == [
+        (["create"], None),
+        (["get", "update"], [lease.name]),
+    ]
+    (deployment,) = of_kind(objects, "Deployment")
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    (budget,) = of_kind(objects, "PodDisruptionBudget")
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_a_single_operator_may_be_drained(render: Render) -> None:
+    assert of_kind(render("replicas=1"), "PodDisruptionBudget") == []
 
 
 def test_the_crds_are_those_of_the_types_and_stay_when_the_chart_goes(render: Render) -> None:

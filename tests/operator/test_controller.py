@@ -35,7 +35,7 @@ class Scene:
 
     def __init__(self, server: ApiStub, api: ApiServer) -> None:
         self.server, self.moment = server, NOW
-        self.store = Store(WorkQueue())
+        self.store = Store(WorkQueue(), lambda: 0.0)
         self.controller = Controller(api, self.store, Profiles(api, lambda: 0.0), "test", lambda: self.moment)
         server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE})
         subject = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID}, "spec": SPEC}

@@ -57,7 +57,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.queue = WorkQueue()
-        self.store = Store(self.queue)
+        self.now = 0.0
+        self.store = Store(self.queue, lambda: self.now)
 
     async def looks(self) -> int:
         """How many passes are asked for within the time that is waited for more."""
@@ -257,6 +258,18 @@ def test_one_that_is_created_anew_under_its_name_starts_from_nothing() -> None:
         assert scene.recalled() == (None, [])
 
     asyncio.run(story(Scene()))
+
+
+def test_a_watch_that_owes_the_news_of_our_own_write_is_noticed() -> None:
+    scene = Scene()
+    scene.store.saw_personalization(a_subject([], version=7), "MODIFIED")
+    scene.store.wrote(KEY, "8")
+    scene.now = 50.0
+    assert scene.store.oldest_echo_seconds() == 50
+    scene.store.saw_personalization(a_subject([], version=7), "MODIFIED")
+    assert scene.store.oldest_echo_seconds() == 50
+    scene.store.saw_personalization(a_subject(SUCCEEDED, version=8), "MODIFIED")
+    assert scene.store.oldest_echo_seconds() == 0
 
 
 @given(st.integers(min_value=0), st.integers(min_value=0))
