@@ -147,7 +147,7 @@ class Controller:
             reason = Reason.QUOTA_EXCEEDED if error.over_quota else Reason.JOB_REFUSED
             logger.warning("the API server refused its Job: %s", error.message)
             return replace(observation, job_refusal=Waiting(reason=reason, message=cut(error.message), next_step=NEXT))
-        metrics.JOBS_CREATED.inc()
+        metrics.count_job(observation.personalization, self._now())
         logger.info("created Job %s", job.name)
         return replace(observation, job=job)
 
@@ -179,7 +179,7 @@ class Controller:
             return
         failure = told.status.failure
         reason = failure.reason if failure else told.status.conditions[0].reason
-        metrics.FINISHED.labels(reason=reason).inc()
+        metrics.count_end(told, reason, self._now())
         logger.info("ended: %s", reason)
         if failure is None:
             return

@@ -140,6 +140,7 @@ async def leading(lease: Lease, waits: Callable[[], None]) -> AsyncIterator[None
             yield
             renewal.cancel()
     except* LeaseLost as errors:
+        metrics.LEASES_LOST.inc()
         lost = LeaseLost(*errors.exceptions[0].args)
     finally:
         metrics.LEADER.set(0)

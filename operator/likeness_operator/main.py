@@ -17,7 +17,7 @@ import kopf
 import prometheus_client
 
 from likeness_api import API_VERSION
-from likeness_operator import health, log
+from likeness_operator import health, log, metrics
 from likeness_operator.api_error import ApiError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
@@ -123,6 +123,8 @@ async def run(options: argparse.Namespace) -> None:
     ready = asyncio.Event()
     queue = WorkQueue()
     store = Store(queue, monotonic)
+    metrics.QUEUE_AGE_SECONDS.set_function(queue.oldest_wait_seconds)
+    metrics.WATCH_DEBT_SECONDS.set_function(store.oldest_echo_seconds)
     vitals = Vitals(queue, store, monotonic, ready.is_set)
     try:
         async with health.serve(options.probe_port, vitals):

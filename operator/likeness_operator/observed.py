@@ -28,6 +28,7 @@ class Personalization:
     namespace: str
     name: str
     uid: str
+    created: datetime
     generation: int
     resource_version: str
     deleting: bool
@@ -122,6 +123,7 @@ def read_personalization(manifest: Manifest) -> Personalization:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
         generation=metadata.get("generation", 0),
         resource_version=metadata["resourceVersion"],
         deleting="deletionTimestamp" in metadata,

@@ -53,7 +53,14 @@ def a_personalization(
     spec: Manifest | None = None, status: PersonalizationStatus | None = None, **metadata: Any
 ) -> Personalization:
     manifest = {
-        "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID, "generation": 1, "resourceVersion": "7"},
+        "metadata": {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "uid": UID,
+            "generation": 1,
+            "resourceVersion": "7",
+            "creationTimestamp": timestamp(LONG_AGO),
+        },
         "spec": SPEC | (spec or {}),
         "status": status.to_json() if status else {},
     }

@@ -13,6 +13,7 @@ import pytest
 
 from api_stub import ApiStub
 from given import NAME, NAMESPACE, NOW, PROFILE, SPEC, TUNED, UID, Manifest
+from likeness_operator import metrics
 from likeness_operator.api_error import AlreadyExists, Conflict
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
@@ -93,6 +94,25 @@ def test_a_life_that_goes_well_takes_three_writes_and_two_reads() -> None:
         assert await scene.calls() == [f"PUT {SUBJECT}/status"]
         assert scene.status()["conditions"][0]["type"] == "Succeeded"
         assert len(scene.store) == 0
+
+    play(story)
+
+
+def test_a_life_leaves_its_times_in_the_metrics() -> None:
+    def counted() -> list[float]:
+        names = ("seconds_to_job_count", "seconds_to_result_count", "tune_seconds_count", "tune_seconds_sum")
+        return [metrics.REGISTRY.get_sample_value(f"likeness_{name}") or 0.0 for name in names]
+
+    async def story(scene: Scene) -> None:
+        before = counted()
+        await scene.calls()
+        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+        await scene.calls()
+        scene.moment += timedelta(seconds=31)
+        scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
+        scene.job_says("Complete")
+        await scene.calls()
+        assert [after - earlier for after, earlier in zip(counted(), before, strict=True)] == [1, 1, 1, 30]
 
     play(story)
 

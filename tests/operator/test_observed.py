@@ -6,7 +6,8 @@ from given import NAMESPACE, TUNED, a_job, a_personalization, a_pod
 from likeness_api.personalization import PersonalizationStatus
 from likeness_operator.observed import is_finished, read_job, read_personalization, read_pod
 
-METADATA = {"name": "x", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1"}
+MOMENT = "2026-11-23T12:00:00Z"
+METADATA = {"name": "x", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1", "creationTimestamp": MOMENT}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_only_the_tuner_counts_among_containers() -> None:
 def test_a_foreign_job_is_read_too() -> None:
     job = read_job(
         {
-            "metadata": METADATA | {"creationTimestamp": "2026-11-23T12:00:00Z"},
+            "metadata": METADATA,
             "spec": {"template": {"spec": {"containers": [{"name": "busybox"}]}}},
         }
     )
