@@ -48,9 +48,11 @@ def test_the_operator_may_not(release: str, may_not: str) -> None:
 
 def test_the_operator_runs_as_its_own_service_account_and_not_as_root(release: str) -> None:
     selector = "app.kubernetes.io/component=operator"
-    (pod,) = json.loads(kubectl("-n", SYSTEM, "get", "pods", "-l", selector, "-o", "json"))["items"]
-    assert pod["spec"]["serviceAccountName"] == "likeness-operator"
-    assert all(status["restartCount"] == 0 for status in pod["status"]["containerStatuses"])
+    pods = json.loads(kubectl("-n", SYSTEM, "get", "pods", "-l", selector, "-o", "json"))["items"]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["spec"]["serviceAccountName"] == "likeness-operator"
+        assert all(status["restartCount"] == 0 for status in pod["status"]["containerStatuses"])
 
 
 def test_no_request_of_the_operator_is_ever_refused_as_forbidden(shop: str) -> None:

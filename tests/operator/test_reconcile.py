@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given as hypothesis_given
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from given import (
@@ -380,6 +381,7 @@ OWNERS = st.builds(
 )
 
 
+@settings(deadline=None)  # a machine may be busy
 @hypothesis_given(OWNERS, JOBS, PODS)
 def test_every_observation_gets_a_decision_and_the_decision_settles(
     owner: object, job: object, pods: list[object]
