@@ -4,7 +4,6 @@ TORCH := torch==2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
 .DEFAULT_GOAL := help
-
 # torch is apart from the lock: a CUDA build where a GPU is, else a CPU build, never gigabytes of CUDA without a GPU.
 ifneq ($(wildcard /dev/nvidia0),)
 INSTALL_TORCH := $(PIP) $(TORCH)
@@ -13,14 +12,12 @@ INSTALL_TORCH := $(PIP) --no-deps $(TORCH)+cpu 2>/dev/null || $(PIP) --no-deps -
 else
 INSTALL_TORCH := $(PIP) --no-deps $(TORCH)
 endif
-
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) --no-deps --require-hashes -r requirements.lock
 	$(INSTALL_TORCH)
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
-
 .PHONY: help install demo check test cluster-test generate lock
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -74,9 +75,10 @@ def _opened(data: bytes, name: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit, checked next, is lower
             return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        found = str(error).split(",", maxsplit=1)[0]
+        found = re.search(r"\d+", str(error))
+        pixels = f"{int(found[0]) / 1e6:.0f}" if found else "far too many"
         raise Failed(
-            Reason.IMAGE_TOO_LARGE, f"{name}: {found}; expected at most {MAX_PIXELS / 1e6:.0f} megapixels"
+            Reason.IMAGE_TOO_LARGE, f"{name} has {pixels} megapixels; expected at most {MAX_PIXELS / 1e6:.0f}"
         ) from None
     except UnidentifiedImageError:
         raise Failed(

@@ -16,7 +16,7 @@ def renders(rows: list[int], art: str, seed: int) -> torch.Tensor:
 
 def test_named_glyphs_are_recognised_on_true_renders_at_least_95_times_in_100() -> None:
     subjects = load_subjects()
-    rows = subjects.named()
+    rows = subjects.named() * 2
     best = recognise(renders(rows, "fluent", seed=31), best=1)
     right = [subjects.glyphs[row].code_point == found[0] for row, found in zip(rows, best, strict=True)]
     assert np.mean(right) >= 0.95
@@ -24,9 +24,9 @@ def test_named_glyphs_are_recognised_on_true_renders_at_least_95_times_in_100() 
 
 def test_held_out_glyphs_are_found_by_their_features_at_least_95_times_in_100() -> None:
     rows = load_subjects().held_out()
-    gallery = torch.cat([renders(rows, "fluent", seed=seed) for seed in range(50, 58)])
-    found = retrieve(renders(rows, "fluent", seed=60), gallery, rows * 8, embed, best=1)
-    assert np.mean([best[0] == row for best, row in zip(found, rows, strict=True)]) >= 0.95
+    gallery = renders(rows * 8, "fluent", seed=50)
+    found = retrieve(renders(rows * 3, "fluent", seed=60), gallery, rows * 8, embed, best=1)
+    assert np.mean([best[0] == row for best, row in zip(found, rows * 3, strict=True)]) >= 0.95
 
 
 def test_no_class_of_the_judge_is_a_held_out_glyph() -> None:

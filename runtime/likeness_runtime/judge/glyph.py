@@ -26,7 +26,7 @@ from likeness_runtime.pocket.training import Plan, channels_last, open_run, trai
 WEIGHTS_PATH: Path = Path(__file__).parent / "weights" / "glyph.safetensors"
 """The shipped judge, fp16; its header names the classes."""
 
-PLAN = Plan(minutes=8, batch=64, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.995, warmup_steps=100, seed=20_001)
+PLAN = Plan(minutes=17, batch=64, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.995, warmup_steps=100, seed=20_001)
 
 NOTO_SHARE: float = 0.4
 """Share of the pictures in flat art."""

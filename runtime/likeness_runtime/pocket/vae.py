@@ -23,9 +23,7 @@ from likeness_runtime.pocket.training import Plan, channels_last, open_run, trai
 
 PLAN = Plan(minutes=19, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
 
-DECODER_PLAN = Plan(
-    minutes=6, batch=8, learning_rate=5e-4, weight_decay=0.0, warmup_steps=30, ema_decay=0.99, seed=1
-)
+DECODER_PLAN = Plan(minutes=6, batch=8, learning_rate=5e-4, weight_decay=0.0, warmup_steps=30, ema_decay=0.99, seed=1)
 
 CROP_PX: int = 32
 """Side of the crops of the first part of the training."""
@@ -101,7 +99,7 @@ def refine_decoder(
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 latents = network.encode(pixels).latent_dist.mean
-            decoded = network.decode(latents).sample
+            decoded: Tensor = network.decode(latents).sample
         return (decoded.float() - pixels).square().mean()
 
     train(run, loss_of)
