@@ -8,7 +8,7 @@ synchronous, and we want six calls on plain JSON. What these calls (and the watc
     likeness.dev       tuningprofiles            get, list, watch
     batch              jobs                      get, list, watch, create, patch, delete
     (core)             pods                      list, watch
-    events.k8s.io      events                    create
+    events.k8s.io      events                    create, list
     coordination.k8s.io  leases                  create, get, update (one of that name, in the operator's namespace)
 """
 
@@ -98,6 +98,11 @@ class ApiServer:
     async def pods(self, namespace: str, job_uid: str) -> list[Manifest]:
         selector = f"batch.kubernetes.io/controller-uid={job_uid}"
         return await self._list(f"{CORE}/namespaces/{namespace}/pods", labelSelector=selector)
+
+    async def refusals(self, namespace: str, job_uid: str) -> list[Manifest]:
+        """The events in which the Job controller says why it could not create a pod."""
+        selector = f"regarding.uid={job_uid},reason=FailedCreate"
+        return await self._list(f"{EVENTS}/namespaces/{namespace}/events", fieldSelector=selector)
 
     async def create_event(self, manifest: Manifest) -> Manifest:
         namespace = manifest["metadata"]["namespace"]

@@ -14,7 +14,7 @@ from likeness_operator.api_error import AlreadyExists, NotFound, Refused
 from likeness_operator.api_server import ApiServer
 from likeness_operator.condition import cut
 from likeness_operator.decision import Action, CreateJob, DeleteJob, Observation, PatchJob
-from likeness_operator.event import failure_event
+from likeness_operator.event import failure_event, last_seen
 from likeness_operator.job import job_name
 from likeness_operator.observed import Job, Manifest, read_job, read_personalization, read_pod
 from likeness_operator.profiles import Profiles
@@ -98,7 +98,9 @@ class Controller:
         manifest, observation = seen.manifest, await self._observe(seen)
         for _ in range(MOST_WRITES):
             decision = reconcile(observation)
-            if decision.action is not None:
+            if decision.asks_for_pod_refusal and observation.job:
+                observation = await self._with_pod_refusal(observation, observation.job)
+            elif decision.action is not None:
                 observation = await self._apply(observation, decision.action)
             elif decision.status is not None and decision.status != observation.personalization.status:
                 manifest = await self._write_status(manifest, decision.status)
@@ -123,6 +125,11 @@ class Controller:
         if about.finished or about.deleting or about.spec is None or about.spec.suspend:
             return observation
         return replace(observation, profile=await self._profiles.choose(about.spec.profile))
+
+    async def _with_pod_refusal(self, observation: Observation, job: Job) -> Observation:
+        said = await self._api.refusals(observation.personalization.namespace, job.uid)
+        last = max(said, key=last_seen, default={})
+        return replace(observation, pod_refusal=last.get("note", ""))
 
     async def _job(self, namespace: str, name: str) -> Job | None:
         try:

@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     new.add_argument("--log-format", choices=["json", "text"], default="json")
     new.add_argument("--probe-port", type=int, default=8080, help="for /livez, /readyz, /metrics; 0 for none")
-    new.add_argument("--workers", type=at_least_one, default=8, help="Personalizations looked at at the same time")
+    new.add_argument("--workers", type=at_least_one, default=16, help="Personalizations looked at at the same time")
     new.add_argument(
         "--qps",
         type=at_least_one,

@@ -46,14 +46,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=50, help="Personalizations a second")
+    parser.add_argument("--queued", action="store_true", help="the Jobs wait for Kueue for ever: no pods, no ends")
     parser.add_argument("operator", nargs="*", help="more arguments for likeness-operator, after --")
     options = parser.parse_args()
     namespace = f"burst-{int(time.time())}"
     with tempfile.TemporaryDirectory() as folder, acted_node():
-        install(namespace)
+        install(namespace, options.queued)
+        ends = ("Waiting",) if options.queued else ("Succeeded", "Failed")
         with operator(Path(folder), options.operator) as process:
             asked = asyncio.run(create(namespace, options.count, options.rate))
-            wait_for("the last end", lambda: unfinished(namespace, options.count) == 0, 300, every=2)
+            wait_for("the last end", lambda: not unfinished(namespace, options.count, ends), 300, every=2)
             report(namespace, asked, process)
     kubectl("delete", "namespace", namespace, "--wait=false")
 
@@ -73,13 +75,14 @@ def acted_node() -> Iterator[None]:
             kwok.kill()
 
 
-def install(namespace: str) -> None:
+def install(namespace: str, queued: bool) -> None:
     """The chart's CRDs and rights; its pods are not wanted."""
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     run("helm", "upgrade", "--install", "likeness", str(HERE.parents[1] / "charts/likeness"), "--namespace", SYSTEM)
     kubectl("-n", SYSTEM, "scale", "deployment/likeness-operator", "--replicas=0")
     kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
+    kubectl("delete", "tuningprofile", "burst", "--ignore-not-found")
     apply(
         {
             "apiVersion": "likeness.dev/v1alpha1",
@@ -88,6 +91,7 @@ def install(namespace: str) -> None:
             "spec": {
                 "model": {"uri": "file:///models/none"},
                 "runtime": {"image": "none:1", "nodeSelector": {"type": NODE}},
+                **({"queueName": "for-ever"} if queued else {}),
                 "storage": {"sourcePrefixes": ["s3://catalogue"], "outputPrefixes": ["s3://artifacts/{namespace}"]},
             },
         }
@@ -152,10 +156,10 @@ def a_personalization(namespace: str, name: str) -> Manifest:
     }
 
 
-def unfinished(namespace: str, count: int) -> int:
+def unfinished(namespace: str, count: int, ends: tuple[str, ...]) -> int:
     path = '{range .items[*]}{.status.conditions[?(@.status=="True")].type}{"\\n"}{end}'
     states = kubectl("-n", namespace, "get", "pz", "-o", f"jsonpath={path}").splitlines()
-    return count - sum("Succeeded" in line or "Failed" in line for line in states)
+    return count - sum(any(end in line for end in ends) for line in states)
 
 
 def report(namespace: str, asked: dict[str, datetime], process: subprocess.Popen[bytes]) -> None:

@@ -157,6 +157,22 @@ def test_a_job_that_is_lost_is_replaced_and_counted() -> None:
     play(story)
 
 
+def test_a_job_without_a_pod_says_why_in_the_job_controllers_last_words() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        events = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
+        for second, note in ((5, "exceeded quota: new"), (1, "exceeded quota: old")):
+            moment = f"2026-11-23T12:00:0{second}Z"
+            scene.server.put(f"{events}/{second}", {"metadata": {}, "note": note, "deprecatedLastTimestamp": moment})
+        scene.moment += timedelta(seconds=20)
+        assert await scene.calls() == [f"GET {events}", f"PUT {SUBJECT}/status"]
+        assert scene.status()["waiting"]["reason"] == "QuotaExceeded"
+        assert scene.status()["waiting"]["message"] == "exceeded quota: new"
+        assert await scene.calls() == [f"GET {events}"]
+
+    play(story)
+
+
 def test_no_job_is_made_for_one_that_is_gone() -> None:
     async def story(scene: Scene) -> None:
         del scene.server.objects[SUBJECT]
