@@ -8,7 +8,8 @@ synchronous, and we want six calls on plain JSON. What these calls (and the watc
     likeness.dev       tuningprofiles            get, list, watch
     batch              jobs                      get, list, watch, create, patch, delete
     (core)             pods                      list, watch
-    events.k8s.io      events                    create
+    events.k8s.io      events                    create, list
+    coordination.k8s.io  leases                  create, get, update (one of that name, in the operator's namespace)
 """
 
 from __future__ import annotations
@@ -33,14 +34,24 @@ OURS = f"/apis/{API_VERSION}"
 JOBS = "/apis/batch/v1"
 EVENTS = "/apis/events.k8s.io/v1"
 CORE = "/api/v1"
+LEASES = "/apis/coordination.k8s.io/v1"
 
 
 class ApiServer:
-    """A session with the API server. Raises the errors of api_error.py."""
+    """A session with the API server. Raises the errors of api_error.py.
 
-    def __init__(self, log_in: Callable[[], kopf.ConnectionInfo], bucket: TokenBucket) -> None:
+    `may_write` is asked before each write: an operator that has lost its Lease without knowing it yet writes nothing.
+    """
+
+    def __init__(
+        self,
+        log_in: Callable[[], kopf.ConnectionInfo],
+        bucket: TokenBucket,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._log_in = log_in
         self._bucket = bucket
+        self._may_write = may_write
         self._login = log_in()
         self._session = aiohttp.ClientSession(
             self._login.server.rstrip("/") + "/",
@@ -88,9 +99,26 @@ class ApiServer:
         selector = f"batch.kubernetes.io/controller-uid={job_uid}"
         return await self._list(f"{CORE}/namespaces/{namespace}/pods", labelSelector=selector)
 
+    async def refusals(self, namespace: str, job_uid: str) -> list[Manifest]:
+        """The events in which the Job controller says why it could not create a pod."""
+        selector = f"regarding.uid={job_uid},reason=FailedCreate"
+        return await self._list(f"{EVENTS}/namespaces/{namespace}/events", fieldSelector=selector)
+
     async def create_event(self, manifest: Manifest) -> Manifest:
         namespace = manifest["metadata"]["namespace"]
         return await self._call("POST", f"{EVENTS}/namespaces/{namespace}/events", body=manifest)
+
+    async def lease(self, namespace: str, name: str) -> Manifest:
+        return await self._call("GET", f"{LEASES}/namespaces/{namespace}/leases/{name}")
+
+    async def create_lease(self, manifest: Manifest) -> Manifest:
+        path = f"{LEASES}/namespaces/{manifest['metadata']['namespace']}/leases"
+        return await self._call("POST", path, body=manifest)
+
+    async def update_lease(self, manifest: Manifest) -> Manifest:
+        """Replaces exactly the version that `manifest` names; raises Conflict where it changed since."""
+        path = f"{LEASES}/namespaces/{manifest['metadata']['namespace']}/leases/{manifest['metadata']['name']}"
+        return await self._call("PUT", path, body=manifest)
 
     async def probe(self, path: str) -> None:
         """Asks for one object of a list, to see whether the list is there and may be read."""
@@ -104,6 +132,8 @@ class ApiServer:
         self, method: str, path: str, *, query: dict[str, str] | None = None, body: Manifest | None = None
     ) -> Manifest:
         await self._bucket.take()
+        if method != "GET" and not self._may_write():
+            raise Unavailable(0, "NotLeading", f"{method} {path}: not sent, for another operator may act by now")
         try:
             return await self._send(method, path, query, body)
         except Unauthorized:

@@ -1,4 +1,4 @@
-"""The thin shell around the rules: reads what they need, applies what they decide, until nothing is left to do."""
+"""The thin shell around the rules: gathers what they need, applies what they decide, until nothing is left to do."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from likeness_api.accept import Refusal
 from likeness_api.personalization import PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
 from likeness_operator import metrics
 from likeness_operator.api_error import AlreadyExists, NotFound, Refused
 from likeness_operator.api_server import ApiServer
 from likeness_operator.condition import cut
-from likeness_operator.decision import Action, CreateJob, DeleteJob, Observation, PatchJob, Profile
-from likeness_operator.event import failure_event
+from likeness_operator.decision import Action, CreateJob, DeleteJob, Observation, PatchJob
+from likeness_operator.event import failure_event, last_seen
 from likeness_operator.job import job_name
 from likeness_operator.observed import Job, Manifest, read_job, read_personalization, read_pod
-from likeness_operator.profile import choose_profile
+from likeness_operator.profiles import Profiles
 from likeness_operator.reconcile import reconcile
+from likeness_operator.store import Seen, Store
 from likeness_operator.work_queue import Key
 
 logger = logging.getLogger(__name__)
@@ -40,72 +40,102 @@ class Pass:
     refused: bool = False
     """The API server did not take the Job; worth another try, later each time."""
     look_again_seconds: float | None = None
-    wrote: str = ""
-    """The resource version of the status written last."""
 
 
 class Controller:
-    def __init__(self, api: ApiServer, instance: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, api: ApiServer, store: Store, profiles: Profiles, instance: str, now: Callable[[], datetime]
+    ) -> None:
         self._api = api
+        self._store = store
+        self._profiles = profiles
         self._instance = instance
         self._now = now
 
     async def look_at(self, key: Key) -> Pass:
         """Brings one Personalization as far as it goes now. Raises the errors of api_error.py."""
+        losses, asked = self._store.losses(key), False
         try:
-            manifest = await self._api.personalization(key.namespace, key.name)
+            seen = await self._recall(key)
+            if seen is None:
+                self._store.distrust(key)
+                seen, asked = await self._ask(key), True
         except NotFound:
+            self._store.forget(key)
             return Pass(finished=True)
-        observation, wrote = await self._observe(manifest), ""
+        done, seen = await self._bring_on(key, seen)
+        self._store.remember(key, seen, losses, asked)
+        return done
+
+    async def _recall(self, key: Key) -> Seen | None:
+        """What the store knows, or None where what follows from it had better rest on what is true now.
+
+        A status can be written on it: if the Personalization has changed since, that is a Conflict. A Job can be
+        created on it if the Personalization is still the same: the name is fixed, so one that is there already makes
+        the second one impossible. All else is not to be taken back: changing a Job, calling it lost, giving up.
+        """
+        seen = self._store.recall(key)
+        if seen is None:
+            return None
+        observation = await self._observe(seen)
+        before, decision = observation.personalization, reconcile(observation)
+        lost = before.status.job_ref is not None and observation.job is None
+        if lost or (decision.status is not None and decision.status.failure is not None):
+            return None
+        if isinstance(decision.action, CreateJob):
+            now = await self._api.personalization(key.namespace, key.name)
+            return seen if now["metadata"]["resourceVersion"] == before.resource_version else None
+        return None if decision.action is not None else seen
+
+    async def _ask(self, key: Key) -> Seen:
+        """Reads the Job before its pods: a Job that ended then always comes with the pods that made it end."""
+        manifest = await self._api.personalization(key.namespace, key.name)
+        job = await self._job(key.namespace, job_name(key.name, manifest["metadata"]["uid"]))
+        pods = await self._api.pods(key.namespace, job.uid) if job else []
+        return Seen(manifest, job, tuple(read_pod(pod) for pod in pods))
+
+    async def _bring_on(self, key: Key, seen: Seen) -> tuple[Pass, Seen]:
+        manifest, observation = seen.manifest, await self._observe(seen)
         for _ in range(MOST_WRITES):
             decision = reconcile(observation)
-            if decision.action is not None:
+            if decision.asks_for_pod_refusal and observation.job:
+                observation = await self._with_pod_refusal(observation, observation.job)
+            elif decision.action is not None:
                 observation = await self._apply(observation, decision.action)
             elif decision.status is not None and decision.status != observation.personalization.status:
                 manifest = await self._write_status(manifest, decision.status)
                 observation = replace(observation, personalization=read_personalization(manifest))
-                wrote = observation.personalization.resource_version
+                self._store.wrote(key, observation.personalization.resource_version)
                 await self._tell(observation)
             else:
-                return Pass(
+                done = Pass(
                     finished=observation.personalization.finished,
                     refused=observation.job_refusal is not None,
                     look_again_seconds=decision.look_again_seconds,
-                    wrote=wrote,
                 )
+                return done, Seen(manifest, observation.job, observation.pods)
         raise Undecided(f"{MOST_WRITES} writes in one pass and no end; expected at most a few")
 
-    async def _observe(self, manifest: Manifest) -> Observation:
-        """Reads the Job before its pods: a Job that ended then always comes with the pods that made it end."""
-        personalization = read_personalization(manifest)
-        observation = Observation(personalization, self._now())
-        if personalization.deleting:
-            return observation
-        job = await self._job(personalization.namespace, job_name(personalization.name, personalization.uid))
-        if job is not None:
-            pods = await self._api.pods(personalization.namespace, job.uid)
-            return replace(observation, job=job, pods=tuple(read_pod(pod) for pod in pods))
-        return await self._with_profile(observation)
+    async def _observe(self, seen: Seen) -> Observation:
+        observation = Observation(read_personalization(seen.manifest), self._now(), seen.job, seen.pods)
+        return observation if seen.job else await self._with_profile(observation)
 
     async def _with_profile(self, observation: Observation) -> Observation:
-        spec = observation.personalization.spec
-        if observation.personalization.finished or spec is None or spec.suspend:
+        about = observation.personalization
+        if about.finished or about.deleting or about.spec is None or about.spec.suspend:
             return observation
-        return replace(observation, profile=await self._profile(spec.profile))
+        return replace(observation, profile=await self._profiles.choose(about.spec.profile))
+
+    async def _with_pod_refusal(self, observation: Observation, job: Job) -> Observation:
+        said = await self._api.refusals(observation.personalization.namespace, job.uid)
+        last = max(said, key=last_seen, default={})
+        return replace(observation, pod_refusal=last.get("note", ""))
 
     async def _job(self, namespace: str, name: str) -> Job | None:
         try:
             return read_job(await self._api.job(namespace, name))
         except NotFound:
             return None
-
-    async def _profile(self, wanted: str | None) -> Profile | Refusal:
-        if wanted is None:
-            return choose_profile(None, await self._api.profiles())
-        try:
-            return choose_profile(wanted, [await self._api.profile(wanted)])
-        except NotFound:
-            return choose_profile(wanted, [])
 
     async def _apply(self, observation: Observation, action: Action) -> Observation:
         match action:
@@ -124,7 +154,7 @@ class Controller:
             reason = Reason.QUOTA_EXCEEDED if error.over_quota else Reason.JOB_REFUSED
             logger.warning("the API server refused its Job: %s", error.message)
             return replace(observation, job_refusal=Waiting(reason=reason, message=cut(error.message), next_step=NEXT))
-        metrics.JOBS_CREATED.inc()
+        metrics.count_job(observation.personalization, self._now())
         logger.info("created Job %s", job.name)
         return replace(observation, job=job)
 
@@ -156,7 +186,7 @@ class Controller:
             return
         failure = told.status.failure
         reason = failure.reason if failure else told.status.conditions[0].reason
-        metrics.FINISHED.labels(reason=reason).inc()
+        metrics.count_end(told, reason, self._now())
         logger.info("ended: %s", reason)
         if failure is None:
             return

@@ -30,6 +30,8 @@ class Observation:
     """The pods of `job`."""
     profile: Profile | Refusal | None = None
     """Looked up only where there is no Job yet."""
+    pod_refusal: str | None = None
+    """Why the Job has no pod, in the API server's words; "" where nobody said. Asked for where a rule wants to know."""
     job_refusal: Waiting | None = None
     """What the API server said when it refused the Job in this very pass."""
 
@@ -64,3 +66,5 @@ class Decision:
     """What the status should say; None leaves it as it is."""
     look_again_seconds: float | None = None
     """Nothing may happen by then that a watch would tell."""
+    asks_for_pod_refusal: bool = False
+    """Decide anew once `Observation.pod_refusal` is known."""

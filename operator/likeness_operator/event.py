@@ -16,6 +16,12 @@ LONGEST_NOTE_BYTES = 1024
 CONTROLLER = "likeness.dev/operator"
 
 
+def last_seen(event: Manifest) -> str:
+    """When it happened last, as RFC 3339; the Job controller still writes events of the older kind."""
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("deprecatedLastTimestamp") or event.get("eventTime") or "")
+
+
 def failure_event(about: Personalization, failure: Failure, instance: str, now: datetime) -> Manifest:
     """The event of an end in failure. Its name is that of the end, so that telling it twice is telling it once."""
     digest = hashlib.sha256(f"{about.uid} {failure.reason}".encode()).hexdigest()[:16]

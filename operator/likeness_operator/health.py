@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,12 +9,13 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from likeness_operator.metrics import REGISTRY
+from likeness_operator.vitals import Vitals
 
 
 @asynccontextmanager
-async def serve(port: int, ready: asyncio.Event) -> AsyncIterator[None]:
+async def serve(port: int, vitals: Vitals) -> AsyncIterator[None]:
     """Serves on every address while the block runs. Port 0 serves nothing."""
-    runner = web.AppRunner(application(ready), access_log=None)
+    runner = web.AppRunner(application(vitals), access_log=None)
     await runner.setup()
     if port:
         await web.TCPSite(runner, port=port).start()
@@ -25,15 +25,12 @@ async def serve(port: int, ready: asyncio.Event) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-def application(ready: asyncio.Event) -> web.Application:
+def application(vitals: Vitals) -> web.Application:
     async def livez(_: web.Request) -> web.Response:
-        """Answers as long as the event loop turns."""
-        return web.Response(text="ok\n")
+        return _answer(vitals.why_not_alive())
 
     async def readyz(_: web.Request) -> web.Response:
-        if ready.is_set():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="not yet watching\n")
+        return _answer(vitals.why_not_ready())
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -41,3 +38,7 @@ def application(ready: asyncio.Event) -> web.Application:
     served = web.Application()
     served.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
     return served
+
+
+def _answer(trouble: str | None) -> web.Response:
+    return web.Response(text="ok\n") if trouble is None else web.Response(status=503, text=f"{trouble}\n")

@@ -8,20 +8,24 @@ import logging
 import os
 import signal
 import socket
-import time
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from time import monotonic
 
 import kopf
 import prometheus_client
 
 from likeness_api import API_VERSION
-from likeness_operator import health, log
+from likeness_operator import health, log, metrics
 from likeness_operator.api_error import ApiError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
+from likeness_operator.lease import Lease, LeaseLost, LeaseName, leading
+from likeness_operator.profiles import Profiles
 from likeness_operator.store import Store
 from likeness_operator.token_bucket import TokenBucket
+from likeness_operator.vitals import Vitals
 from likeness_operator.watch import watch
 from likeness_operator.work_queue import WorkQueue
 from likeness_operator.worker import resync, work
@@ -29,6 +33,8 @@ from likeness_operator.worker import resync, work
 logger = logging.getLogger(__name__)
 
 PROBE_AGAIN_SECONDS = 2.0
+REQUESTS_PER_SECOND = 300
+"""Enough for fifty new Personalizations a second: a life takes five requests."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (kopf.LoginError, OSError) as error:
         logger.error("cannot start: %s", error)
         return 1
+    except LeaseLost as error:
+        logger.error("stopping: %s", error)
+        return 1
     return 0
 
 
@@ -58,11 +67,20 @@ def parser() -> argparse.ArgumentParser:
         help="watch this namespace; may be given several times; the whole cluster where not given",
     )
     new.add_argument("--kubeconfig", help="kubeconfig file; the pod's service account where not given")
+    new.add_argument(
+        "--lease",
+        type=lease_name,
+        metavar="NAMESPACE/NAME",
+        help="of several operators, the one that holds this Lease acts; without it there must be only one",
+    )
     new.add_argument("--log-format", choices=["json", "text"], default="json")
     new.add_argument("--probe-port", type=int, default=8080, help="for /livez, /readyz, /metrics; 0 for none")
-    new.add_argument("--workers", type=at_least_one, default=8, help="Personalizations looked at at the same time")
+    new.add_argument("--workers", type=at_least_one, default=16, help="Personalizations looked at at the same time")
     new.add_argument(
-        "--qps", type=at_least_one, default=100, help="requests a second to the API server; twice as many at once"
+        "--qps",
+        type=at_least_one,
+        default=REQUESTS_PER_SECOND,
+        help=f"requests a second to the API server, twice as many at once ({REQUESTS_PER_SECOND})",
     )
     return new
 
@@ -72,6 +90,13 @@ def at_least_one(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is too small; expected 1 or more")
     return number
+
+
+def lease_name(text: str) -> LeaseName:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise argparse.ArgumentTypeError(f"{text} is no Lease; expected NAMESPACE/NAME")
+    return LeaseName(namespace, name)
 
 
 def log_in() -> kopf.ConnectionInfo:
@@ -89,25 +114,49 @@ async def run(options: argparse.Namespace) -> None:
     assert task is not None
     # Until kopf takes the signal over. As process 1 of a container we would not get it at all otherwise.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    # A session and a rate limit of its own: a long queue of requests must not cost the Lease.
+    election = ApiServer(log_in, TokenBucket(10, 20, monotonic))
+    lease = Lease(election, options.lease, identity, monotonic, utc_now) if options.lease else None
+    bucket = TokenBucket(options.qps, 2 * options.qps, monotonic)
+    api = ApiServer(log_in, bucket, may_write=lease.held if lease else lambda: True)
     ready = asyncio.Event()
     queue = WorkQueue()
-    store = Store(queue)
-    api = ApiServer(log_in, TokenBucket(options.qps, 2 * options.qps, time.monotonic))
-    controller = Controller(api, instance=socket.gethostname(), now=lambda: datetime.now(UTC))
+    store = Store(queue, monotonic)
+    metrics.QUEUE_AGE_SECONDS.set_function(queue.oldest_wait_seconds)
+    metrics.WATCH_DEBT_SECONDS.set_function(store.oldest_echo_seconds)
+    vitals = Vitals(queue, store, monotonic, ready.is_set)
     try:
-        async with health.serve(options.probe_port, ready):
-            await readable(api, options.namespace)
-            # Whichever part ends by an error ends the process: the kubelet starts it anew, and nothing is lost.
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work(queue, store, controller)) for _ in range(options.workers)]
-                tasks.append(group.create_task(resync(queue, store)))
-                logger.info("watching %s", ", ".join(options.namespace) or "all namespaces")
-                await watch(store, log_in, options.namespace, ready)
-                logger.info("stopping")
-                for background in tasks:
-                    background.cancel()
+        async with health.serve(options.probe_port, vitals):
+            if lease is None:
+                await act(api, vitals, ready, options)
+            else:
+                async with leading(lease, vitals.standing_by):
+                    await act(api, vitals, ready, options)
     finally:
         await api.close()
+        await election.close()
+
+
+async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: argparse.Namespace) -> None:
+    """Watches and works until SIGTERM."""
+    store, queue = vitals.store, vitals.queue
+    profiles = Profiles(api, monotonic)
+    controller = Controller(api, store, profiles, instance=socket.gethostname(), now=utc_now)
+    await readable(api, options.namespace)
+    # Whichever part ends by an error ends the process: the kubelet starts it anew, and nothing is lost.
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work(queue, store, controller, vitals)) for _ in range(options.workers)]
+        tasks.append(group.create_task(resync(queue, store)))
+        logger.info("watching %s", ", ".join(options.namespace) or "all namespaces")
+        await watch(store, profiles, log_in, options.namespace, ready)
+        logger.info("stopping")
+        for background in tasks:
+            background.cancel()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def readable(api: ApiServer, namespaces: Sequence[str]) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from likeness_operator.observed import Personalization
 
 REGISTRY = CollectorRegistry()
 
@@ -18,3 +22,50 @@ JOBS_CREATED = Counter("likeness_jobs_created", "Jobs that were created.", regis
 FINISHED = Counter(
     "likeness_personalizations_finished", "Personalizations that ended, by reason.", ["reason"], registry=REGISTRY
 )
+LEADER = Gauge("likeness_leader", "1 on the operator that acts, 0 on the others.", registry=REGISTRY)
+QUEUE_AGE_SECONDS = Gauge(
+    "likeness_queue_age_seconds", "How long the one has waited that waits longest to be looked at.", registry=REGISTRY
+)
+WATCH_DEBT_SECONDS = Gauge(
+    "likeness_watch_debt_seconds", "For how long the watch has not told of a write of our own.", registry=REGISTRY
+)
+LEASES_LOST = Counter("likeness_leases_lost", "Times that the Lease could not be kept.", registry=REGISTRY)
+ATTEMPTS = Counter(
+    "likeness_attempts", "Ended attempts of Personalizations that ended, by reason.", ["reason"], registry=REGISTRY
+)
+SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600)
+SECONDS_TO_JOB = Histogram(
+    "likeness_seconds_to_job", "From a Personalization's creation to its first Job.", registry=REGISTRY, buckets=SECONDS
+)
+SECONDS_TO_RESULT = Histogram(
+    "likeness_seconds_to_result",
+    "From a Personalization's creation to `Succeeded`.",
+    registry=REGISTRY,
+    buckets=SECONDS,
+)
+TUNE_SECONDS = Histogram(
+    "likeness_tune_seconds", "From the start of the first pod to `Succeeded`.", registry=REGISTRY, buckets=SECONDS
+)
+
+
+def count_job(owner: Personalization, now: datetime) -> None:
+    """A Job was created. Only the first one tells how long its user waited for us."""
+    JOBS_CREATED.inc()
+    if owner.status.job_ref is None and not owner.status.attempts:
+        SECONDS_TO_JOB.observe(_seconds(owner.created, now))
+
+
+def count_end(ended: Personalization, reason: str, now: datetime) -> None:
+    """Its end has been written into its status."""
+    FINISHED.labels(reason=reason).inc()
+    for attempt in ended.status.attempts:
+        ATTEMPTS.labels(reason=attempt.reason).inc()
+    if ended.status.failure is None:
+        SECONDS_TO_RESULT.observe(_seconds(ended.created, now))
+    if ended.status.failure is None and ended.status.start_time is not None:
+        TUNE_SECONDS.observe(_seconds(datetime.fromisoformat(ended.status.start_time), now))
+
+
+def _seconds(since: datetime, now: datetime) -> float:
+    """Not below zero, though the clocks of two machines may say so."""
+    return max(0.0, (now - since).total_seconds())

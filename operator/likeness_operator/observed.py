@@ -5,12 +5,13 @@ The only place that knows the shape of Personalizations, Jobs and Pods on the wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
+from likeness_api.accept import prompt_warning
 from likeness_api.order import ORDER_VARIABLE, Order, first_problem
 from likeness_api.personalization import PersonalizationSpec, PersonalizationStatus
 from likeness_operator.label import PROFILE, QUEUE
@@ -27,6 +28,7 @@ class Personalization:
     namespace: str
     name: str
     uid: str
+    created: datetime
     generation: int
     resource_version: str
     deleting: bool
@@ -37,11 +39,13 @@ class Personalization:
     finished: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
+    """Two that are equal mean the same to the rules."""
+
     name: str
     uid: str
-    resource_version: str
+    resource_version: str = field(compare=False)
     owner_uid: str | None
     profile: str
     created: datetime
@@ -51,7 +55,10 @@ class Job:
     """Kueue decides when it starts."""
     active_deadline_seconds: int | None
     ttl_seconds_after_finished: int | None
-    order: Order | None
+    token: str | None
+    """The subject's word, from the order."""
+    token_warning: str | None
+    """What is odd about the order's prompts."""
     succeeded: bool
     """Settled, though the Complete condition may be a moment away."""
     failure_reason: str | None
@@ -66,9 +73,14 @@ class Job:
         return self.succeeded or self.failure_reason is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pod:
+    """Two that are equal mean the same to the rules."""
+
     name: str
+    uid: str
+    resource_version: str = field(compare=False)
+    owner_uid: str | None
     phase: str
     started_at: str | None
     running: bool
@@ -111,6 +123,7 @@ def read_personalization(manifest: Manifest) -> Personalization:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
         generation=metadata.get("generation", 0),
         resource_version=metadata["resourceVersion"],
         deleting="deletionTimestamp" in metadata,
@@ -126,6 +139,7 @@ def read_job(manifest: Manifest) -> Job:
     labels = metadata.get("labels", {})
     conditions = true_conditions(manifest)
     failure = conditions.get("Failed") or conditions.get("FailureTarget")
+    order = read_order(spec)
     return Job(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -138,7 +152,8 @@ def read_job(manifest: Manifest) -> Job:
         queued=QUEUE in labels,
         active_deadline_seconds=spec.get("activeDeadlineSeconds"),
         ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
-        order=_read_order(spec),
+        token=order.token if order else None,
+        token_warning=prompt_warning(order) if order else None,
         succeeded="Complete" in conditions or "SuccessCriteriaMet" in conditions,
         failure_reason=failure.get("reason", "") if failure else None,
         failure_message=failure.get("message", "") if failure else "",
@@ -147,7 +162,7 @@ def read_job(manifest: Manifest) -> Job:
 
 
 def read_pod(manifest: Manifest) -> Pod:
-    status = manifest.get("status", {})
+    metadata, status = manifest["metadata"], manifest.get("status", {})
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     scheduled = conditions.get("PodScheduled", {})
     disruption = true_conditions(manifest).get("DisruptionTarget")
@@ -155,7 +170,10 @@ def read_pod(manifest: Manifest) -> Pod:
     running, ended, waiting = (state.get(kind) or {} for kind in ("running", "terminated", "waiting"))
     resources = _named(manifest["spec"].get("containers", [])).get("resources", {})
     return Pod(
-        name=manifest["metadata"]["name"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner_uid=_controller_uid(metadata),
         phase=status.get("phase", "Pending"),
         started_at=running.get("startedAt") or ended.get("startedAt"),
         running=bool(running) and status.get("phase") == "Running",
@@ -187,7 +205,7 @@ def _named(containers: list[Manifest]) -> Manifest:
     return next((container for container in containers if container.get("name") == CONTAINER), {})
 
 
-def _read_order(job_spec: Manifest) -> Order | None:
+def read_order(job_spec: Manifest) -> Order | None:
     container = _named(job_spec["template"]["spec"].get("containers", []))
     for variable in container.get("env", []):
         if variable["name"] == ORDER_VARIABLE:

@@ -18,12 +18,14 @@ from likeness_operator.condition import cut
 from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob, Profile
 from likeness_operator.job import build_job, ttl_seconds
 from likeness_operator.observed import Job, Manifest, Pod
-from likeness_operator.waiting import why_waiting
+from likeness_operator.waiting import NO_POD, why_waiting
 
 MOST_DELETED_JOBS = 3
 """So often a Job that was deleted under us is created again; then somebody must mean it."""
 SETTLE_SECONDS = 3.0
 """What passes by itself within this time (a pod that starts, a Job that notices its pod's end) is worth no write."""
+LONGEST_UNASKED_SECONDS = 300.0
+"""Between two questions why a Job has no pod."""
 WAITS_FOR = {
     Reason.PROFILE_NOT_FOUND: "create the TuningProfile, or create the Personalization again with another spec.profile",
     Reason.NO_DEFAULT_PROFILE: "set spec.default on exactly one TuningProfile, or name one in spec.profile",
@@ -185,7 +187,13 @@ def settling(o: Observation) -> Decision | None:
 
 def pod_pending(o: Observation) -> Decision:
     assert o.job is not None
-    return Decision(status=status.pending(o, why_waiting(o.job, o.pods, o.personalization.status.waiting)))
+    waiting = why_waiting(o.job, o.pods, o.personalization.status.waiting, o.pod_refusal)
+    if waiting.reason == NO_POD and o.pod_refusal is None:
+        return Decision(asks_for_pod_refusal=True)
+    # No watch tells of a refusal. The longer it lasts, the less it matters to hear of a change at once.
+    age = (o.now - o.job.created).total_seconds()
+    again = min(max(age, SETTLE_SECONDS), LONGEST_UNASKED_SECONDS) if o.pod_refusal is not None else None
+    return Decision(status=status.pending(o, waiting), look_again_seconds=again)
 
 
 RULES: tuple[Callable[[Observation], Decision | None], ...] = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from likeness_api import outcome
-from likeness_api.accept import prompt_warning
 from likeness_api.field import Condition
 from likeness_api.personalization import Attempt, Failure, JobRef, PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
@@ -28,11 +27,10 @@ def observed(o: Observation) -> PersonalizationStatus:
     )
     if o.job:
         status = _accepted(o, status, o.job.profile)
-    if o.job and o.job.order:
-        status = status.model_copy(update={"token": o.job.order.token})
-        warning = prompt_warning(o.job.order)
-        if warning:
-            status = _say(o, status, ("TokenInPrompts", False), Reason.TOKEN_MISSING, warning)
+    if o.job and o.job.token:
+        status = status.model_copy(update={"token": o.job.token})
+    if o.job and o.job.token_warning:
+        status = _say(o, status, ("TokenInPrompts", False), Reason.TOKEN_MISSING, o.job.token_warning)
     return status
 
 

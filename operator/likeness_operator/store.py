@@ -1,40 +1,65 @@
-"""What the watches told us, as little as is needed to know which Personalizations to look at and when."""
+"""What the watches told us of the unfinished Personalizations, so that most passes over them need not ask again."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from likeness_operator import label
-from likeness_operator.observed import Manifest, is_finished, read_job, read_pod
+from likeness_operator.job import job_name
+from likeness_operator.observed import Job, Manifest, Pod, is_finished, read_job, read_pod
 from likeness_operator.work_queue import Key, WorkQueue
 
 REPLACE_SECONDS = 1.0
 """Until a Job that was deleted is replaced: who deletes Jobs in a loop must not make us create them in a loop."""
 GATHER_SECONDS = 0.1
 """Jobs and pods change several times in a moment; one look afterwards is enough."""
+Part = TypeVar("Part", Job, Pod)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Seen:
+    """A Personalization with its Job and that Job's pods: what a pass starts from, or what it leaves behind."""
+
+    manifest: Manifest
+    job: Job | None = None
+    pods: tuple[Pod, ...] = ()
+
+
+@dataclass(slots=True)
 class Known:
-    """An unfinished Personalization: the profile it names, the version we wrote last, what is known of its objects."""
+    """An unfinished Personalization."""
 
-    profile: str | None = None
-    written: str = ""
-    facts: dict[str, int] = field(default_factory=dict)
-    """By uid of a Job or pod, a hash of all that the rules read of it."""
+    profile: str | None
+    uid: str
+    version: str
+    manifest: bytes = b""
+    """As JSON, which takes a fraction of the memory that the parsed object does."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    """By uid. There may be some of a namesake that was deleted: `recall` leaves them out."""
+    complete: bool = False
+    """Everything there is has been seen. Otherwise the next pass asks the API server."""
+    losses: int = 0
+    """Jobs and pods that were seen to go."""
 
 
 class Store:
     """The unfinished Personalizations. Finished ones are dropped as they are seen and cost nothing.
 
-    Nothing is decided on what is in here, so an object that vanished unseen during a re-list does no harm:
-    the pass over it finds it gone.
+    Watches may be late, and what vanishes while one is broken is never told. So the store is only believed about
+    what it has seen from the beginning (the watch announced the Personalization as new) or has been told by a pass that
+    asked the API server; `distrust` ends that. Resync distrusts each one in turn, so that no ghost lives for long.
     """
 
-    def __init__(self, queue: WorkQueue) -> None:
+    def __init__(self, queue: WorkQueue, clock: Callable[[], float]) -> None:
         self._queue = queue
+        self._clock = clock
         self._known: dict[Key, Known] = {}
+        self._unheard: dict[Key, tuple[str, float]] = {}
+        """The last version written of those whose watch has not told it yet, and when it was written."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -42,39 +67,107 @@ class Store:
     def keys(self) -> Iterator[Key]:
         return iter(tuple(self._known))
 
+    def oldest_echo_seconds(self) -> float:
+        """For how long the watch has owed us the news of our own writes. A watch that stalls grows it."""
+        oldest = next(iter(self._unheard.values()), None)
+        return self._clock() - oldest[1] if oldest else 0.0
+
+    def wrote(self, key: Key, version: str) -> None:
+        """A status was written; the watch will tell."""
+        self._unheard.setdefault(key, (version, self._clock()))
+
     def forget(self, key: Key) -> None:
         self._known.pop(key, None)
 
-    def wrote(self, key: Key, resource_version: str) -> None:
-        """The watch is about to tell us of our own write; that is no reason to look."""
-        if key in self._known:
-            self._known[key].written = resource_version
+    def losses(self, key: Key) -> int:
+        """What `remember` wants to know from before the pass asked anybody."""
+        return self._known[key].losses if key in self._known else 0
 
-    def saw_personalization(self, manifest: Manifest, deleted: bool) -> None:
-        metadata = manifest["metadata"]
-        key = Key(metadata["namespace"], metadata["name"])
-        if deleted or is_finished(manifest):
+    def distrust(self, key: Key) -> None:
+        """Has the next pass ask the API server for all there is."""
+        known = self._known.get(key)
+        if known is not None:
+            known.complete = False
+            known.jobs.clear()
+            known.pods.clear()
+
+    def recall(self, key: Key) -> Seen | None:
+        """What is known, or None where it is not all there is."""
+        known = self._known.get(key)
+        if known is None or not known.complete:
+            return None
+        name = job_name(key.name, known.uid)
+        job = next((job for job in known.jobs.values() if job.name == name), None)
+        pods = tuple(pod for pod in known.pods.values() if job and pod.owner_uid == job.uid)
+        return Seen(json.loads(known.manifest), job, pods)
+
+    def remember(self, key: Key, seen: Seen, losses: int, asked: bool) -> None:
+        """Takes over what a pass has read and written, where no watch has told anything newer.
+
+        `asked`: it is all there was by the API server's word. What was lost since may still be in it; then it is not
+        believed.
+        """
+        known = self._known.get(key)
+        if known is None or known.uid != seen.manifest["metadata"]["uid"]:
+            return
+        if is_finished(seen.manifest):
             self.forget(key)
             return
-        known = self._known.setdefault(key, Known())
-        known.profile = manifest.get("spec", {}).get("profile")
-        if known.written != metadata["resourceVersion"]:
-            self._queue.add(key)
+        _keep(known, seen.manifest)
+        if seen.job:
+            _newest(known.jobs, seen.job)
+        for pod in seen.pods:
+            _newest(known.pods, pod)
+        known.complete = (known.complete or asked) and known.losses == losses
 
-    def saw_job(self, manifest: Manifest, deleted: bool) -> None:
+    def saw_personalization(self, manifest: Manifest, kind: str | None) -> None:
+        """`kind` of the watch's event; None for an object of the list before it."""
+        metadata = manifest["metadata"]
+        key = Key(metadata["namespace"], metadata["name"])
+        self._hear(key, metadata["resourceVersion"])
+        if kind == "DELETED" or is_finished(manifest):
+            self.forget(key)
+            return
+        known = self._known.get(key)
+        if known is None or known.uid != metadata["uid"]:
+            new = kind == "ADDED" and "status" not in manifest
+            known = Known(None, metadata["uid"], "", complete=new)
+            self._known[key] = known
+        elif kind is None:
+            self.distrust(key)  # the watch broke; what went meanwhile will never be told
+        elif not is_later(metadata["resourceVersion"], known.version):
+            return  # our own write, which we have known for longer than the watch
+        _keep(known, manifest)
+        self._queue.add(key)
+
+    def saw_job(self, manifest: Manifest, kind: str | None) -> None:
         """A Job that still runs is always looked at: its Personalization may have ended without it."""
-        job = read_job(manifest)
-        facts = (job.deleting, job.suspended, job.succeeded, job.failure_reason, job.ended)
-        key = _owner(manifest)
-        if key in self._known:
-            self._saw_part(key, job.uid, facts, deleted, REPLACE_SECONDS if deleted else GATHER_SECONDS)
-        elif key and not deleted and not job.ended:
-            self._queue.add_later(key, GATHER_SECONDS)
+        job, key = read_job(manifest), _owner(manifest)
+        known = self._known.get(key) if key else None
+        if key is None:
+            return
+        if known is None:
+            if kind != "DELETED" and not job.ended:
+                self._queue.add_later(key, GATHER_SECONDS)
+        elif kind == "DELETED":
+            known.jobs.pop(job.uid, None)
+            known.losses += 1
+            self._queue.add_later(key, REPLACE_SECONDS)
+        else:
+            self._saw_part(key, known.jobs, job)
 
-    def saw_pod(self, manifest: Manifest, deleted: bool) -> None:
+    def saw_pod(self, manifest: Manifest, kind: str | None) -> None:
         key = _owner(manifest)
-        if key in self._known:
-            self._saw_part(key, manifest["metadata"]["uid"], read_pod(manifest), deleted, GATHER_SECONDS)
+        known = self._known.get(key) if key else None
+        if key is None or known is None:
+            return
+        pod = read_pod(manifest)
+        if kind == "DELETED":
+            known.pods.pop(pod.uid, None)
+            known.losses += 1
+            self._queue.add_later(key, GATHER_SECONDS)
+        else:
+            self._saw_part(key, known.pods, pod)
 
     def saw_profile(self, name: str) -> None:
         """Its Personalizations, and those that take the default, may have waited for this."""
@@ -83,16 +176,39 @@ class Store:
                 self._queue.forgive(key)
                 self._queue.add(key)
 
-    def _saw_part(self, key: Key, uid: str, facts: Hashable, deleted: bool, seconds: float) -> None:
+    def _hear(self, key: Key, version: str) -> None:
+        owed, _ = self._unheard.get(key, ("", 0.0))
+        if owed and not is_later(owed, version):
+            del self._unheard[key]
+
+    def _saw_part(self, key: Key, parts: dict[str, Part], part: Part) -> None:
         """Looks at `key` where something changed that the rules read."""
-        known = self._known[key].facts
-        if deleted:
-            known.pop(uid, None)
-        elif known.get(uid) == hash(facts):
-            return
-        else:
-            known[uid] = hash(facts)
-        self._queue.add_later(key, seconds)
+        known = parts.get(part.uid)
+        _newest(parts, part)
+        if parts[part.uid] != known:
+            self._queue.add_later(key, GATHER_SECONDS)
+
+
+def is_later(version: str, than: str) -> bool:
+    """Whether one resourceVersion comes after another: they are numbers that grow (Kubernetes 1.35 promises it)."""
+    return not (version.isdecimal() and than.isdecimal()) or int(version) > int(than)
+
+
+def _newest(parts: dict[str, Part], part: Part) -> None:
+    known = parts.get(part.uid)
+    if known is None or is_later(part.resource_version, known.resource_version):
+        parts[part.uid] = part
+
+
+def _keep(known: Known, manifest: Manifest) -> None:
+    """Without managedFields, which are most of an object and nothing that we read."""
+    metadata = manifest["metadata"]
+    if not is_later(metadata["resourceVersion"], known.version):
+        return
+    kept = manifest | {"metadata": {field: metadata[field] for field in metadata if field != "managedFields"}}
+    known.manifest = json.dumps(kept, separators=(",", ":")).encode()
+    known.version = metadata["resourceVersion"]
+    known.profile = manifest.get("spec", {}).get("profile")
 
 
 def _owner(manifest: Manifest) -> Key | None:

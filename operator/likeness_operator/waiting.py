@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from likeness_api.personalization import Waiting
+from likeness_api.reason import Reason
 from likeness_operator.attempt import by_finish, verdict
 from likeness_operator.condition import cut
 from likeness_operator.observed import Job, Pod
 
+NO_POD = "NoPod"
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 CONFIGURATION_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError")
 
 
-def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None) -> Waiting:
-    """The sentence for `status.waiting`. `before` is the one there now: a vaguer one of the same kind keeps it."""
+def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: str | None = None) -> Waiting:
+    """The sentence for `status.waiting`. `before` is the one there now: a vaguer one of the same kind keeps it.
+
+    `refusal` is what the API server said when the Job controller wanted to create a pod.
+    """
     alive = [pod for pod in pods if not pod.ended]
     if alive:
         return _pod_waits(alive[-1], before)
@@ -32,12 +38,23 @@ def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None) -> Waitin
             message=cut(f"{last.reason}: {last.message}"),
             next_step="wait: Kubernetes starts the next attempt after a back-off",
         )
+    if refusal:
+        # Each try has a name of its own; that is no news.
+        return _pod_refused(re.sub(rf"{re.escape(job.name)}-[a-z0-9]{{5}}\b", f"{job.name}-*", refusal))
     return Waiting(
-        reason="NoPod",
+        reason=NO_POD,
         message=f"Job {job.name} has no pod yet",
         next_step=f"if this lasts, `kubectl describe job {job.name}` says what keeps its pod from being created:"
         " a missing service account, a quota, an admission policy",
     )
+
+
+def _pod_refused(refusal: str) -> Waiting:
+    if "exceeded quota" in refusal:
+        step = "wait until others of the namespace have ended, or have its ResourceQuota raised"
+        return Waiting(reason=Reason.QUOTA_EXCEEDED, message=cut(refusal), next_step=step)
+    step = "make or correct what the message names: a service account, or the TuningProfile's runtime"
+    return Waiting(reason="FailedCreate", message=cut(refusal), next_step=step)
 
 
 def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:

@@ -15,7 +15,9 @@ import kopf
 
 from likeness_api import GROUP, VERSION
 from likeness_operator import label
+from likeness_operator.nothing_kept import NoEssence, NoProgress
 from likeness_operator.observed import Manifest
+from likeness_operator.profiles import Profiles
 from likeness_operator.store import Store
 
 LIST_CHUNK = 500
@@ -28,6 +30,8 @@ def settings() -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
+    chosen.persistence.diffbase_storage = NoEssence()
+    chosen.persistence.progress_storage = NoProgress()
     chosen.watching.chunk_size = LIST_CHUNK
     chosen.networking.request_timeout = 60
     chosen.networking.error_backoffs = OUTAGE_BACKOFFS_SECONDS
@@ -36,7 +40,7 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-def registry(store: Store, log_in: Callable[[], kopf.ConnectionInfo]) -> kopf.OperatorRegistry:
+def registry(store: Store, profiles: Profiles, log_in: Callable[[], kopf.ConnectionInfo]) -> kopf.OperatorRegistry:
     """The handlers. They only remember and enqueue, so they cannot fail and kopf has nothing to retry."""
     handlers = kopf.OperatorRegistry()
 
@@ -46,29 +50,34 @@ def registry(store: Store, log_in: Callable[[], kopf.ConnectionInfo]) -> kopf.Op
 
     @kopf.on.event(GROUP, VERSION, "personalizations", registry=handlers)
     async def personalization(event: Any, **_: Any) -> None:
-        store.saw_personalization(_object(event), deleted=event["type"] == "DELETED")
+        store.saw_personalization(_object(event), event["type"])
 
     @kopf.on.event(GROUP, VERSION, "tuningprofiles", registry=handlers)
     async def profile(event: Any, **_: Any) -> None:
+        profiles.changed()
         store.saw_profile(_object(event)["metadata"]["name"])
 
     @kopf.on.event("batch", "v1", "jobs", registry=handlers)
     async def job(event: Any, **_: Any) -> None:
-        store.saw_job(_object(event), deleted=event["type"] == "DELETED")
+        store.saw_job(_object(event), event["type"])
 
     @kopf.on.event("", "v1", "pods", registry=handlers)
     async def pod(event: Any, **_: Any) -> None:
-        store.saw_pod(_object(event), deleted=event["type"] == "DELETED")
+        store.saw_pod(_object(event), event["type"])
 
     return handlers
 
 
 async def watch(
-    store: Store, log_in: Callable[[], kopf.ConnectionInfo], namespaces: Sequence[str], ready: asyncio.Event
+    store: Store,
+    profiles: Profiles,
+    log_in: Callable[[], kopf.ConnectionInfo],
+    namespaces: Sequence[str],
+    ready: asyncio.Event,
 ) -> None:
     """Watches until SIGTERM or SIGINT. Without namespaces: the whole cluster."""
     await kopf.operator(
-        registry=registry(store, log_in),
+        registry=registry(store, profiles, log_in),
         settings=settings(),
         standalone=True,
         clusterwide=not namespaces,

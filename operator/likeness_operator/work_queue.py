@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 300.0
@@ -26,9 +27,16 @@ class Key:
 class WorkQueue:
     """For one event loop. `jitter` returns a factor near 1 that keeps many failing keys from coming back together."""
 
-    def __init__(self, jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2)) -> None:  # noqa: S311
+    def __init__(
+        self,
+        jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2),  # noqa: S311
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._jitter = jitter
+        self._clock = clock
         self._ready: deque[Key] = deque()
+        self._since: dict[Key, float] = {}
+        """When each one of `_ready` was put there."""
         self._waiting: set[Key] = set()
         """In `_ready`, or to be put there when its worker is done."""
         self._busy: set[Key] = set()
@@ -45,8 +53,11 @@ class WorkQueue:
             return
         self._waiting.add(key)
         if key not in self._busy:
-            self._ready.append(key)
-            self._changed.set()
+            self._put(key)
+
+    def oldest_wait_seconds(self) -> float:
+        """How long the key that waits longest for a worker has waited."""
+        return self._clock() - self._since[self._ready[0]] if self._ready else 0.0
 
     def add_later(self, key: Key, seconds: float) -> None:
         """Has `key` looked at once the time is over. The earliest of several wishes counts."""
@@ -77,6 +88,7 @@ class WorkQueue:
             self._changed.clear()
             await self._changed.wait()
         key = self._ready.popleft()
+        del self._since[key]
         self._waiting.discard(key)
         self._busy.add(key)
         return key
@@ -84,8 +96,12 @@ class WorkQueue:
     def done(self, key: Key) -> None:
         self._busy.discard(key)
         if key in self._waiting:
-            self._ready.append(key)
-            self._changed.set()
+            self._put(key)
+
+    def _put(self, key: Key) -> None:
+        self._ready.append(key)
+        self._since[key] = self._clock()
+        self._changed.set()
 
     def _due(self, key: Key) -> None:
         self._timers.pop(key, None)

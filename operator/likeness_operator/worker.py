@@ -10,12 +10,13 @@ from likeness_operator import log, metrics
 from likeness_operator.api_error import AlreadyExists, ApiError, Conflict, Unavailable
 from likeness_operator.controller import Controller, Pass, Undecided
 from likeness_operator.store import Store
+from likeness_operator.vitals import Vitals
 from likeness_operator.work_queue import Key, WorkQueue
 
 logger = logging.getLogger(__name__)
 
-RESYNC_SECONDS = 60.0
-"""In this time each unfinished Personalization is looked at once more, in case a watch missed something."""
+RESYNC_SECONDS = 300.0
+"""In this time each unfinished Personalization is asked for once more, in case a watch missed something."""
 RESYNC_LONGEST_RATE = 10.0
 """Keys a second: with very many unfinished ones the round takes longer instead of hurting the API server."""
 FIRST_REFUSAL_SECONDS = 5.0
@@ -24,7 +25,7 @@ OUTAGE_BACKOFF_SECONDS = 15.0
 """At most, while the API server does not answer: when it does, nobody should wait for minutes."""
 
 
-async def work(queue: WorkQueue, store: Store, controller: Controller) -> None:
+async def work(queue: WorkQueue, store: Store, controller: Controller, vitals: Vitals) -> None:
     """One of several workers. A pass that fails unexpectedly is logged, counted and tried again like any other."""
     while True:
         key = await queue.take()
@@ -39,6 +40,7 @@ async def work(queue: WorkQueue, store: Store, controller: Controller) -> None:
             _settle(key, task, queue, store)
         finally:
             queue.done(key)
+            vitals.ended_a_pass()
             metrics.RECONCILE_SECONDS.observe(monotonic() - started)
             metrics.UNFINISHED.set(len(store))
 
@@ -48,9 +50,11 @@ def _settle(key: Key, task: asyncio.Task[Pass], queue: WorkQueue, store: Store) 
     if task.cancelled():
         return
     error = task.exception()
+    if error is not None:
+        store.distrust(key)
     if error is None:
         metrics.RECONCILES.labels(outcome="done").inc()
-        _after(key, task.result(), queue, store)
+        _after(key, task.result(), queue)
     elif isinstance(error, Conflict | AlreadyExists):
         metrics.RECONCILES.labels(outcome="conflict").inc()
         queue.retry(key)
@@ -68,10 +72,8 @@ def _settle(key: Key, task: asyncio.Task[Pass], queue: WorkQueue, store: Store) 
         logger.error("a bug; trying again in %.1f s", seconds, exc_info=error)
 
 
-def _after(key: Key, done: Pass, queue: WorkQueue, store: Store) -> None:
-    store.wrote(key, done.wrote)
+def _after(key: Key, done: Pass, queue: WorkQueue) -> None:
     if done.finished:
-        store.forget(key)
         queue.forgive(key)
     elif done.refused:
         queue.retry(key, FIRST_REFUSAL_SECONDS)
@@ -88,6 +90,7 @@ async def resync(queue: WorkQueue, store: Store) -> None:
         pause = max(RESYNC_SECONDS / max(len(keys), 1), 1 / RESYNC_LONGEST_RATE)
         for key in keys:
             await asyncio.sleep(pause)
+            store.distrust(key)
             queue.add(key)
         if not keys:
             await asyncio.sleep(RESYNC_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,14 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 def rules(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [rule for kind in ("ClusterRole", "Role") for role in of_kind(objects, kind) for rule in role["rules"]]
+    """The operator's own."""
+    return [
+        rule for kind in ("ClusterRole", "Role") for role in operator_roles(objects, kind) for rule in role["rules"]
+    ]
+
+
+def operator_roles(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [role for role in of_kind(objects, kind) if role["metadata"]["name"].startswith("likeness-operator")]
 
 
 def container(objects: list[dict[str, Any]]) -> dict[str, Any]:
@@ -49,9 +57,10 @@ def test_cluster_wide_and_by_namespace_grant_the_same(render: Render) -> None:
 
 def test_by_namespace_only_profiles_are_read_across_the_cluster(render: Render) -> None:
     objects = render(NAMESPACES)
-    (role,) = of_kind(objects, "ClusterRole")
+    (role,) = operator_roles(objects, "ClusterRole")
     assert [rule["resources"] for rule in role["rules"]] == [["tuningprofiles"]]
-    assert [role["metadata"]["namespace"] for role in of_kind(objects, "Role")] == ["shop", "studio"]
+    roles = [role for role in of_kind(objects, "Role") if not role["metadata"]["name"].endswith("-lease")]
+    assert [role["metadata"]["namespace"] for role in roles] == ["shop", "studio"]
     assert [word for word in container(objects)["args"] if "namespace" in word] == [
         "--namespace=shop",
         "--namespace=studio",
@@ -64,6 +73,111 @@ def test_the_operator_takes_every_argument_that_the_chart_gives(render: Render) 
     parsed = parser().parse_args(container(render(NAMESPACES))["args"])
     assert parsed.namespace == ["shop", "studio"]
     assert parsed.probe_port == container(render())["ports"][0]["containerPort"]
+
+
+def test_of_two_operators_one_acts_and_both_may_only_touch_that_one_lease(render: Render) -> None:
+    from likeness_operator.main import parser
+
+    objects = render()
+    lease = parser().parse_args(container(objects)["args"]).lease
+    (role,) = [role for role in of_kind(objects, "Role") if role["metadata"]["name"].endswith("-lease")]
+    assert role["metadata"]["namespace"] == lease.namespace == "system"
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]] == [
+        (["create"], None),
+        (["get", "update"], [lease.name]),
+    ]
+    (deployment,) = of_kind(objects, "Deployment")
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    (budget,) = of_kind(objects, "PodDisruptionBudget")
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_a_single_operator_may_be_drained(render: Render) -> None:
+    assert of_kind(render("replicas=1"), "PodDisruptionBudget") == []
+
+
+MONITORED = ("serviceMonitor.enabled=true", "prometheusRule.enabled=true", "grafanaDashboard.enabled=true")
+
+
+def test_what_needs_other_peoples_crds_is_left_out_unless_asked_for(render: Render) -> None:
+    kinds = {"ServiceMonitor", "PrometheusRule", "NetworkPolicy"}
+    assert not kinds & {manifest["kind"] for manifest in render()}
+    asked = render(*MONITORED, "networkPolicy.enabled=true")
+    assert kinds <= {manifest["kind"] for manifest in asked}
+
+
+def test_dashboard_and_alerts_name_only_metrics_that_there_are(render: Render) -> None:
+    from likeness_operator.metrics import REGISTRY
+
+    known = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
+    known |= {f"{metric.name}_total" for metric in REGISTRY.collect() if metric.type == "counter"}
+    objects = render(*MONITORED)
+    (rule,) = of_kind(objects, "PrometheusRule")
+    (dashboard,) = of_kind(objects, "ConfigMap")
+    panels = json.loads(dashboard["data"]["likeness.json"])["panels"]
+    shown = [target["expr"] for panel in panels for target in panel["targets"]]
+    alerts = [alert["expr"] for group in rule["spec"]["groups"] for alert in group["rules"]]
+    used = set(re.findall(r"\blikeness_\w+", " ".join(shown + alerts)))
+    assert len(used) > 10
+    assert used <= known
+
+
+def test_every_metric_is_shown(render: Render) -> None:
+    from likeness_operator.metrics import REGISTRY
+
+    (dashboard,) = of_kind(render(*MONITORED), "ConfigMap")
+    missing = [metric.name for metric in REGISTRY.collect() if metric.name not in dashboard["data"]["likeness.json"]]
+    assert missing == []
+
+
+def test_the_monitor_finds_the_service(render: Render) -> None:
+    objects = render(*MONITORED)
+    (monitor,), (service,) = of_kind(objects, "ServiceMonitor"), of_kind(objects, "Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
+
+
+def test_the_network_policy_covers_the_operator_and_its_port(render: Render) -> None:
+    cidrs = "networkPolicy.apiServerCidrs={10.0.0.1/32}"
+    objects = render("networkPolicy.enabled=true", cidrs)
+    (policy,), (deployment,) = of_kind(objects, "NetworkPolicy"), of_kind(objects, "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert policy["spec"]["ingress"][0]["ports"][0]["port"] == container(objects)["ports"][0]["name"]
+    names, server = policy["spec"]["egress"]
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert server["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+
+
+def test_people_get_rights_with_the_clusters_own_roles_but_not_over_profiles(render: Render) -> None:
+    roles = {role["metadata"]["name"]: role for role in of_kind(render(), "ClusterRole")}
+
+    def aggregated(name: str) -> set[str]:
+        labels = roles[name]["metadata"]["labels"]
+        return {label.rpartition("-")[2] for label in labels if "aggregate-to" in label}
+
+    assert aggregated("likeness-viewer") == {"view", "edit", "admin"}
+    assert aggregated("likeness-editor") == {"edit", "admin"}
+    assert aggregated("likeness-profile-admin") == set()
+    for name in ("likeness-viewer", "likeness-editor"):
+        assert roles[name]["rules"][0]["resources"] == ["personalizations", "personalizationbatches"]
+    assert {role["metadata"]["name"] for role in of_kind(render("userRoles.create=false"), "ClusterRole")} == {
+        "likeness-operator"
+    }
+
+
+def test_helm_test_asks_the_service_and_fits_the_restricted_level(render: Render) -> None:
+    objects = render()
+    (pod,), (service,) = of_kind(objects, "Pod"), of_kind(objects, "Service")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    (ask,) = pod["spec"]["containers"]
+    address = f"http://{service['metadata']['name']}.system.svc:{service['spec']['ports'][0]['port']}"
+    assert address in ask["args"][0]
+    compile(ask["args"][0], "helm test", "exec")
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert ask["securityContext"] == container(objects)["securityContext"]
+    assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
 
 
 def test_the_crds_are_those_of_the_types_and_stay_when_the_chart_goes(render: Render) -> None:
@@ -104,7 +218,16 @@ def test_tuners_get_a_service_account_and_no_right(render: Render) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["imge.tag=1", "image.tags=1", "resources.limit.cpu=1", "watchNamespaces={Shop}", "logFormat=xml", "crds.keep=no"],
+    [
+        "imge.tag=1",
+        "image.tags=1",
+        "resources.limit.cpu=1",
+        "watchNamespaces={Shop}",
+        "logFormat=xml",
+        "crds.keep=no",
+        "replicas=-1",
+        "networkPolicy.on=true",
+    ],
 )
 def test_a_value_that_the_chart_does_not_know_is_refused(template: Template, value: str) -> None:
     done = template(value)

@@ -55,7 +55,7 @@ def without_operator(shop: str) -> Iterator[None]:
     kubectl(*deployment, "--replicas=0")
     kubectl("-n", SYSTEM, "wait", "pod", "-l", "app.kubernetes.io/component=operator", "--for=delete", "--timeout=60s")
     yield
-    kubectl(*deployment, "--replicas=1")
+    kubectl(*deployment, "--replicas=2")
     kubectl("-n", SYSTEM, "rollout", "status", "deployment/likeness-operator", "--timeout=120s")
 
 

@@ -32,7 +32,7 @@ def stuck(name: str, **runtime: object) -> str:
     [
         pytest.param("no-gpu", {"resources": {"limits": {"nvidia.com/gpu": 64}}}, "Unschedulable", "0/1 nodes"),
         pytest.param("no-image", {"image": "registry.invalid/likeness:none"}, "ImagePullBackOff", "registry.invalid"),
-        pytest.param("root", {"podTemplate": {"spec": {"hostNetwork": True}}}, "NoPod", "no pod"),
+        pytest.param("root", {"podTemplate": {"spec": {"hostNetwork": True}}}, "FailedCreate", "hostNetwork"),
         pytest.param("half", {"podTemplate": {"spec": {"containers": [{"name": "tuner"}]}}}, "JobRefused", "image"),
     ],
 )

@@ -53,7 +53,14 @@ def a_personalization(
     spec: Manifest | None = None, status: PersonalizationStatus | None = None, **metadata: Any
 ) -> Personalization:
     manifest = {
-        "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID, "generation": 1, "resourceVersion": "7"},
+        "metadata": {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "uid": UID,
+            "generation": 1,
+            "resourceVersion": "7",
+            "creationTimestamp": timestamp(LONG_AGO),
+        },
         "spec": SPEC | (spec or {}),
         "status": status.to_json() if status else {},
     }
@@ -131,7 +138,7 @@ def a_pod(
     limits = {"memory": memory} if memory else {}
     return read_pod(
         {
-            "metadata": {"name": name},
+            "metadata": {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "9"},
             "spec": {"containers": [{"name": "sidecar"}, {"name": "tuner", "resources": {"limits": limits}}]},
             "status": {
                 "phase": phase,

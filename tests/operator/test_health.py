@@ -6,14 +6,16 @@ import aiohttp
 from aiohttp import web
 
 from likeness_operator.health import application
+from likeness_operator.store import Store
+from likeness_operator.vitals import Vitals
+from likeness_operator.work_queue import WorkQueue
 
 
 def answers(ready: bool, *paths: str) -> list[tuple[int, str]]:
     async def ask() -> list[tuple[int, str]]:
-        event = asyncio.Event()
-        if ready:
-            event.set()
-        runner = web.AppRunner(application(event))
+        queue = WorkQueue()
+        vitals = Vitals(queue, Store(queue, lambda: 0.0), lambda: 0.0, lambda: ready)
+        runner = web.AppRunner(application(vitals))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -31,7 +33,7 @@ def answers(ready: bool, *paths: str) -> list[tuple[int, str]]:
 def test_it_lives_before_it_is_ready() -> None:
     live, not_ready = answers(False, "/livez", "/readyz")
     assert live == (200, "ok\n")
-    assert not_ready == (503, "not yet watching\n")
+    assert not_ready == (503, "not yet watching, and no other operator's Lease was seen\n")
 
 
 def test_it_is_ready_when_it_watches() -> None:

@@ -5,12 +5,12 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from given import NAME, NAMESPACE, SPEC, UID, Manifest, a_personalization, a_profile
+from given import NAME, NAMESPACE, SPEC, UID, Manifest, a_job, a_personalization, a_profile
 from likeness_api.accept import Refusal, accept
 from likeness_api.order import Order
 from likeness_operator.decision import Profile
 from likeness_operator.job import build_job, job_name
-from likeness_operator.observed import read_job
+from likeness_operator.observed import read_order
 
 S3_MODEL = {"uri": "s3://models/sd15", "volume": {"emptyDir": {"sizeLimit": "8Gi"}}}
 ENCODER = {"uri": "file:///encoder", "volume": {"mountPath": "/encoder", "image": {"reference": "likeness/encoder:1"}}}
@@ -61,10 +61,7 @@ def test_equal_inputs_build_equal_jobs() -> None:
 def test_the_job_belongs_to_its_personalization() -> None:
     (owner,) = built()["metadata"]["ownerReferences"]
     assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (UID, True, False)
-    assert read_job(json.loads(json.dumps(built())) | {"metadata": built()["metadata"] | SERVER}).owner_uid == UID
-
-
-SERVER = {"uid": "u", "resourceVersion": "1", "creationTimestamp": "2026-11-23T12:00:00Z"}
+    assert a_job().owner_uid == UID
 
 
 def test_the_order_survives_the_kubelets_variable_expansion() -> None:
@@ -72,7 +69,7 @@ def test_the_order_survives_the_kubelets_variable_expansion() -> None:
     text = environment(job)["LIKENESS_ORDER"]
     assert isinstance(text, str)
     assert "$(" not in text.replace("$$", "")
-    order = read_job(job | {"metadata": job["metadata"] | SERVER}).order
+    order = read_order(job["spec"])
     assert order is not None
     assert order.previews[0].prompt == "<red-teapot> for $(HOME), $5, $$"
     assert (order.name, order.namespace) == (NAME, NAMESPACE)

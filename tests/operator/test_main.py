@@ -32,6 +32,13 @@ def test_a_limit_that_would_stop_everything_is_refused(option: str, capsys: pyte
     assert "expected 1 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["operator", "/operator", "system/", "a/b/c"])
+def test_a_lease_has_a_namespace_and_a_name(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args([f"--lease={text}"])
+    assert "expected NAMESPACE/NAME" in capsys.readouterr().err
+
+
 def test_sigterm_ends_it_even_while_it_waits_for_the_api_server(tmp_path: Path) -> None:
     named = {"name": "nobody"}
     kubeconfig = {

@@ -6,7 +6,8 @@ from given import NAMESPACE, TUNED, a_job, a_personalization, a_pod
 from likeness_api.personalization import PersonalizationStatus
 from likeness_operator.observed import is_finished, read_job, read_personalization, read_pod
 
-METADATA = {"name": "x", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1"}
+MOMENT = "2026-11-23T12:00:00Z"
+METADATA = {"name": "x", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1", "creationTimestamp": MOMENT}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_a_spec_that_does_not_fit_is_explained() -> None:
 
 
 def test_what_nobody_said_is_no_trouble() -> None:
-    pod = read_pod({"metadata": {"name": "p"}, "spec": {}})
+    pod = read_pod({"metadata": {"name": "p", "uid": "u", "resourceVersion": "1"}, "spec": {}})
     assert (pod.phase, pod.exit_code, pod.unschedulable, pod.ended) == ("Pending", None, None, False)
 
 
@@ -48,11 +49,11 @@ def test_only_the_tuner_counts_among_containers() -> None:
 def test_a_foreign_job_is_read_too() -> None:
     job = read_job(
         {
-            "metadata": METADATA | {"creationTimestamp": "2026-11-23T12:00:00Z"},
+            "metadata": METADATA,
             "spec": {"template": {"spec": {"containers": [{"name": "busybox"}]}}},
         }
     )
-    assert (job.owner_uid, job.order, job.queued, job.settled) == (None, None, False, False)
+    assert (job.owner_uid, job.token, job.queued, job.settled) == (None, None, False, False)
 
 
 def test_a_job_is_settled_before_it_ended() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given as hypothesis_given
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from given import (
@@ -242,7 +243,7 @@ def test_a_refused_job_is_explained_in_the_api_servers_words() -> None:
 def test_a_deleted_job_is_counted_and_created_again() -> None:
     decision = reconcile(an_observation(a_personalization(status=KNOWS_JOB)))
     assert isinstance(decision.action, CreateJob)
-    decision = reconcile(an_observation(a_personalization(status=KNOWS_JOB), a_job(uid="another")))
+    decision = reconcile(an_observation(a_personalization(status=KNOWS_JOB), a_job(uid="another"), pod_refusal=""))
     assert decision.status is not None
     assert [attempt.reason for attempt in decision.status.attempts] == ["JobDeleted"]
     assert decision.status.job_ref == JobRef(name=the_job_name(), uid="another")
@@ -380,6 +381,16 @@ OWNERS = st.builds(
 )
 
 
+def test_why_a_job_has_no_pod_is_asked_for_less_and_less_often() -> None:
+    assert reconcile(an_observation(None, a_job())).asks_for_pod_refusal
+
+    def again(age_seconds: float) -> float | None:
+        return reconcile(an_observation(None, a_job(age_seconds=age_seconds), pod_refusal="no")).look_again_seconds
+
+    assert [again(age) for age in (5, 60, 10_000)] == [5, 60, 300]
+
+
+@settings(deadline=None)  # a machine may be busy
 @hypothesis_given(OWNERS, JOBS, PODS)
 def test_every_observation_gets_a_decision_and_the_decision_settles(
     owner: object, job: object, pods: list[object]
@@ -395,5 +406,5 @@ def test_every_observation_gets_a_decision_and_the_decision_settles(
 
 
 def test_the_clock_is_an_argument() -> None:
-    late = replace(an_observation(None, a_job(age_seconds=0)), now=NOW.replace(hour=13))
+    late = replace(an_observation(None, a_job(age_seconds=0), pod_refusal=""), now=NOW.replace(hour=13))
     assert reconcile(late).status is not None

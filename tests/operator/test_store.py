@@ -4,36 +4,52 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from given import NAME, NAMESPACE, Manifest
-from likeness_operator.store import Store
+from likeness_operator.job import job_name
+from likeness_operator.observed import read_job, read_pod
+from likeness_operator.store import Seen, Store, is_later
 from likeness_operator.work_queue import Key, WorkQueue
 
 KEY = Key(NAMESPACE, NAME)
 SUCCEEDED = [{"type": "Succeeded", "status": "True"}]
 COMPLETE = [{"type": "Complete", "status": "True"}]
-METADATA = {
-    "name": NAME,
-    "namespace": NAMESPACE,
-    "uid": "u",
-    "resourceVersion": "7",
-    "creationTimestamp": "2026-11-23T12:00:00Z",
-    "labels": {"likeness.dev/personalization": NAME},
-}
+LABELS = {"likeness.dev/personalization": NAME}
+JOB = job_name(NAME, "u")
 
 
-def a_subject(conditions: list[dict[str, str]] | None = None, version: str = "7", **spec: Any) -> Manifest:
-    metadata = METADATA | {"resourceVersion": version}
-    return {"metadata": metadata, "spec": spec, "status": {"conditions": conditions or []}}
+def metadata(name: str, uid: str, version: int, owner: str | None = None) -> Manifest:
+    owners = [{"uid": owner, "controller": True}] if owner else []
+    return {
+        "name": name,
+        "namespace": NAMESPACE,
+        "uid": uid,
+        "resourceVersion": str(version),
+        "creationTimestamp": "2026-11-23T12:00:00Z",
+        "labels": LABELS,
+        "ownerReferences": owners,
+    }
 
 
-def a_job(conditions: list[dict[str, str]] | None = None) -> Manifest:
+def a_subject(
+    conditions: list[dict[str, str]] | None = None, version: int = 7, uid: str = "u", **spec: Any
+) -> Manifest:
+    new: Manifest = {"metadata": metadata(NAME, uid, version), "spec": spec}
+    return new if conditions is None else new | {"status": {"conditions": conditions}}
+
+
+def a_job(
+    conditions: list[dict[str, str]] | None = None, version: int = 8, name: str = JOB, uid: str = "j"
+) -> Manifest:
     spec: Manifest = {"template": {"spec": {"containers": []}}}
-    return {"metadata": METADATA, "spec": spec, "status": {"conditions": conditions or []}}
+    return {"metadata": metadata(name, uid, version, "u"), "spec": spec, "status": {"conditions": conditions or []}}
 
 
-def a_pod(phase: str, ip: str = "") -> Manifest:
-    return {"metadata": METADATA, "spec": {"containers": []}, "status": {"phase": phase, "podIP": ip}}
+def a_pod(phase: str, ip: str = "", version: int = 9, owner: str = "j") -> Manifest:
+    status = {"phase": phase, "podIP": ip}
+    return {"metadata": metadata("p", f"pod-of-{owner}", version, owner), "spec": {"containers": []}, "status": status}
 
 
 class Scene:
@@ -41,7 +57,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.queue = WorkQueue()
-        self.store = Store(self.queue)
+        self.now = 0.0
+        self.store = Store(self.queue, lambda: self.now)
 
     async def looks(self) -> int:
         """How many passes are asked for within the time that is waited for more."""
@@ -56,15 +73,21 @@ class Scene:
             count += 1
 
     async def knows(self, manifest: Manifest) -> None:
-        self.store.saw_personalization(manifest, deleted=False)
+        self.store.saw_personalization(manifest, "ADDED")
         assert await self.looks() == 1
+
+    def recalled(self) -> tuple[str | None, list[str]]:
+        """The recalled Job's name and the phases of its pods."""
+        seen = self.store.recall(KEY)
+        assert seen is not None
+        return seen.job.name if seen.job else None, [pod.phase for pod in seen.pods]
 
 
 def test_an_unfinished_one_is_looked_at_until_it_ended() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
         assert len(scene.store) == 1
-        scene.store.saw_personalization(a_subject(SUCCEEDED), deleted=False)
+        scene.store.saw_personalization(a_subject(SUCCEEDED, version=8), "MODIFIED")
         assert (await scene.looks(), len(scene.store)) == (0, 0)
 
     asyncio.run(story(Scene()))
@@ -73,7 +96,7 @@ def test_an_unfinished_one_is_looked_at_until_it_ended() -> None:
 def test_a_deleted_one_is_forgotten() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
-        scene.store.saw_personalization(a_subject(), deleted=True)
+        scene.store.saw_personalization(a_subject(), "DELETED")
         assert (await scene.looks(), len(scene.store)) == (0, 0)
 
     asyncio.run(story(Scene()))
@@ -82,10 +105,10 @@ def test_a_deleted_one_is_forgotten() -> None:
 def test_our_own_write_is_no_reason_to_look_but_anothers_is() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
-        scene.store.wrote(KEY, "8")
-        scene.store.saw_personalization(a_subject(version="8"), deleted=False)
+        scene.store.remember(KEY, Seen(a_subject([], version=8)), losses=0, asked=False)
+        scene.store.saw_personalization(a_subject([], version=8), "MODIFIED")
         assert await scene.looks() == 0
-        scene.store.saw_personalization(a_subject(version="9"), deleted=False)
+        scene.store.saw_personalization(a_subject([], version=9), "MODIFIED")
         assert await scene.looks() == 1
 
     asyncio.run(story(Scene()))
@@ -94,11 +117,11 @@ def test_our_own_write_is_no_reason_to_look_but_anothers_is() -> None:
 def test_only_what_the_rules_read_of_a_pod_is_a_reason_to_look() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
-        scene.store.saw_pod(a_pod("Pending"), deleted=False)
+        scene.store.saw_pod(a_pod("Pending"), "ADDED")
         assert await scene.looks() == 1
-        scene.store.saw_pod(a_pod("Pending", ip="10.0.0.1"), deleted=False)
+        scene.store.saw_pod(a_pod("Pending", ip="10.0.0.1", version=10), "MODIFIED")
         assert await scene.looks() == 0
-        scene.store.saw_pod(a_pod("Failed"), deleted=False)
+        scene.store.saw_pod(a_pod("Failed", version=11), "MODIFIED")
         assert await scene.looks() == 1
 
     asyncio.run(story(Scene()))
@@ -107,10 +130,10 @@ def test_only_what_the_rules_read_of_a_pod_is_a_reason_to_look() -> None:
 def test_what_changes_in_one_moment_is_looked_at_once() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
-        scene.store.saw_job(a_job(), deleted=False)
-        for phase in ("Pending", "Running", "Succeeded"):
-            scene.store.saw_pod(a_pod(phase), deleted=False)
-        scene.store.saw_job(a_job(COMPLETE), deleted=False)
+        scene.store.saw_job(a_job(), "ADDED")
+        for version, phase in enumerate(("Pending", "Running", "Succeeded"), 9):
+            scene.store.saw_pod(a_pod(phase, version=version), "MODIFIED")
+        scene.store.saw_job(a_job(COMPLETE, version=12), "MODIFIED")
         assert await scene.looks() == 1
 
     asyncio.run(story(Scene()))
@@ -118,17 +141,17 @@ def test_what_changes_in_one_moment_is_looked_at_once() -> None:
 
 def test_what_belongs_to_a_finished_one_is_passed_over() -> None:
     async def story(scene: Scene) -> None:
-        scene.store.saw_job(a_job(COMPLETE), deleted=False)
-        scene.store.saw_job(a_job(), deleted=True)
-        scene.store.saw_pod(a_pod("Succeeded"), deleted=False)
-        assert await scene.looks() == 0
+        scene.store.saw_job(a_job(COMPLETE), "MODIFIED")
+        scene.store.saw_job(a_job(), "DELETED")
+        scene.store.saw_pod(a_pod("Succeeded"), "MODIFIED")
+        assert (await scene.looks(), len(scene.store)) == (0, 0)
 
     asyncio.run(story(Scene()))
 
 
 def test_a_job_that_still_runs_is_always_looked_at() -> None:
     async def story(scene: Scene) -> None:
-        scene.store.saw_job(a_job(), deleted=False)
+        scene.store.saw_job(a_job(), "MODIFIED")
         assert await scene.looks() == 1
 
     asyncio.run(story(Scene()))
@@ -137,7 +160,7 @@ def test_a_job_that_still_runs_is_always_looked_at() -> None:
 def test_a_deleted_job_is_replaced_after_a_pause() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
-        scene.store.saw_job(a_job(), deleted=True)
+        scene.store.saw_job(a_job(), "DELETED")
         assert await scene.looks() == 0
         await asyncio.sleep(1)
         assert await scene.looks() == 1
@@ -149,11 +172,109 @@ def test_somebody_elses_objects_are_passed_over() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
         foreign = a_job()
-        foreign["metadata"] = METADATA | {"labels": {}}
-        scene.store.saw_job(foreign, deleted=False)
+        del foreign["metadata"]["labels"]
+        scene.store.saw_job(foreign, "ADDED")
         assert await scene.looks() == 0
+        assert scene.recalled() == (None, [])
 
     asyncio.run(story(Scene()))
+
+
+def test_what_it_saw_from_the_beginning_it_recalls() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject(profile="sd15"))
+        assert scene.recalled() == (None, [])
+        scene.store.saw_job(a_job(), "ADDED")
+        scene.store.saw_pod(a_pod("Pending"), "ADDED")
+        scene.store.saw_pod(a_pod("Running", version=10), "MODIFIED")
+        assert scene.recalled() == (JOB, ["Running"])
+
+    asyncio.run(story(Scene()))
+
+
+@pytest.mark.parametrize(("kind", "conditions"), [(None, None), ("MODIFIED", []), ("ADDED", [])])
+def test_what_was_there_before_is_asked_for(kind: str | None, conditions: list[dict[str, str]] | None) -> None:
+    """There may be Jobs and pods of it that no watch has told yet."""
+    scene = Scene()
+    scene.store.saw_personalization(a_subject(conditions), kind)
+    assert scene.store.recall(KEY) is None
+    seen = Seen(a_subject(conditions), read_job(a_job()), (read_pod(a_pod("Running")),))
+    scene.store.remember(KEY, seen, scene.store.losses(KEY), asked=True)
+    assert scene.recalled() == (JOB, ["Running"])
+
+
+def test_a_list_that_comes_again_is_no_longer_the_beginning() -> None:
+    scene = Scene()
+    scene.store.saw_personalization(a_subject(), "ADDED")
+    scene.store.saw_personalization(a_subject(), None)
+    assert scene.store.recall(KEY) is None
+
+
+def test_what_the_watch_tells_late_does_not_undo_what_is_known() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        seen = Seen(
+            a_subject([], version=20),
+            read_job(a_job(COMPLETE, version=21)),
+            (read_pod(a_pod("Succeeded", version=22)),),
+        )
+        scene.store.remember(KEY, seen, losses=0, asked=True)
+        scene.store.saw_personalization(a_subject(version=7), "MODIFIED")
+        scene.store.saw_job(a_job(version=8), "ADDED")
+        scene.store.saw_pod(a_pod("Pending", version=9), "ADDED")
+        assert await scene.looks() == 0
+        assert scene.recalled() == (JOB, ["Succeeded"])
+
+    asyncio.run(story(Scene()))
+
+
+def test_what_went_while_it_was_asked_for_is_asked_for_again() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        losses = scene.store.losses(KEY)
+        scene.store.saw_pod(a_pod("Running"), "DELETED")
+        seen = Seen(a_subject(), read_job(a_job()), (read_pod(a_pod("Running")),))
+        scene.store.remember(KEY, seen, losses, asked=True)
+        assert scene.store.recall(KEY) is None
+
+    asyncio.run(story(Scene()))
+
+
+def test_a_namesakes_job_and_pods_are_not_its_own() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_job(a_job(name=job_name(NAME, "another uid"), uid="old"), "MODIFIED")
+        scene.store.saw_pod(a_pod("Failed", owner="old"), "MODIFIED")
+        assert scene.recalled() == (None, [])
+
+    asyncio.run(story(Scene()))
+
+
+def test_one_that_is_created_anew_under_its_name_starts_from_nothing() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_job(a_job(), "ADDED")
+        scene.store.saw_personalization(a_subject(uid="v", version=30), "ADDED")
+        assert scene.recalled() == (None, [])
+
+    asyncio.run(story(Scene()))
+
+
+def test_a_watch_that_owes_the_news_of_our_own_write_is_noticed() -> None:
+    scene = Scene()
+    scene.store.saw_personalization(a_subject([], version=7), "MODIFIED")
+    scene.store.wrote(KEY, "8")
+    scene.now = 50.0
+    assert scene.store.oldest_echo_seconds() == 50
+    scene.store.saw_personalization(a_subject([], version=7), "MODIFIED")
+    assert scene.store.oldest_echo_seconds() == 50
+    scene.store.saw_personalization(a_subject(SUCCEEDED, version=8), "MODIFIED")
+    assert scene.store.oldest_echo_seconds() == 0
+
+
+@given(st.integers(min_value=0), st.integers(min_value=0))
+def test_versions_are_compared_as_numbers(one: int, other: int) -> None:
+    assert is_later(str(one), str(other)) == (one > other)
 
 
 @pytest.mark.parametrize(("spec", "woken"), [({"profile": "sd15"}, 1), ({}, 1), ({"profile": "other"}, 0)])

@@ -39,6 +39,31 @@ def test_waiting_has_a_reason_a_message_and_a_next_step(job: Job, pods: list[Pod
     assert waiting.next_step
 
 
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ('pods "x" is forbidden: exceeded quota: gpus, requested: ...', "QuotaExceeded"),
+        ('pods "x" is forbidden: violates PodSecurity "restricted:latest"', "FailedCreate"),
+    ],
+)
+def test_a_pod_that_nobody_may_create_is_told_in_the_servers_words(refusal: str, reason: str) -> None:
+    waiting = why_waiting(a_job(), [], None, refusal)
+    assert (waiting.reason, waiting.message) == (reason, refusal)
+    assert waiting.next_step
+
+
+def test_the_next_try_with_another_pod_name_says_the_same() -> None:
+    job = a_job()
+    first, second = (
+        why_waiting(job, [], None, f'pods "{job.name}-{suffix}" is forbidden') for suffix in ("7p97c", "rqxk2")
+    )
+    assert first == second
+
+
+def test_a_pod_that_is_there_outweighs_an_old_refusal() -> None:
+    assert why_waiting(a_job(), [BACK_OFF], None, "exceeded quota").reason == "ImagePullBackOff"
+
+
 def test_the_kubelets_to_and_fro_over_an_image_changes_nothing() -> None:
     first = why_waiting(a_job(), [PULL_ERROR], None)
     assert why_waiting(a_job(), [BACK_OFF], first) == first

@@ -114,3 +114,17 @@ def test_the_earliest_wish_counts(wishes: tuple[float, float]) -> None:
         assert await nothing_in(queue)
 
     asyncio.run(scene())
+
+
+def test_it_knows_how_long_the_oldest_has_waited() -> None:
+    async def scene() -> None:
+        queue = a_queue()
+        assert queue.oldest_wait_seconds() == 0
+        queue.add(A)
+        await asyncio.sleep(0.05)
+        queue.add(B)
+        assert queue.oldest_wait_seconds() >= 0.05
+        await next_of(queue)
+        assert queue.oldest_wait_seconds() < 0.05
+
+    asyncio.run(scene())

@@ -1,0 +1,45 @@
+"""The TuningProfiles, asked for seldom: a burst of Personalizations names the same one again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from likeness_api.accept import Refusal
+from likeness_operator.api_error import NotFound
+from likeness_operator.api_server import ApiServer
+from likeness_operator.decision import Profile
+from likeness_operator.profile import choose_profile
+
+KEPT_SECONDS = 5.0
+"""In case a watch missed that one was changed or deleted."""
+
+
+class Profiles:
+    """Keeps a profile that was found for a moment, and a refusal not at all: who waits for it is looked at seldom."""
+
+    def __init__(self, api: ApiServer, clock: Callable[[], float]) -> None:
+        self._api = api
+        self._clock = clock
+        self._kept: dict[str | None, tuple[float, Profile]] = {}
+
+    def changed(self) -> None:
+        """Any of them; so the default may be another one, too."""
+        self._kept.clear()
+
+    async def choose(self, wanted: str | None) -> Profile | Refusal:
+        """The profile called `wanted`, or the default one. Raises the errors of api_error.py."""
+        until, profile = self._kept.get(wanted, (0.0, None))
+        if profile is not None and self._clock() < until:
+            return profile
+        found = await self._find(wanted)
+        if isinstance(found, Profile):
+            self._kept[wanted] = (self._clock() + KEPT_SECONDS, found)
+        return found
+
+    async def _find(self, wanted: str | None) -> Profile | Refusal:
+        if wanted is None:
+            return choose_profile(None, await self._api.profiles())
+        try:
+            return choose_profile(wanted, [await self._api.profile(wanted)])
+        except NotFound:
+            return choose_profile(wanted, [])

@@ -1,0 +1,78 @@
+"""An API server in memory, as much of one as the operator's own calls need: versions, conflicts, names, uids.
+
+It speaks HTTP, so what is tested with it is the real client. The cluster tests use a real server.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+Manifest = dict[str, Any]
+
+
+class ApiStub:
+    """`objects` by the path of their URL; `calls` as `VERB path`, in order."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Manifest] = {}
+        self.calls: list[str] = []
+        self.url = ""
+        self._versions = itertools.count(100)
+
+    def put(self, path: str, manifest: Manifest) -> Manifest:
+        """Creates or replaces an object behind the operator's back."""
+        held = json.loads(json.dumps(manifest))
+        held["metadata"]["resourceVersion"] = str(next(self._versions))
+        held["metadata"].setdefault("uid", f"uid-{next(self._versions)}")
+        held["metadata"].setdefault("creationTimestamp", "2026-11-23T12:00:00Z")
+        self.objects[path] = held
+        return held
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        path = request.path.removesuffix("/status")
+        body = json.loads(await request.text() or "null")
+        self.calls.append(f"{request.method} {request.path}")
+        held = self.objects.get(path)
+        if request.method == "POST":
+            return self._create(f"{path}/{body['metadata']['name']}", body)
+        if held is None and request.method == "GET" and path.rpartition("/")[2] in ("pods", "tuningprofiles", "events"):
+            items = [item for below, item in self.objects.items() if below.startswith(f"{path}/")]
+            return web.json_response({"items": items})
+        if held is None:
+            return refusal(404, "NotFound")
+        if request.method == "PUT":
+            if body["metadata"].get("resourceVersion", "") != held["metadata"]["resourceVersion"]:
+                return refusal(409, "Conflict")
+            part = "status" if request.path != path else "spec"
+            return web.json_response(self.put(path, held | {part: body[part]}))
+        if request.method == "DELETE":
+            del self.objects[path]
+        return web.json_response(held)
+
+    def _create(self, path: str, manifest: Manifest) -> web.Response:
+        if path in self.objects:
+            return refusal(409, "AlreadyExists")
+        return web.json_response(self.put(path, manifest), status=201)
+
+
+def refusal(code: int, reason: str) -> web.Response:
+    return web.json_response({"kind": "Status", "reason": reason, "message": reason, "code": code}, status=code)
