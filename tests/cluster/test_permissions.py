@@ -57,7 +57,7 @@ def test_the_operator_runs_as_its_own_service_account_and_not_as_root(release: s
 
 def test_no_request_of_the_operator_is_ever_refused_as_forbidden(shop: str) -> None:
     succeeded(create())
-    # By the authorizer: an admission plugin refuses with 403 as well (a quota, in another test); no right is missing then.
+    # By the authorizer: a 403 of an admission plugin (a quota, in another test) is no missing right.
     refused = [event for event in audit(OPERATOR) if event["annotations"]["authorization.k8s.io/decision"] != "allow"]
     assert [event["requestURI"] for event in refused] == []
 
