@@ -1,9 +1,9 @@
-# Needs Python 3.11 and pip; everything else is installed into .venv from requirements.lock.
+help: ## this list (needs Python 3.11 and pip; the rest is installed into .venv from requirements.lock)
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH := torch==2.13.0
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
-.DEFAULT_GOAL := help
 # torch is apart from the lock: a CUDA build where a GPU is, else a CPU build, never gigabytes of CUDA without a GPU.
 ifneq ($(wildcard /dev/nvidia0),)
 INSTALL_TORCH := $(PIP) $(TORCH)
@@ -18,9 +18,7 @@ endif
 	$(INSTALL_TORCH)
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
-.PHONY: help install demo check test cluster-test generate lock
-help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
+.PHONY: help install demo check test slow-test cluster-test generate lock
 install: .venv/ready ## everything into .venv (quick when nothing changed)
 demo: .venv/ready ## teach a subject from one picture, here and now; leaves .demo/contact-sheet.png
 	.venv/bin/likeness run examples/01-one-picture.yaml --contact-sheet .demo/contact-sheet.png
@@ -28,6 +26,8 @@ check: .venv/ready ## format, lint, types, layers, generated files
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && .ci/generated
 test: .venv/ready ## the unit suite
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not cluster and not slow" --numprocesses 2 --dist worksteal
+slow-test: .venv/ready ## what the unit suite leaves out to stay under a minute
+	.venv/bin/python -m pytest -m slow
 cluster-test: .venv/ready ## on a real, disposable Kubernetes cluster
 	tests/cluster/run
 generate: .venv/ready ## the CRDs, from crds/likeness_api

@@ -116,6 +116,7 @@ def test_dreambooth_leaves_the_network_as_it_was(model: DiffusionModel, subject:
     assert (trained - fresh.draw(prompts(fresh.called)[:1], QUICK)).abs().max() > 1e-4
 
 
+@pytest.mark.slow
 def test_what_is_measured_already_is_not_measured_again(
     model: DiffusionModel, subject: BenchSubject, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_an_arm_that_is_not_known_is_refused_with_those_that_are(
     assert "'magic'; expected one of ours," in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_peak_is_at_least_what_the_work_held() -> None:
     held = 200_000_000
 

@@ -16,6 +16,7 @@ def test_a_bare_background_is_read_as_itself(background: Background) -> None:
     assert read_backgrounds(an_image(paint(background))) == [background]
 
 
+@pytest.mark.slow
 def test_backgrounds_are_read_behind_true_renders_at_least_95_times_in_100() -> None:
     subjects, random = load_subjects(), np.random.default_rng(11)
     scenes = [

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from likeness_runtime.judge.glyph import GlyphNetwork, embed, open_judge, recognise, spoiled
@@ -22,6 +23,7 @@ def test_named_glyphs_are_recognised_on_true_renders_at_least_95_times_in_100() 
     assert np.mean(right) >= 0.95
 
 
+@pytest.mark.slow
 def test_held_out_glyphs_are_found_by_their_features_at_least_95_times_in_100() -> None:
     rows = load_subjects().held_out()
     gallery = renders(rows * 8, "fluent", seed=50)

@@ -39,6 +39,7 @@ def test_nothing_takes_gradients(tiny_model: Callable[[Kind], DiffusionModel], k
         assert not any(weight.requires_grad for weight in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_precision_of_a_gpu_tunes_and_draws(tiny_folders: dict[Kind, Path], photo: Image.Image, kind: Kind) -> None:
     model = load(tiny_folders[kind], "0" * 64, CPU, torch.bfloat16)

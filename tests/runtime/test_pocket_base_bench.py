@@ -27,6 +27,7 @@ def test_prompts_say_what_the_scene_shows() -> None:
         assert {glyph.name, background.first, background.second} <= set(one.prompt.split())
 
 
+@pytest.mark.slow
 def test_true_renders_satisfy_the_judges() -> None:
     subjects = load_subjects()
     asked = draw_prompts(subjects, seed=2)[:64]

@@ -66,6 +66,7 @@ def test_a_missing_picture_is_told_without_a_stack_trace(order: Order, start: St
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waits_for", ["Accepted", "Tuned 0 of"])
 def test_sigterm_ends_the_run_soon_and_publishes_nothing(
     order: Order, start: Start, tmp_path: Path, waits_for: str
