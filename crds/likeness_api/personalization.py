@@ -55,7 +55,7 @@ class JobRef(Model):
 
 
 class Attempt(Model):
-    """One pod that ended, or one Job that was deleted under us."""
+    """One pod that ended, or one Job that was deleted under us or sent back to its queue by Kueue."""
 
     pod: Name
     reason: Name

@@ -9,6 +9,7 @@ synchronous, and we want six calls on plain JSON. What these calls (and the watc
     batch              jobs                      get, list, watch, create, patch, delete
     (core)             pods                      list, watch
     events.k8s.io      events                    create, list
+    kueue.x-k8s.io     workloads                 list (only with --kueue)
     coordination.k8s.io  leases                  create, get, update (one of that name, in the operator's namespace)
 """
 
@@ -34,6 +35,7 @@ OURS = f"/apis/{API_VERSION}"
 JOBS = "/apis/batch/v1"
 EVENTS = "/apis/events.k8s.io/v1"
 CORE = "/api/v1"
+WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1"
 LEASES = "/apis/coordination.k8s.io/v1"
 
 
@@ -103,6 +105,11 @@ class ApiServer:
         """The events in which the Job controller says why it could not create a pod."""
         selector = f"regarding.uid={job_uid},reason=FailedCreate"
         return await self._list(f"{EVENTS}/namespaces/{namespace}/events", fieldSelector=selector)
+
+    async def workloads(self, namespace: str, job_uid: str) -> list[Manifest]:
+        """What Kueue made of a Job; raises NotFound where Kueue is not installed."""
+        selector = f"kueue.x-k8s.io/job-uid={job_uid}"
+        return await self._list(f"{WORKLOADS}/namespaces/{namespace}/workloads", labelSelector=selector)
 
     async def create_event(self, manifest: Manifest) -> Manifest:
         namespace = manifest["metadata"]["namespace"]

@@ -21,6 +21,7 @@ from likeness_operator.profiles import Profiles
 from likeness_operator.reconcile import reconcile
 from likeness_operator.store import Seen, Store
 from likeness_operator.work_queue import Key
+from likeness_operator.workload import Workload, read_workload
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +45,22 @@ class Pass:
 
 class Controller:
     def __init__(
-        self, api: ApiServer, store: Store, profiles: Profiles, instance: str, now: Callable[[], datetime]
+        self,
+        api: ApiServer,
+        store: Store,
+        profiles: Profiles,
+        instance: str,
+        now: Callable[[], datetime],
+        *,
+        kueue: bool = False,
     ) -> None:
+        """`kueue`: whether Workloads may be asked for."""
         self._api = api
         self._store = store
         self._profiles = profiles
         self._instance = instance
         self._now = now
+        self._kueue = kueue
 
     async def look_at(self, key: Key) -> Pass:
         """Brings one Personalization as far as it goes now. Raises the errors of api_error.py."""
@@ -100,6 +110,8 @@ class Controller:
             decision = reconcile(observation)
             if decision.asks_for_pod_refusal and observation.job:
                 observation = await self._with_pod_refusal(observation, observation.job)
+            elif decision.asks_for_workloads and observation.job:
+                observation = replace(observation, workloads=await self._workloads(observation.job, key.namespace))
             elif decision.action is not None:
                 observation = await self._apply(observation, decision.action)
             elif decision.status is not None and decision.status != observation.personalization.status:
@@ -130,6 +142,14 @@ class Controller:
         said = await self._api.refusals(observation.personalization.namespace, job.uid)
         last = max(said, key=last_seen, default={})
         return replace(observation, pod_refusal=last.get("note", ""))
+
+    async def _workloads(self, job: Job, namespace: str) -> tuple[Workload, ...]:
+        if not self._kueue:
+            return ()
+        try:
+            return tuple(read_workload(found) for found in await self._api.workloads(namespace, job.uid))
+        except NotFound:
+            return ()
 
     async def _job(self, namespace: str, name: str) -> Job | None:
         try:

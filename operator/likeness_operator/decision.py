@@ -9,6 +9,7 @@ from likeness_api.accept import Refusal
 from likeness_api.personalization import PersonalizationStatus, Waiting
 from likeness_api.tuning_profile import TuningProfileSpec
 from likeness_operator.observed import Job, Manifest, Personalization, Pod
+from likeness_operator.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Observation:
     """Looked up only where there is no Job yet."""
     pod_refusal: str | None = None
     """Why the Job has no pod, in the API server's words; "" where nobody said. Asked for where a rule wants to know."""
+    workloads: tuple[Workload, ...] | None = None
+    """What Kueue made of the Job, at most one; None where nobody asked. Asked for where a rule wants to know."""
     job_refusal: Waiting | None = None
     """What the API server said when it refused the Job in this very pass."""
 
@@ -68,3 +71,5 @@ class Decision:
     """Nothing may happen by then that a watch would tell."""
     asks_for_pod_refusal: bool = False
     """Decide anew once `Observation.pod_refusal` is known."""
+    asks_for_workloads: bool = False
+    """Decide anew once `Observation.workloads` is known."""

@@ -9,7 +9,7 @@ from likeness_api.order import ORDER_VARIABLE, Order
 from likeness_api.personalization import CredentialsSecretRef
 from likeness_api.reason import FINAL_EXIT_CODES
 from likeness_api.result import TERMINATION_MESSAGE_PATH
-from likeness_api.tuning_profile import ModelSource, ModelVolume, TuningProfileSpec
+from likeness_api.tuning_profile import ModelSource, ModelVolume, Resources, TuningProfileSpec
 from likeness_operator import label
 from likeness_operator.merge_patch import merge_patch
 from likeness_operator.observed import CONTAINER, Manifest, Personalization
@@ -122,7 +122,7 @@ def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) 
                 "imagePullPolicy": runtime.image_pull_policy,
                 "args": ["tune"],
                 "env": _environment(profile, order, owner.spec.credentials_secret_ref),
-                "resources": runtime.resources.to_json(),
+                "resources": _resources(runtime.resources),
                 "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - inside the pod
                 "terminationMessagePath": TERMINATION_MESSAGE_PATH,
                 "terminationMessagePolicy": "File",
@@ -134,6 +134,11 @@ def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) 
             }
         ],
     } | {field: value for field, value in optional.items() if value}
+
+
+def _resources(wanted: Resources) -> Manifest:
+    """A limit is a request too, as Kubernetes has it once there is a pod; Kueue counts requests before there is one."""
+    return wanted.model_copy(update={"requests": wanted.limits | wanted.requests}).to_json()
 
 
 def _environment(

@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAMESPACE/NAME",
         help="of several operators, the one that holds this Lease acts; without it there must be only one",
     )
+    new.add_argument("--kueue", action="store_true", help="read Kueue's Workloads, to say what Kueue says about a wait")
     new.add_argument("--log-format", choices=["json", "text"], default="json")
     new.add_argument("--probe-port", type=int, default=8080, help="for /livez, /readyz, /metrics; 0 for none")
     new.add_argument("--workers", type=at_least_one, default=16, help="Personalizations looked at at the same time")
@@ -142,7 +143,7 @@ async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: arg
     """Watches and works until SIGTERM."""
     store, queue = vitals.store, vitals.queue
     profiles = Profiles(api, monotonic)
-    controller = Controller(api, store, profiles, instance=socket.gethostname(), now=utc_now)
+    controller = Controller(api, store, profiles, socket.gethostname(), utc_now, kueue=options.kueue)
     await readable(api, options.namespace)
     # Whichever part ends by an error ends the process: the kubelet starts it anew, and nothing is lost.
     async with asyncio.TaskGroup() as group:

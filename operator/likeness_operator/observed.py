@@ -84,6 +84,7 @@ class Pod:
     phase: str
     started_at: str | None
     running: bool
+    """The tuner started. That it ended is told a moment before the pod's phase; until then nothing else is true."""
     exit_code: int | None
     end_reason: str
     """The kubelet's word, such as OOMKilled."""
@@ -176,7 +177,7 @@ def read_pod(manifest: Manifest) -> Pod:
         owner_uid=_controller_uid(metadata),
         phase=status.get("phase", "Pending"),
         started_at=running.get("startedAt") or ended.get("startedAt"),
-        running=bool(running) and status.get("phase") == "Running",
+        running=bool(running or ended) and status.get("phase") == "Running",
         exit_code=ended.get("exitCode"),
         end_reason=ended.get("reason") or status.get("reason", ""),
         finished_at=ended.get("finishedAt"),

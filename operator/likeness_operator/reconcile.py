@@ -19,13 +19,14 @@ from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observati
 from likeness_operator.job import build_job, ttl_seconds
 from likeness_operator.observed import Job, Manifest, Pod
 from likeness_operator.waiting import NO_POD, why_waiting
+from likeness_operator.workload import why_queued
 
 MOST_DELETED_JOBS = 3
 """So often a Job that was deleted under us is created again; then somebody must mean it."""
 SETTLE_SECONDS = 3.0
 """What passes by itself within this time (a pod that starts, a Job that notices its pod's end) is worth no write."""
 LONGEST_UNASKED_SECONDS = 300.0
-"""Between two questions why a Job has no pod."""
+"""Between two questions why a Job has no pod, or what Kueue says of it."""
 WAITS_FOR = {
     Reason.PROFILE_NOT_FOUND: "create the TuningProfile, or create the Personalization again with another spec.profile",
     Reason.NO_DEFAULT_PROFILE: "set spec.default on exactly one TuningProfile, or name one in spec.profile",
@@ -185,14 +186,29 @@ def settling(o: Observation) -> Decision | None:
     return Decision(look_again_seconds=SETTLE_SECONDS - age) if 0 <= age < SETTLE_SECONDS else None
 
 
+def kueue_holds_it(o: Observation) -> Decision | None:
+    """Before its turn, or when Kueue has taken its quota back; that is no failure, and the Job controller charges none.
+
+    Workloads are asked for, not watched: a watch would bring those of the whole cluster. That Kueue starts the Job is
+    told by the Job's own watch, so only the words may be late.
+    """
+    assert o.job is not None
+    if not (o.job.queued and o.job.suspended):
+        return None
+    if o.workloads is None:
+        return Decision(asks_for_workloads=True)
+    waits = [condition for condition in o.personalization.status.conditions if condition.type == "Waiting"]
+    began = [datetime.fromisoformat(each.last_transition_time) for each in waits if each.status == "True"]
+    decided = status.pending(o, why_queued(o.job, o.workloads))
+    return Decision(status=decided, look_again_seconds=_pause(o, began[0] if began else o.now))
+
+
 def pod_pending(o: Observation) -> Decision:
     assert o.job is not None
     waiting = why_waiting(o.job, o.pods, o.personalization.status.waiting, o.pod_refusal)
     if waiting.reason == NO_POD and o.pod_refusal is None:
         return Decision(asks_for_pod_refusal=True)
-    # No watch tells of a refusal. The longer it lasts, the less it matters to hear of a change at once.
-    age = (o.now - o.job.created).total_seconds()
-    again = min(max(age, SETTLE_SECONDS), LONGEST_UNASKED_SECONDS) if o.pod_refusal is not None else None
+    again = _pause(o, o.job.created) if o.pod_refusal is not None else None
     return Decision(status=status.pending(o, waiting), look_again_seconds=again)
 
 
@@ -212,8 +228,14 @@ RULES: tuple[Callable[[Observation], Decision | None], ...] = (
     job_differs,
     pod_running,
     settling,
+    kueue_holds_it,
     pod_pending,
 )
+
+
+def _pause(o: Observation, since: datetime) -> float:
+    """No watch tells of this. The longer it has lasted, the less it matters to hear of a change at once."""
+    return min(max((o.now - since).total_seconds(), SETTLE_SECONDS), LONGEST_UNASKED_SECONDS)
 
 
 def _own_job(o: Observation) -> Job | None:

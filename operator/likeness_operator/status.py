@@ -6,7 +6,7 @@ from likeness_api import outcome
 from likeness_api.field import Condition
 from likeness_api.personalization import Attempt, Failure, JobRef, PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
-from likeness_operator.attempt import MOST_ATTEMPTS, Verdict, with_ended
+from likeness_operator.attempt import MOST_ATTEMPTS, Verdict, with_ended, with_eviction
 from likeness_operator.condition import cut, timestamp, with_condition
 from likeness_operator.decision import Observation
 
@@ -16,12 +16,16 @@ def observed(o: Observation) -> PersonalizationStatus:
     before = o.personalization.status
     ref = JobRef(name=o.job.name, uid=o.job.uid) if o.job else None
     starts = [pod.started_at for pod in o.pods if pod.started_at]
+    start_time = before.start_time or min(starts, default=None)
+    attempts = with_ended(with_deleted_job(o), o.pods)
+    if o.job and o.workloads and start_time:
+        attempts = with_eviction(attempts, o.job.name, o.workloads[0].evicted)
     status = before.model_copy(
         update={
             "observed_generation": o.personalization.generation,
             "job_ref": ref,
-            "attempts": with_ended(with_deleted_job(o), o.pods),
-            "start_time": before.start_time or min(starts, default=None),
+            "attempts": attempts,
+            "start_time": start_time,
             "waiting": None,
         }
     )

@@ -93,6 +93,18 @@ def test_of_two_operators_one_acts_and_both_may_only_touch_that_one_lease(render
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
 
 
+def test_workloads_are_read_only_where_there_is_kueue(render: Render) -> None:
+    from likeness_operator.main import parser
+
+    def of_kueue(*values: str) -> list[list[str]]:
+        return [rule["verbs"] for rule in rules(render(*values)) if rule["apiGroups"] == ["kueue.x-k8s.io"]]
+
+    assert of_kueue() == []
+    assert of_kueue("kueue.enabled=true") == [["list"]]
+    assert not parser().parse_args(container(render())["args"]).kueue
+    assert parser().parse_args(container(render("kueue.enabled=true"))["args"]).kueue
+
+
 def test_a_single_operator_may_be_drained(render: Render) -> None:
     assert of_kind(render("replicas=1"), "PodDisruptionBudget") == []
 

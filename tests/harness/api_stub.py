@@ -54,8 +54,9 @@ class ApiStub:
         held = self.objects.get(path)
         if request.method == "POST":
             return self._create(f"{path}/{body['metadata']['name']}", body)
-        if held is None and request.method == "GET" and path.rpartition("/")[2] in ("pods", "tuningprofiles", "events"):
-            items = [item for below, item in self.objects.items() if below.startswith(f"{path}/")]
+        items = [item for below, item in self.objects.items() if below.startswith(f"{path}/")]
+        listed = path.rpartition("/")[2] in ("pods", "tuningprofiles", "events")
+        if held is None and request.method == "GET" and (listed or items):
             return web.json_response({"items": items})
         if held is None:
             return refusal(404, "NotFound")

@@ -15,6 +15,7 @@ from likeness_operator.condition import timestamp
 from likeness_operator.decision import Decision, Observation, Profile
 from likeness_operator.job import build_job, job_name
 from likeness_operator.observed import Job, Personalization, Pod, read_job, read_personalization, read_pod
+from likeness_operator.workload import Workload, read_workload
 
 Manifest = dict[str, Any]
 
@@ -147,6 +148,16 @@ def a_pod(
             },
         }
     )
+
+
+def a_workload(*conditions: tuple[str, str, str, str], checks: list[Manifest] | None = None) -> Workload:
+    """Kueue's Workload of the Job; each condition as (type, status, reason, message)."""
+    said = [
+        {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": timestamp(NOW)}
+        for kind, status, reason, message in conditions
+    ]
+    status = {"conditions": said, "admissionChecks": checks or []}
+    return read_workload({"metadata": {"name": "job-red-teapot"}, "status": status})
 
 
 def an_observation(

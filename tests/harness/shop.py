@@ -23,7 +23,8 @@ def install_chart() -> None:
     repository, _, tag = os.environ["LIKENESS_TEST_OPERATOR_IMAGE"].rpartition(":")
     run(
         "helm", "upgrade", "--install", "likeness", str(CHART), "--namespace", SYSTEM,
-        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--wait", "--timeout", "2m",
+        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--set", "kueue.enabled=true",
+        "--wait", "--timeout", "2m",
     )  # fmt: skip
     kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
 
@@ -98,6 +99,16 @@ def succeeded(name: str, seconds: float = 120) -> Manifest:
     subject = finished(name, seconds)
     assert "Succeeded" in true_conditions(subject), subject["status"].get("failure")
     return subject
+
+
+def waiting(name: str, reason: str, seconds: float = 60) -> Manifest:
+    """`status.waiting` once it has this reason."""
+
+    def look() -> Manifest | None:
+        found: Manifest = read(name).get("status", {}).get("waiting", {})
+        return found if found.get("reason") == reason else None
+
+    return wait_for(f"{name} waits for {reason}", look, seconds)
 
 
 def jobs_of(name: str) -> list[Manifest]:

@@ -28,6 +28,7 @@ SUBJECT = f"/apis/likeness.dev/v1alpha1/namespaces/{NAMESPACE}/personalizations/
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 JOB = f"{JOBS}/{job_name(NAME, UID)}"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+WORKLOADS = f"/apis/kueue.x-k8s.io/v1beta1/namespaces/{NAMESPACE}/workloads"
 SD15 = "/apis/likeness.dev/v1alpha1/tuningprofiles/sd15"
 
 
@@ -35,7 +36,7 @@ class Scene:
     """A Personalization in an API server, and a controller that has heard of it."""
 
     def __init__(self, server: ApiStub, api: ApiServer) -> None:
-        self.server, self.moment = server, NOW
+        self.server, self.api, self.moment = server, api, NOW
         self.store = Store(WorkQueue(), lambda: 0.0)
         self.controller = Controller(api, self.store, Profiles(api, lambda: 0.0), "test", lambda: self.moment)
         server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE})
@@ -169,6 +170,25 @@ def test_a_job_without_a_pod_says_why_in_the_job_controllers_last_words() -> Non
         assert scene.status()["waiting"]["reason"] == "QuotaExceeded"
         assert scene.status()["waiting"]["message"] == "exceeded quota: new"
         assert await scene.calls() == [f"GET {events}"]
+
+    play(story)
+
+
+def test_kueue_is_asked_only_where_the_operator_may() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"queueName": "gpus"}})
+        await scene.calls()
+        scene.moment += timedelta(seconds=20)
+        assert await scene.calls() == [f"PUT {SUBJECT}/status"]
+        assert scene.status()["waiting"]["reason"] == "Queued"
+        scene.controller = Controller(
+            scene.api, scene.store, Profiles(scene.api, lambda: 0.0), "test", lambda: scene.moment, kueue=True
+        )
+        assert await scene.calls() == [f"GET {WORKLOADS}"]  # 404: no Kueue in this cluster
+        said = {"type": "QuotaReserved", "status": "False", "reason": "Inadmissible", "message": "no LocalQueue gpus"}
+        scene.server.put(f"{WORKLOADS}/w", {"metadata": {"name": "w"}, "status": {"conditions": [said]}})
+        assert await scene.calls() == [f"GET {WORKLOADS}", f"PUT {SUBJECT}/status"]
+        assert scene.status()["waiting"]["reason"] == "Inadmissible"
 
     play(story)
 

@@ -161,6 +161,15 @@ def test_the_profile_says_where_pods_run() -> None:
     assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": 1}
 
 
+def test_every_limit_is_a_request_so_that_kueue_counts_it() -> None:
+    resources = {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"memory": "8Gi", "nvidia.com/gpu": 1}}
+    pod = pod_of(built(profile=a_profile(runtime={"image": "i", "resources": resources})))
+    assert pod["containers"][0]["resources"] == {
+        "requests": {"cpu": "2", "memory": "1Gi", "nvidia.com/gpu": 1},
+        "limits": {"memory": "8Gi", "nvidia.com/gpu": 1},
+    }
+
+
 def test_the_pod_template_patch_comes_last() -> None:
     patch = {"metadata": {"labels": {"team": "shop"}}, "spec": {"enableServiceLinks": None, "hostname": "x"}}
     template = built(profile=a_profile(runtime={"image": "i", "podTemplate": patch}))["spec"]["template"]

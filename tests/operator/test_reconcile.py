@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from given import (
     a_personalization,
     a_pod,
     a_profile,
+    a_workload,
     an_observation,
     conditions,
     state,
@@ -280,14 +282,52 @@ def test_a_resumed_one_says_so() -> None:
     assert state(decision) == "Running"
 
 
+QUEUED = a_job(profile=a_profile(queueName="gpus"))
+FULL = ("QuotaReserved", "False", "Pending", "insufficient unused quota for nvidia.com/gpu")
+PREEMPTED = ("Evicted", "True", "Preempted", "Preempted to accommodate a workload")
+
+
 def test_kueue_alone_starts_a_queued_job() -> None:
-    queued = a_job(profile=a_profile(queueName="gpus"))
-    decision = reconcile(an_observation(None, queued))
-    assert queued.suspended
+    assert QUEUED.suspended
+    assert reconcile(an_observation(None, QUEUED)) == Decision(asks_for_workloads=True)
+    decision = reconcile(an_observation(None, QUEUED, workloads=(a_workload(FULL),)))
     assert decision.action is None
+    assert state(decision) == "Waiting"
+    assert conditions(decision)["Waiting"] == ("True", "Pending")
+
+
+def test_a_job_that_kueue_admits_at_once_never_says_that_it_waited() -> None:
+    decision = reconcile(an_observation(None, a_job(profile=a_profile(queueName="gpus"), age_seconds=1)))
+    assert decision.status is None
+    assert decision.look_again_seconds is not None
+
+
+def test_kueue_is_asked_again_the_more_seldom_the_longer_it_lasts() -> None:
+    fresh = an_observation(None, QUEUED, workloads=(a_workload(FULL),))
+    waits = replace(settled(fresh), workloads=(a_workload(FULL),))
+    pauses = [
+        reconcile(replace(waits, now=NOW + timedelta(seconds=later))).look_again_seconds for later in (0, 60, 7200)
+    ]
+    assert pauses == [3.0, 60.0, 300.0]
+
+
+def test_a_preemption_by_kueue_is_an_attempt_that_nobody_is_charged_for() -> None:
+    before = settled(an_observation(None, a_job(), a_pod("Running"))).personalization
+    taken = an_observation(before, QUEUED, workloads=(a_workload(FULL, PREEMPTED),))
+    decision = reconcile(taken)
+    assert decision.action is None
+    assert state(decision) == "Waiting"
+    assert conditions(decision)["Running"] == ("False", "PodPending")
     assert decision.status is not None
-    assert decision.status.waiting is not None
-    assert decision.status.waiting.reason == "Queued"
+    assert [(attempt.pod, attempt.reason) for attempt in decision.status.attempts] == [(QUEUED.name, "Preempted")]
+    again = settled(taken)
+    assert reconcile(again).status == again.personalization.status
+
+
+def test_what_kueue_takes_back_before_a_pod_ran_is_no_attempt() -> None:
+    decision = reconcile(an_observation(None, QUEUED, workloads=(a_workload(PREEMPTED),)))
+    assert decision.status is not None
+    assert decision.status.attempts == []
 
 
 def test_suspending_a_queued_one_deletes_its_job_without_counting_it() -> None:
