@@ -10,6 +10,7 @@ synchronous, and we want six calls on plain JSON. What these calls (and the watc
     (core)             pods                      list, watch
     events.k8s.io      events                    create, list
     kueue.x-k8s.io     workloads                 list (only with --kueue)
+    authentication.k8s.io  tokenreviews          create (only with --progress-port)
     coordination.k8s.io  leases                  create, get, update (one of that name, in the operator's namespace)
 """
 
@@ -114,6 +115,12 @@ class ApiServer:
     async def create_event(self, manifest: Manifest) -> Manifest:
         namespace = manifest["metadata"]["namespace"]
         return await self._call("POST", f"{EVENTS}/namespaces/{namespace}/events", body=manifest)
+
+    async def review_token(self, token: str, audience: str) -> Manifest:
+        """Whose token it is, if it is for `audience`. Nothing is stored by this."""
+        spec = {"token": token, "audiences": [audience]}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+        return await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=body)
 
     async def lease(self, namespace: str, name: str) -> Manifest:
         return await self._call("GET", f"{LEASES}/namespaces/{namespace}/leases/{name}")

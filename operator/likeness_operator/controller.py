@@ -53,14 +53,16 @@ class Controller:
         now: Callable[[], datetime],
         *,
         kueue: bool = False,
+        progress_url: str | None = None,
     ) -> None:
-        """`kueue`: whether Workloads may be asked for."""
+        """`kueue`: whether Workloads may be asked for. `progress_url`: where pods are told to report to."""
         self._api = api
         self._store = store
         self._profiles = profiles
         self._instance = instance
         self._now = now
         self._kueue = kueue
+        self._progress_url = progress_url
 
     async def look_at(self, key: Key) -> Pass:
         """Brings one Personalization as far as it goes now. Raises the errors of api_error.py."""
@@ -129,7 +131,11 @@ class Controller:
         raise Undecided(f"{MOST_WRITES} writes in one pass and no end; expected at most a few")
 
     async def _observe(self, seen: Seen) -> Observation:
-        observation = Observation(read_personalization(seen.manifest), self._now(), seen.job, seen.pods)
+        about = read_personalization(seen.manifest)
+        progress = self._store.progress(Key(about.namespace, about.name))
+        observation = Observation(
+            about, self._now(), seen.job, seen.pods, progress=progress, progress_url=self._progress_url
+        )
         return observation if seen.job else await self._with_profile(observation)
 
     async def _with_profile(self, observation: Observation) -> Observation:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from likeness_api.accept import Refusal
-from likeness_api.personalization import PersonalizationStatus, Waiting
+from likeness_api.personalization import PersonalizationStatus, Progress, Waiting
 from likeness_api.tuning_profile import TuningProfileSpec
 from likeness_operator.observed import Job, Manifest, Personalization, Pod
 from likeness_operator.workload import Workload
@@ -35,6 +35,10 @@ class Observation:
     """Why the Job has no pod, in the API server's words; "" where nobody said. Asked for where a rule wants to know."""
     workloads: tuple[Workload, ...] | None = None
     """What Kueue made of the Job, at most one; None where nobody asked. Asked for where a rule wants to know."""
+    progress: Progress | None = None
+    """The pod's own word, where it is time to tell."""
+    progress_url: str | None = None
+    """Where a new Job's pods should report to; None for nowhere."""
     job_refusal: Waiting | None = None
     """What the API server said when it refused the Job in this very pass."""
 

@@ -7,6 +7,7 @@ import hashlib
 from likeness_api import API_VERSION
 from likeness_api.order import ORDER_VARIABLE, Order
 from likeness_api.personalization import CredentialsSecretRef
+from likeness_api.progress_report import PROGRESS_AUDIENCE, PROGRESS_TOKEN_FOLDER, PROGRESS_URL_VARIABLE
 from likeness_api.reason import FINAL_EXIT_CODES
 from likeness_api.result import TERMINATION_MESSAGE_PATH
 from likeness_api.tuning_profile import ModelSource, ModelVolume, Resources, TuningProfileSpec
@@ -18,6 +19,10 @@ SHORTEST_TTL_SECONDS = 60
 """A Job that goes at once could take its result along before the operator has read it."""
 GRACE_SECONDS = 30
 """From SIGTERM to SIGKILL; the runtime stops after the step it is in."""
+PROGRESS = "progress"
+"""The volume with the token for reports."""
+TOKEN_SECONDS = 3600
+"""The kubelet renews it in time."""
 SECRET_KEYS = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
 """What a credentials Secret may put into the pod, and whether it may be left out. No other key gets in."""
 
@@ -31,8 +36,14 @@ def ttl_seconds(wanted: int) -> int:
     return max(wanted, SHORTEST_TTL_SECONDS)
 
 
-def build_job(owner: Personalization, profile_name: str, profile: TuningProfileSpec, order: Order) -> Manifest:
-    """The Job of an accepted Personalization."""
+def build_job(
+    owner: Personalization,
+    profile_name: str,
+    profile: TuningProfileSpec,
+    order: Order,
+    progress_url: str | None = None,
+) -> Manifest:
+    """The Job of an accepted Personalization. Its pods report to `progress_url`, or to nobody."""
     assert owner.spec is not None
     labels = {
         label.NAME: label.PRODUCT,
@@ -43,6 +54,7 @@ def build_job(owner: Personalization, profile_name: str, profile: TuningProfileS
     }
     queue = {label.QUEUE: profile.queue_name} if profile.queue_name else {}
     template = {"metadata": {"labels": labels}, "spec": _pod_spec(owner, profile, order)}
+    template = merge_patch(template, profile.runtime.pod_template or {})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -61,7 +73,7 @@ def build_job(owner: Personalization, profile_name: str, profile: TuningProfileS
             "podFailurePolicy": _pod_failure_policy(),
             "activeDeadlineSeconds": owner.spec.active_deadline_seconds,
             "ttlSecondsAfterFinished": ttl_seconds(owner.spec.ttl_seconds_after_finished),
-            "template": merge_patch(template, profile.runtime.pod_template or {}),
+            "template": _reporting(template, progress_url) if progress_url else template,
         },
     }
 
@@ -134,6 +146,24 @@ def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) 
             }
         ],
     } | {field: value for field, value in optional.items() if value}
+
+
+def _reporting(template: Manifest, url: str) -> Manifest:
+    """Where to report to, and a token that only the operator takes. Last, so that no profile need know of it."""
+    spec = template["spec"]
+    token = {"audience": PROGRESS_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
+    volume = {"name": PROGRESS, "projected": {"sources": [{"serviceAccountToken": token}]}}
+    mount = {"name": PROGRESS, "mountPath": PROGRESS_TOKEN_FOLDER, "readOnly": True}
+
+    def told(container: Manifest) -> Manifest:
+        others = [variable for variable in container.get("env", []) if variable["name"] != PROGRESS_URL_VARIABLE]
+        return container | {
+            "env": [*others, {"name": PROGRESS_URL_VARIABLE, "value": url}],
+            "volumeMounts": [*container.get("volumeMounts", []), mount],
+        }
+
+    containers = [told(each) if each.get("name") == CONTAINER else each for each in spec["containers"]]
+    return template | {"spec": spec | {"containers": containers, "volumes": [*spec.get("volumes", []), volume]}}
 
 
 def _resources(wanted: Resources) -> Manifest:

@@ -146,7 +146,7 @@ def job_missing(o: Observation) -> Decision | None:
     order = accept(owner.name, owner.namespace, owner.spec, o.profile.spec)
     if isinstance(order, Refusal):
         return _refused(o, order)
-    return Decision(action=CreateJob(build_job(owner, o.profile.name, o.profile.spec, order)))
+    return Decision(action=CreateJob(build_job(owner, o.profile.name, o.profile.spec, order, o.progress_url)))
 
 
 def job_differs(o: Observation) -> Decision | None:

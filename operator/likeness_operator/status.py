@@ -58,19 +58,20 @@ def job_refused(o: Observation, profile: str, waiting: Waiting) -> Personalizati
 def suspended(o: Observation) -> PersonalizationStatus:
     """A Job that is missing now was deleted by us, so it is not held against anybody."""
     status = observed(o).model_copy(update={"attempts": with_ended(o.personalization.status.attempts, o.pods)})
-    status = _say(o, status, ("Suspended", True), Reason.SUSPENDED, "spec.suspend is true")
+    status = _say(o, _without_progress(status), ("Suspended", True), Reason.SUSPENDED, "spec.suspend is true")
     for kind in ("Running", "Waiting"):
         status = _if_said(o, status, kind, Reason.SUSPENDED, "spec.suspend is true")
     return status
 
 
 def pending(o: Observation, waiting: Waiting, status: PersonalizationStatus | None = None) -> PersonalizationStatus:
-    status = _if_said(o, status or observed(o), "Running", Reason.POD_PENDING, waiting.message)
+    status = _if_said(o, _without_progress(status or observed(o)), "Running", Reason.POD_PENDING, waiting.message)
     return _waits(o, _resumed(o, status), waiting)
 
 
 def running(o: Observation, pod: str) -> PersonalizationStatus:
     status = _say(o, observed(o), ("Running", True), Reason.POD_STARTED, f"in pod {pod}")
+    status = status.model_copy(update={"progress": o.progress or status.progress})
     return _if_said(o, _resumed(o, status), "Waiting", Reason.POD_STARTED, f"in pod {pod}")
 
 
@@ -91,6 +92,11 @@ def failed(o: Observation, reason: str, message: str, exit_code: int | None = No
     failure = Failure(reason=reason, message=cut(message), exit_code=exit_code, attempt=len(status.attempts))
     status = status.model_copy(update={"failure": failure})
     return _finished(o, _say(o, status, ("Failed", True), reason, cut(message)))
+
+
+def _without_progress(status: PersonalizationStatus) -> PersonalizationStatus:
+    """The next pod begins at the first step."""
+    return status.model_copy(update={"progress": None})
 
 
 def _accepted(o: Observation, status: PersonalizationStatus, profile: str) -> PersonalizationStatus:

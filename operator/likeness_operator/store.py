@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TypeVar
 
+from likeness_api.personalization import Progress
 from likeness_operator import label
 from likeness_operator.job import job_name
 from likeness_operator.observed import Job, Manifest, Pod, is_finished, read_job, read_pod
+from likeness_operator.progress import Tracked, too_soon, tracked
 from likeness_operator.work_queue import Key, WorkQueue
 
 REPLACE_SECONDS = 1.0
@@ -17,6 +20,15 @@ REPLACE_SECONDS = 1.0
 GATHER_SECONDS = 0.1
 """Jobs and pods change several times in a moment; one look afterwards is enough."""
 Part = TypeVar("Part", Job, Pod)
+
+
+class Heard(Enum):
+    """What became of a report of progress."""
+
+    YES = "yes"
+    TOO_SOON = "too soon"
+    UNKNOWN = "unknown"
+    """No such pod of that Personalization's own Job."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Known:
     """Everything there is has been seen. Otherwise the next pass asks the API server."""
     losses: int = 0
     """Jobs and pods that were seen to go."""
+    progress: Tracked | None = None
 
 
 class Store:
@@ -120,6 +133,27 @@ class Store:
             _newest(known.pods, pod)
         known.complete = (known.complete or asked) and known.losses == losses
 
+    def progress(self, key: Key) -> Progress | None:
+        """What the status should say about how far the pod is that runs now; None where there is nothing new."""
+        known = self._known.get(key)
+        if known is None or known.progress is None:
+            return None
+        pod = known.pods.get(known.progress.pod_uid)
+        return known.progress.told if pod and pod.running else None
+
+    def hear_progress(self, key: Key, pod_uid: str, step: int, total_steps: int) -> Heard:
+        """Takes a pod's word about its own Personalization, and has it looked at where that is worth a write."""
+        known = self._known.get(key)
+        if known is None or not _is_its_pod(key, known, pod_uid):
+            return Heard.UNKNOWN
+        before, now = known.progress, self._clock()
+        if too_soon(before, pod_uid, now):
+            return Heard.TOO_SOON
+        known.progress = tracked(before, pod_uid, step, total_steps, now)
+        if known.progress.told is not None and (before is None or known.progress.told != before.told):
+            self._queue.add(key)
+        return Heard.YES
+
     def saw_personalization(self, manifest: Manifest, kind: str | None) -> None:
         """`kind` of the watch's event; None for an object of the list before it."""
         metadata = manifest["metadata"]
@@ -187,6 +221,13 @@ class Store:
         _newest(parts, part)
         if parts[part.uid] != known:
             self._queue.add_later(key, GATHER_SECONDS)
+
+
+def _is_its_pod(key: Key, known: Known, pod_uid: str) -> bool:
+    """Whether a pod is one of the Job that has the fixed name and belongs to this very Personalization."""
+    pod = known.pods.get(pod_uid)
+    job = known.jobs.get(pod.owner_uid or "") if pod else None
+    return job is not None and job.name == job_name(key.name, known.uid) and job.owner_uid == known.uid
 
 
 def is_later(version: str, than: str) -> bool:

@@ -12,6 +12,7 @@ from likeness_api.order import ORDER_VARIABLE, Order
 from likeness_api.reason import Reason
 from likeness_api.result import TERMINATION_MESSAGE_PATH, Result
 from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.reporter import reporter_from_environment
 from likeness_runtime.stop import Stop
 
 LOGGED_SHARES = 4
@@ -70,8 +71,12 @@ def _result(text: str | None, stop: Stop) -> Result:
     from likeness_runtime.fulfil import Run, fulfil
     from likeness_runtime.storage import Stores
 
+    reporter = reporter_from_environment(order.name)
+
     def progress(step: int, total: int) -> None:
         stop.check()
+        if reporter is not None:
+            reporter.tell(step, total)
         if step == total or step % max(1, total // LOGGED_SHARES) == 0:
             log.info("Tuned %d of %d steps.", step, total)
 

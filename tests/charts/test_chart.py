@@ -55,10 +55,10 @@ def test_cluster_wide_and_by_namespace_grant_the_same(render: Render) -> None:
     assert as_set(rules(render())) == as_set(rules(render(NAMESPACES)))
 
 
-def test_by_namespace_only_profiles_are_read_across_the_cluster(render: Render) -> None:
+def test_by_namespace_only_profiles_are_read_across_the_cluster_and_tokens_checked(render: Render) -> None:
     objects = render(NAMESPACES)
     (role,) = operator_roles(objects, "ClusterRole")
-    assert [rule["resources"] for rule in role["rules"]] == [["tuningprofiles"]]
+    assert [rule["resources"] for rule in role["rules"]] == [["tuningprofiles"], ["tokenreviews"]]
     roles = [role for role in of_kind(objects, "Role") if not role["metadata"]["name"].endswith("-lease")]
     assert [role["metadata"]["namespace"] for role in roles] == ["shop", "studio"]
     assert [word for word in container(objects)["args"] if "namespace" in word] == [
@@ -103,6 +103,29 @@ def test_workloads_are_read_only_where_there_is_kueue(render: Render) -> None:
     assert of_kueue("kueue.enabled=true") == [["list"]]
     assert not parser().parse_args(container(render())["args"]).kueue
     assert parser().parse_args(container(render("kueue.enabled=true"))["args"]).kueue
+
+
+def test_pods_report_to_the_port_that_the_operator_listens_on(render: Render) -> None:
+    from likeness_operator.main import parser
+
+    objects = render("networkPolicy.enabled=true")
+    parsed = parser().parse_args(container(objects)["args"])
+    (service,), (policy,) = of_kind(objects, "Service"), of_kind(objects, "NetworkPolicy")
+    (port,) = [port for port in service["spec"]["ports"] if port["name"] == "progress"]
+    address = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{port['port']}"
+    assert parsed.progress_url == f"http://{address}/progress"
+    assert {"name": "progress", "containerPort": parsed.progress_port} in container(objects)["ports"]
+    (reports,) = [rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "progress"]
+    (peer,) = reports["from"]
+    labels = peer["podSelector"]["matchLabels"]
+    assert labels == {"app.kubernetes.io/managed-by": "likeness", "app.kubernetes.io/component": "tuner"}
+
+
+def test_without_progress_nobody_listens_and_no_token_may_be_checked(render: Render) -> None:
+    objects = render("progress.enabled=false", "networkPolicy.enabled=true")
+    assert not [word for word in container(objects)["args"] if "progress" in word]
+    assert "progress" not in json.dumps([of_kind(objects, "Service"), of_kind(objects, "NetworkPolicy")])
+    assert "tokenreviews" not in json.dumps(rules(objects))
 
 
 def test_a_single_operator_may_be_drained(render: Render) -> None:

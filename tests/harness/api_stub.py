@@ -23,6 +23,8 @@ class ApiStub:
         self.objects: dict[str, Manifest] = {}
         self.calls: list[str] = []
         self.url = ""
+        self.tokens: dict[str, Manifest] = {}
+        """The status of a TokenReview, by token; every other token is nobody's."""
         self._versions = itertools.count(100)
 
     def put(self, path: str, manifest: Manifest) -> Manifest:
@@ -37,6 +39,7 @@ class ApiStub:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         app = web.Application()
+        app.router.add_post("/apis/authentication.k8s.io/v1/tokenreviews", self._review)
         app.router.add_route("*", "/{path:.*}", self._answer)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -68,6 +71,11 @@ class ApiStub:
         if request.method == "DELETE":
             del self.objects[path]
         return web.json_response(held)
+
+    async def _review(self, request: web.Request) -> web.Response:
+        self.calls.append(f"{request.method} {request.path}")
+        token = (await request.json())["spec"]["token"]
+        return web.json_response({"status": self.tokens.get(token, {"authenticated": False})})
 
     def _create(self, path: str, manifest: Manifest) -> web.Response:
         if path in self.objects:

@@ -26,7 +26,7 @@ from given import (
     the_job_name,
 )
 from likeness_api.accept import Refusal
-from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus, Waiting
+from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus, Progress, Waiting
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob
@@ -280,6 +280,18 @@ def test_a_resumed_one_says_so() -> None:
     decision = reconcile(an_observation(a_personalization(status=before), a_job(), a_pod("Running")))
     assert conditions(decision)["Suspended"] == ("False", "Resumed")
     assert state(decision) == "Running"
+
+
+def test_a_running_pods_own_word_is_in_the_status_until_it_runs_no_more() -> None:
+    half = Progress(step=5, total_steps=10, percent=50, eta_seconds=60)
+    told = settled(an_observation(None, a_job(), a_pod("Running"), progress=half))
+    assert told.personalization.status.progress == half
+    nothing_new = replace(told, progress=None)
+    assert reconcile(nothing_new).status == told.personalization.status
+    next_pod = replace(nothing_new, pods=(a_pod(unschedulable="0/3 nodes"),))
+    decision = reconcile(next_pod)
+    assert decision.status is not None
+    assert decision.status.progress is None
 
 
 QUEUED = a_job(profile=a_profile(queueName="gpus"))
