@@ -23,13 +23,15 @@ logger = logging.getLogger(__name__)
 LONGEST_REPORT_BYTES = 1024
 READ_SECONDS = 5.0
 """For a whole report; who sends it byte by byte is not waited for."""
+LAST_SECONDS = 1.0
+"""For reports under way when the operator stops: the next one waits for its Lease."""
 PATH = "/progress"
 
 
 @asynccontextmanager
 async def serve(port: int, store: Store, reviews: TokenReviews) -> AsyncIterator[None]:
     """Serves on every address while the block runs. Port 0 serves nothing."""
-    runner = web.AppRunner(application(store, reviews), access_log=None)
+    runner = web.AppRunner(application(store, reviews), access_log=None, shutdown_timeout=LAST_SECONDS)
     await runner.setup()
     if port:
         await web.TCPSite(runner, port=port).start()

@@ -32,7 +32,7 @@ NEXT_STEPS = {
     "LocalQueueStopped": "ask the platform team: spec.stopPolicy of the LocalQueue stops it",
     "Deactivated": "set spec.active of the Workload to true; Kueue then queues it again",
 }
-"""By Kueue's reason."""
+"""By the beginning of Kueue's reason."""
 LOOK = "wait for its turn; `kubectl get workloads` shows the queue, `kubectl describe workload {name}` the details"
 NOT_TAKEN_UP = (
     "wait for its turn; `kubectl get workloads` shows the queue. If nothing is listed there for it, Kueue is not"
@@ -88,8 +88,14 @@ def why_queued(job: Job, workloads: Sequence[Workload]) -> Waiting:
     return Waiting(
         reason=said.reason,
         message=cut(message or generic),
-        next_step=NEXT_STEPS.get(said.reason, LOOK.format(name=workload.name)),
+        next_step=_next_step(said.reason, workload.name),
     )
+
+
+def _next_step(reason: str, workload: str) -> str:
+    """Kueue appends what led to a reason (`DeactivatedDueToRequeuingLimitExceeded`), so its beginning counts."""
+    known = [step for beginning, step in NEXT_STEPS.items() if reason.startswith(beginning)]
+    return known[0] if known else LOOK.format(name=workload)
 
 
 def _said(condition: Manifest) -> Said:

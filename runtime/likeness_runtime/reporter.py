@@ -35,7 +35,7 @@ class Reporter:
 
     def __init__(self, name: str, url: str, token: Path, pause_seconds: float = REPORT_SECONDS) -> None:
         self._name = name
-        self._address = urlsplit(url)
+        self._url = url
         self._token = token
         self._pause_seconds = pause_seconds
         self._latest = (0, 1)
@@ -43,7 +43,9 @@ class Reporter:
         self._thread: threading.Thread | None = None
 
     def tell(self, step: int, total_steps: int) -> None:
-        """Only the latest is sent, once the pause is over."""
+        """Only the latest is sent, once the pause is over; where there are no steps, there is nothing to say."""
+        if total_steps == 0:
+            return
         self._latest = (step, total_steps)
         self._news.set()
         if self._thread is None:
@@ -60,7 +62,7 @@ class Reporter:
             report = ProgressReport(personalization=self._name, step=step, total_steps=total_steps)
             failures = 0 if self._sent(report.model_dump_json(by_alias=True)) else failures + 1
             time.sleep(min(LONGEST_PAUSE_SECONDS, self._pause_seconds * 2.0 ** max(0, failures - 1)))
-        log.info("Progress is reported no more: %s did not take %d reports in a row.", self._address.netloc, failures)
+        log.info("Progress is reported no more: %s did not take %d reports in a row.", self._url, failures)
 
     def _sent(self, report: str) -> bool:
         for _ in range(CONNECTIONS):
@@ -77,9 +79,10 @@ class Reporter:
             "Content-Type": "application/json",
             "Connection": "close",
         }
-        connection = http.client.HTTPConnection(self._address.netloc, timeout=CALL_SECONDS)
+        address = urlsplit(self._url)
+        connection = http.client.HTTPConnection(address.netloc, timeout=CALL_SECONDS)
         try:
-            connection.request("POST", self._address.path, report, headers)
+            connection.request("POST", address.path, report, headers)
             return connection.getresponse().status
         finally:
             connection.close()

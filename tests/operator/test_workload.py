@@ -65,5 +65,10 @@ def test_a_reason_that_no_condition_of_ours_could_have_is_not_taken_over(reason:
     assert why_queued(JOB, [a_workload(("QuotaReserved", "False", reason, "said"))]).reason == "Queued"
 
 
+def test_a_deactivated_workload_is_somebodys_to_activate() -> None:
+    said = ("Evicted", "True", "DeactivatedDueToRequeuingLimitExceeded", "5 times")
+    assert "spec.active" in why_queued(JOB, [a_workload(said)]).next_step
+
+
 def test_a_wordy_kueue_is_cut_to_what_the_crd_takes() -> None:
     assert len(why_queued(JOB, [a_workload(("QuotaReserved", "False", "Pending", "x" * 5000))]).message) == 2048

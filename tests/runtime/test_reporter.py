@@ -113,6 +113,21 @@ def test_an_endpoint_that_never_answers_holds_up_only_the_thread(token: Path) ->
             assert reporter._latest == (2, 2)
 
 
+def test_an_address_that_is_none_is_no_trouble_to_the_tune(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_FAILURES", 1)
+    reporter = Reporter("red-teapot", "http://[:x/", token, pause_seconds=0.0)
+    reporter.tell(0, 2)
+    assert reporter._thread is not None
+    reporter._thread.join(10)
+    assert not reporter._thread.is_alive()
+
+
+def test_a_tune_without_steps_has_nothing_to_say(token: Path) -> None:
+    reporter = Reporter("red-teapot", "http://operator/progress", token)
+    reporter.tell(0, 0)
+    assert reporter._thread is None
+
+
 def test_a_token_that_is_not_there_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_FAILURES", 1)
     with listening() as operator:
