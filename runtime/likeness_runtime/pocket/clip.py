@@ -1,8 +1,9 @@
 """Stage 2: the CLIP pair, a text and an image tower that agree on which caption belongs to which picture.
 
 The text projection stays the identity, so the pooled output of the exported CLIPTextModel *is* the text embedding. Two
-heads help the image tower to see what captions tell it late or never: one recognises every seen glyph, named or not,
-one the background's pattern. They are thrown away.
+heads, thrown away in the end, ask for what the contrast teaches late or never: one recognises every seen glyph, named
+or not, in the picture, one the background's pattern in picture and caption. (To patches of 8 px stripes and checks look
+alike, and what the image tower cannot see the text tower forgets; the denoiser needs the word.)
 
 Dimension letters: b batch, n tokens, d width.
 """
@@ -124,9 +125,14 @@ def draw_family(glyphs: GlyphSet, named: list[int], random: np.random.Generator)
 
 def draw_batch(glyphs: GlyphSet, named: list[int], random: np.random.Generator, count: int) -> list[Example]:
     """`count` examples, `FAMILY_SHARE` of them in families."""
-    families = int(count * FAMILY_SHARE) // len(PATTERNS[1:])
-    examples = [example for _ in range(families) for example in draw_family(glyphs, named, random)]
+    families = range(family_members(count) // len(PATTERNS[1:]))
+    examples = [example for _ in families for example in draw_family(glyphs, named, random)]
     return examples + [draw_example(glyphs, named, random) for _ in range(count - len(examples))]
+
+
+def family_members(count: int) -> int:
+    """How many examples of a batch of `count` come in families; they come first."""
+    return int(count * FAMILY_SHARE) // len(PATTERNS[1:]) * len(PATTERNS[1:])
 
 
 def _draw_scene(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> Scene:
@@ -172,10 +178,14 @@ def train_clip(
             text = network.pair.text_model(input_ids=tokens.input_ids).pooler_output
             seen = network.pair.vision_model(pixel_values=pixels).pooler_output
             image = network.pair.visual_projection(seen)
-            identity, pattern = network.identity(seen), network.pattern(seen)
+            identity = network.identity(seen)
+            members = family_members(count)  # whose captions are sure to tell the pattern
+            pattern = network.pattern(torch.cat([image, text[:members]]))
         contrast = contrastive_loss(image.float(), text.float(), network.pair.logit_scale)
         recognised = IDENTITY_WEIGHT * nn.functional.cross_entropy(identity.float(), rows)
-        recognised = recognised + PATTERN_WEIGHT * nn.functional.cross_entropy(pattern.float(), patterns)
+        recognised = recognised + PATTERN_WEIGHT * nn.functional.cross_entropy(
+            pattern.float(), torch.cat([patterns, patterns[:members]])
+        )
         return contrast + recognised
 
     train(run, loss_of)
