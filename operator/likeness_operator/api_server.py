@@ -3,7 +3,7 @@
 Why not the `kubernetes` client: its generated models are most of the memory of an operator that uses them, it is
 synchronous, and we want six calls on plain JSON. What these calls (and the watches of watch.py) need to be allowed:
 
-    likeness.dev       personalizations          get, list, watch
+    likeness.dev       personalizations          get, list, watch, patch (the finalizer)
     likeness.dev       personalizations/status   update
     likeness.dev       tuningprofiles            get, list, watch
     batch              jobs                      get, list, watch, create, patch, delete
@@ -22,6 +22,7 @@ import aiohttp
 import kopf
 
 from likeness_api import API_VERSION
+from likeness_operator import label
 from likeness_operator.api_error import Unauthorized, Unavailable, error_of
 from likeness_operator.observed import Manifest
 from likeness_operator.token_bucket import TokenBucket
@@ -75,6 +76,13 @@ class ApiServer:
         body = {"apiVersion": API_VERSION, "kind": "Personalization", "metadata": kept, "status": status}
         return await self._call("PUT", path, body=body)
 
+    async def set_finalizers(self, current: Manifest, finalizers: list[str]) -> Manifest:
+        """On exactly the version that `current` is; raises Conflict where it changed since."""
+        metadata = current["metadata"]
+        path = f"{OURS}/namespaces/{metadata['namespace']}/personalizations/{metadata['name']}"
+        only = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        return await self._call("PATCH", path, body={"metadata": only | {"finalizers": finalizers}})
+
     async def profile(self, name: str) -> Manifest:
         return await self._call("GET", f"{OURS}/tuningprofiles/{name}")
 
@@ -96,7 +104,13 @@ class ApiServer:
         await self._call("DELETE", f"{JOBS}/namespaces/{namespace}/jobs/{name}", body=options)
 
     async def pods(self, namespace: str, job_uid: str) -> list[Manifest]:
-        selector = f"batch.kubernetes.io/controller-uid={job_uid}"
+        return await self._pods(namespace, f"batch.kubernetes.io/controller-uid={job_uid}")
+
+    async def all_pods(self, namespace: str, name: str) -> list[Manifest]:
+        """Of every Job that was ever made for a Personalization of this name."""
+        return await self._pods(namespace, f"{label.PERSONALIZATION}={name}")
+
+    async def _pods(self, namespace: str, selector: str) -> list[Manifest]:
         return await self._list(f"{CORE}/namespaces/{namespace}/pods", labelSelector=selector)
 
     async def refusals(self, namespace: str, job_uid: str) -> list[Manifest]:

@@ -9,14 +9,15 @@ from datetime import datetime
 
 from likeness_api.personalization import PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
-from likeness_operator import metrics
+from likeness_operator import label, metrics
 from likeness_operator.api_error import AlreadyExists, NotFound, Refused
 from likeness_operator.api_server import ApiServer
 from likeness_operator.condition import cut
-from likeness_operator.decision import Action, CreateJob, DeleteJob, Observation, PatchJob
-from likeness_operator.event import failure_event, last_seen
+from likeness_operator.decision import CreateJob, DeleteJob, Guard, Observation, PatchJob, Release
+from likeness_operator.erase_job import erase_job_name
+from likeness_operator.event import failure_event, last_seen, tombstone
 from likeness_operator.job import job_name
-from likeness_operator.observed import Job, Manifest, read_job, read_personalization, read_pod
+from likeness_operator.observed import Job, Manifest, is_over, read_job, read_personalization, read_pod
 from likeness_operator.profiles import Profiles
 from likeness_operator.reconcile import reconcile
 from likeness_operator.store import Seen, Store
@@ -72,7 +73,8 @@ class Controller:
 
         A status can be written on it: if the Personalization has changed since, that is a Conflict. A Job can be
         created on it if the Personalization is still the same: the name is fixed, so one that is there already makes
-        the second one impossible. All else is not to be taken back: changing a Job, calling it lost, giving up.
+        the second one impossible. All else is not to be taken back: changing a Job, calling it lost, giving up,
+        erasing.
         """
         seen = self._store.recall(key)
         if seen is None:
@@ -80,7 +82,7 @@ class Controller:
         observation = await self._observe(seen)
         before, decision = observation.personalization, reconcile(observation)
         lost = before.status.job_ref is not None and observation.job is None
-        if lost or (decision.status is not None and decision.status.failure is not None):
+        if before.deleting or lost or (decision.status is not None and decision.status.failure is not None):
             return None
         if isinstance(decision.action, CreateJob):
             now = await self._api.personalization(key.namespace, key.name)
@@ -90,9 +92,15 @@ class Controller:
     async def _ask(self, key: Key) -> Seen:
         """Reads the Job before its pods: a Job that ended then always comes with the pods that made it end."""
         manifest = await self._api.personalization(key.namespace, key.name)
-        job = await self._job(key.namespace, job_name(key.name, manifest["metadata"]["uid"]))
-        pods = await self._api.pods(key.namespace, job.uid) if job else []
-        return Seen(manifest, job, tuple(read_pod(pod) for pod in pods))
+        uid = manifest["metadata"]["uid"]
+        job = await self._job(key.namespace, job_name(key.name, uid))
+        if "deletionTimestamp" not in manifest["metadata"]:
+            pods = await self._api.pods(key.namespace, job.uid) if job else []
+            return Seen(manifest, job, tuple(read_pod(pod) for pod in pods))
+        eraser = await self._job(key.namespace, erase_job_name(key.name, uid))
+        everybody = [read_pod(pod) for pod in await self._api.all_pods(key.namespace, key.name)]
+        erasing = tuple(pod for pod in everybody if eraser and pod.owner_uid == eraser.uid)
+        return Seen(manifest, job, tuple(pod for pod in everybody if pod not in erasing), eraser, erasing)
 
     async def _bring_on(self, key: Key, seen: Seen) -> tuple[Pass, Seen]:
         manifest, observation = seen.manifest, await self._observe(seen)
@@ -100,6 +108,9 @@ class Controller:
             decision = reconcile(observation)
             if decision.asks_for_pod_refusal and observation.job:
                 observation = await self._with_pod_refusal(observation, observation.job)
+            elif isinstance(decision.action, Guard | Release):
+                manifest = await self._finalize(manifest, observation, decision.action)
+                observation = replace(observation, personalization=read_personalization(manifest))
             elif decision.action is not None:
                 observation = await self._apply(observation, decision.action)
             elif decision.status is not None and decision.status != observation.personalization.status:
@@ -109,7 +120,7 @@ class Controller:
                 await self._tell(observation)
             else:
                 done = Pass(
-                    finished=observation.personalization.finished,
+                    finished=is_over(manifest),
                     refused=observation.job_refusal is not None,
                     look_again_seconds=decision.look_again_seconds,
                 )
@@ -117,12 +128,24 @@ class Controller:
         raise Undecided(f"{MOST_WRITES} writes in one pass and no end; expected at most a few")
 
     async def _observe(self, seen: Seen) -> Observation:
-        observation = Observation(read_personalization(seen.manifest), self._now(), seen.job, seen.pods)
-        return observation if seen.job else await self._with_profile(observation)
+        observation = Observation(
+            read_personalization(seen.manifest),
+            self._now(),
+            seen.job,
+            seen.pods,
+            eraser=seen.eraser,
+            eraser_pods=seen.eraser_pods,
+        )
+        return await self._with_profile(observation)
 
     async def _with_profile(self, observation: Observation) -> Observation:
+        """Where a Job may have to be made."""
         about = observation.personalization
-        if about.finished or about.deleting or about.spec is None or about.spec.suspend:
+        if about.deleting:
+            needed = about.guarded and observation.eraser is None
+        else:
+            needed = observation.job is None and not about.finished and not (about.spec and about.spec.suspend)
+        if about.spec is None or not needed:
             return observation
         return replace(observation, profile=await self._profiles.choose(about.spec.profile))
 
@@ -137,7 +160,20 @@ class Controller:
         except NotFound:
             return None
 
-    async def _apply(self, observation: Observation, action: Action) -> Observation:
+    async def _finalize(self, manifest: Manifest, observation: Observation, action: Guard | Release) -> Manifest:
+        """The Personalization with our finalizer, or without it: then it is gone, where there is no other one."""
+        others = [name for name in manifest["metadata"].get("finalizers", []) if name != label.FINALIZER]
+        if isinstance(action, Guard):
+            return await self._api.set_finalizers(manifest, [*others, label.FINALIZER])
+        logger.info("%s: %s", action.reason, action.note)
+        about = observation.personalization
+        await self._create_event(tombstone(about, action, self._instance, self._now()))
+        try:
+            return await self._api.set_finalizers(manifest, others)
+        except NotFound:
+            return manifest | {"metadata": manifest["metadata"] | {"finalizers": others}}
+
+    async def _apply(self, observation: Observation, action: CreateJob | PatchJob | DeleteJob) -> Observation:
         match action:
             case CreateJob(manifest):
                 return await self._create(observation, manifest)
@@ -151,9 +187,12 @@ class Controller:
         try:
             job = read_job(await self._api.create_job(manifest))
         except Refused as error:
-            reason = Reason.QUOTA_EXCEEDED if error.over_quota else Reason.JOB_REFUSED
             logger.warning("the API server refused its Job: %s", error.message)
-            return replace(observation, job_refusal=Waiting(reason=reason, message=cut(error.message), next_step=NEXT))
+            refusal = Waiting(reason=_reason(error), message=cut(error.message), next_step=NEXT)
+            return replace(observation, job_refusal=refusal)
+        if observation.personalization.deleting:
+            logger.info("created Job %s to erase what was published", job.name)
+            return replace(observation, eraser=job)
         metrics.count_job(observation.personalization, self._now())
         logger.info("created Job %s", job.name)
         return replace(observation, job=job)
@@ -171,8 +210,9 @@ class Controller:
             await self._api.delete_job(namespace, job.name, job.uid)
         except NotFound:
             logger.debug("Job %s is gone already", job.name)
-        gone = replace(observation, job=await self._job(namespace, job.name), pods=())
-        return await self._with_profile(gone) if gone.job is None else gone
+        # Of one that is being deleted it matters when the pods have ended, not that they will.
+        pods = observation.pods if observation.personalization.deleting else ()
+        return await self._with_profile(replace(observation, job=await self._job(namespace, job.name), pods=pods))
 
     async def _write_status(self, manifest: Manifest, status: PersonalizationStatus) -> Manifest:
         """Without the empty lists that would only be noise in `kubectl get -o yaml`."""
@@ -182,7 +222,7 @@ class Controller:
     async def _tell(self, observation: Observation) -> None:
         """After the status, so that nobody hears of what is not yet true. A lost event loses no fact."""
         told = observation.personalization
-        if not told.finished:
+        if not told.finished or told.deleting:
             return
         failure = told.status.failure
         reason = failure.reason if failure else told.status.conditions[0].reason
@@ -190,8 +230,11 @@ class Controller:
         logger.info("ended: %s", reason)
         if failure is None:
             return
+        await self._create_event(failure_event(told, failure, self._instance, self._now()))
+
+    async def _create_event(self, event: Manifest) -> None:
         try:
-            await self._api.create_event(failure_event(told, failure, self._instance, self._now()))
+            await self._api.create_event(event)
         except (AlreadyExists, Refused) as error:
             logger.info("event not created: %s", error)
 
@@ -200,3 +243,9 @@ NEXT = (
     "the message is the API server's: make room in the namespace's quota, or correct the TuningProfile's runtime;"
     " tried again with growing pauses"
 )
+
+
+def _reason(error: Refused) -> Reason:
+    if error.namespace_terminating:
+        return Reason.NAMESPACE_TERMINATING
+    return Reason.QUOTA_EXCEEDED if error.over_quota else Reason.JOB_REFUSED

@@ -15,7 +15,8 @@ from likeness_api.reason import FINAL_EXIT_CODES, Reason
 from likeness_operator import status
 from likeness_operator.attempt import DISRUPTED, Verdict, by_finish, verdict
 from likeness_operator.condition import cut
-from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob, Profile
+from likeness_operator.decision import CreateJob, Decision, DeleteJob, Guard, Observation, PatchJob, Profile
+from likeness_operator.erasure import erase
 from likeness_operator.job import build_job, ttl_seconds
 from likeness_operator.observed import Job, Manifest, Pod
 from likeness_operator.waiting import NO_POD, why_waiting
@@ -44,7 +45,15 @@ def reconcile(observation: Observation) -> Decision:
 
 def being_deleted(o: Observation) -> Decision | None:
     """Its Job goes with it, by its owner reference."""
-    return Decision() if o.personalization.deleting else None
+    if not o.personalization.deleting:
+        return None
+    return erase(o) if o.personalization.guarded else Decision()
+
+
+def unguarded(o: Observation) -> Decision | None:
+    """Where a Job was made, somebody took our finalizer off: `helm uninstall` does."""
+    known = o.personalization.status
+    return Decision(action=Guard()) if _lacks_guard(o) and (o.job or known.job_ref or known.attempts) else None
 
 
 def already_finished(o: Observation) -> Decision | None:
@@ -145,6 +154,8 @@ def job_missing(o: Observation) -> Decision | None:
     order = accept(owner.name, owner.namespace, owner.spec, o.profile.spec)
     if isinstance(order, Refusal):
         return _refused(o, order)
+    if _lacks_guard(o):
+        return Decision(action=Guard())  # before anything can be published
     return Decision(action=CreateJob(build_job(owner, o.profile.name, o.profile.spec, order)))
 
 
@@ -198,6 +209,7 @@ def pod_pending(o: Observation) -> Decision:
 
 RULES: tuple[Callable[[Observation], Decision | None], ...] = (
     being_deleted,
+    unguarded,
     already_finished,
     spec_unreadable,
     name_taken,
@@ -218,6 +230,11 @@ RULES: tuple[Callable[[Observation], Decision | None], ...] = (
 
 def _own_job(o: Observation) -> Job | None:
     return o.job if o.job and o.job.owner_uid == o.personalization.uid else None
+
+
+def _lacks_guard(o: Observation) -> bool:
+    about = o.personalization
+    return about.spec is not None and about.spec.deletion_policy == "Delete" and not about.guarded
 
 
 def _is_final(pod: Pod) -> bool:

@@ -89,6 +89,12 @@ def failed(o: Observation, reason: str, message: str, exit_code: int | None = No
     return _finished(o, _say(o, status, ("Failed", True), reason, cut(message)))
 
 
+def not_erased(o: Observation, waiting: Waiting) -> PersonalizationStatus:
+    """Of one that is being deleted; what it was before stays said."""
+    status = _say(o, o.personalization.status, ("Erased", False), waiting.reason, waiting.message)
+    return status.model_copy(update={"waiting": waiting})
+
+
 def _accepted(o: Observation, status: PersonalizationStatus, profile: str) -> PersonalizationStatus:
     return _say(o, status, ("Accepted", True), Reason.PROFILE_MATCHED, f"TuningProfile {profile} allows it")
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from likeness_operator import label
 from likeness_operator.job import job_name
-from likeness_operator.observed import Job, Manifest, Pod, is_finished, read_job, read_pod
+from likeness_operator.observed import Job, Manifest, Pod, is_over, read_job, read_pod
 from likeness_operator.work_queue import Key, WorkQueue
 
 REPLACE_SECONDS = 1.0
@@ -26,11 +26,14 @@ class Seen:
     manifest: Manifest
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
+    eraser: Job | None = None
+    """Of one that is being deleted, as are the next. They are always asked for, never recalled."""
+    eraser_pods: tuple[Pod, ...] = ()
 
 
 @dataclass(slots=True)
 class Known:
-    """An unfinished Personalization."""
+    """A Personalization that is not over."""
 
     profile: str | None
     uid: str
@@ -47,7 +50,7 @@ class Known:
 
 
 class Store:
-    """The unfinished Personalizations. Finished ones are dropped as they are seen and cost nothing.
+    """The Personalizations that are not over. All others are dropped as they are seen and cost nothing.
 
     Watches may be late, and what vanishes while one is broken is never told. So the store is only believed about
     what it has seen from the beginning (the watch announced the Personalization as new) or has been told by a pass that
@@ -110,7 +113,7 @@ class Store:
         known = self._known.get(key)
         if known is None or known.uid != seen.manifest["metadata"]["uid"]:
             return
-        if is_finished(seen.manifest):
+        if is_over(seen.manifest):
             self.forget(key)
             return
         _keep(known, seen.manifest)
@@ -125,7 +128,7 @@ class Store:
         metadata = manifest["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
         self._hear(key, metadata["resourceVersion"])
-        if kind == "DELETED" or is_finished(manifest):
+        if kind == "DELETED" or is_over(manifest):
             self.forget(key)
             return
         known = self._known.get(key)

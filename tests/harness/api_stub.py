@@ -59,14 +59,24 @@ class ApiStub:
             return web.json_response({"items": items})
         if held is None:
             return refusal(404, "NotFound")
-        if request.method == "PUT":
-            if body["metadata"].get("resourceVersion", "") != held["metadata"]["resourceVersion"]:
-                return refusal(409, "Conflict")
-            part = "status" if request.path != path else "spec"
-            return web.json_response(self.put(path, held | {part: body[part]}))
+        if request.method in ("PUT", "PATCH"):
+            return self._change(request, path, body)
         if request.method == "DELETE":
             del self.objects[path]
         return web.json_response(held)
+
+    def _change(self, request: web.Request, path: str, body: Manifest) -> web.Response:
+        """A patch is one of the metadata; an object that is being deleted goes with its last finalizer."""
+        held = self.objects[path]
+        if body["metadata"].get("resourceVersion", "") != held["metadata"]["resourceVersion"]:
+            return refusal(409, "Conflict")
+        if request.method == "PUT":
+            part = "status" if request.path != path else "spec"
+            return web.json_response(self.put(path, held | {part: body[part]}))
+        patched = self.put(path, held | {"metadata": held["metadata"] | body["metadata"]})
+        if "deletionTimestamp" in patched["metadata"] and not patched["metadata"].get("finalizers"):
+            del self.objects[path]
+        return web.json_response(patched)
 
     def _create(self, path: str, manifest: Manifest) -> web.Response:
         if path in self.objects:

@@ -17,6 +17,7 @@ from likeness_operator import metrics
 from likeness_operator.api_error import AlreadyExists, Conflict
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
+from likeness_operator.erase_job import erase_job_name
 from likeness_operator.job import job_name
 from likeness_operator.profiles import Profiles
 from likeness_operator.store import Store
@@ -28,18 +29,22 @@ SUBJECT = f"/apis/likeness.dev/v1alpha1/namespaces/{NAMESPACE}/personalizations/
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 JOB = f"{JOBS}/{job_name(NAME, UID)}"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+ERASER = f"{JOBS}/{erase_job_name(NAME, UID)}"
+EVENTS = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
+LOOKS = [f"GET {SUBJECT}", f"GET {JOB}", f"GET {ERASER}", f"GET {PODS}"]
+"""What is asked for in each pass over one that is being deleted."""
 SD15 = "/apis/likeness.dev/v1alpha1/tuningprofiles/sd15"
 
 
 class Scene:
     """A Personalization in an API server, and a controller that has heard of it."""
 
-    def __init__(self, server: ApiStub, api: ApiServer) -> None:
+    def __init__(self, server: ApiStub, api: ApiServer, spec: Manifest) -> None:
         self.server, self.moment = server, NOW
         self.store = Store(WorkQueue(), lambda: 0.0)
         self.controller = Controller(api, self.store, Profiles(api, lambda: 0.0), "test", lambda: self.moment)
         server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE})
-        subject = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID}, "spec": SPEC}
+        subject = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID}, "spec": spec}
         self.store.saw_personalization(server.put(SUBJECT, subject), "ADDED")
 
     async def calls(self) -> list[str]:
@@ -61,18 +66,24 @@ class Scene:
         pod = self.server.put(f"{PODS}/p", {"metadata": metadata, "spec": {}, "status": status})
         self.store.saw_pod(pod, "MODIFIED")
 
-    def job_says(self, condition: str) -> None:
+    def job_says(self, condition: str, path: str = JOB) -> None:
         status = {"conditions": [{"type": condition, "status": "True", "reason": "BackoffLimitExceeded"}]}
-        self.store.saw_job(self.server.put(JOB, self.server.objects[JOB] | {"status": status}), "MODIFIED")
+        self.store.saw_job(self.server.put(path, self.server.objects[path] | {"status": status}), "MODIFIED")
+
+    def deleted(self) -> None:
+        """A user deletes the Personalization, and the watch tells."""
+        subject = json.loads(json.dumps(self.server.objects[SUBJECT]))
+        subject["metadata"] |= {"deletionTimestamp": "2026-11-23T12:00:00Z"}
+        self.store.saw_personalization(self.server.put(SUBJECT, subject), "MODIFIED")
 
 
-def play(story: Callable[[Scene], Awaitable[None]]) -> None:
+def play(story: Callable[[Scene], Awaitable[None]], **spec: Any) -> None:
     async def run() -> None:
         server = ApiStub()
         async with server.serving():
             api = ApiServer(lambda: kopf.ConnectionInfo(server=server.url), TokenBucket(1000, 1000, lambda: 0.0))
             try:
-                await story(Scene(server, api))
+                await story(Scene(server, api, SPEC | spec))
             finally:
                 await api.close()
 
@@ -215,3 +226,70 @@ def test_a_status_on_an_old_version_is_refused() -> None:
             await scene.calls()
 
     play(story)
+
+
+def test_erasing_takes_one_write_more_in_life_and_three_after_it() -> None:
+    async def story(scene: Scene) -> None:
+        calls = await scene.calls()
+        assert [call for call in calls if not call.startswith("GET")] == [f"PATCH {SUBJECT}", f"POST {JOBS}"]
+        scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
+        scene.job_says("Complete")
+        await scene.calls()
+        assert len(scene.store) == 0
+        scene.deleted()
+        assert await scene.calls() == [*LOOKS, f"POST {JOBS}"]
+        scene.job_says("Complete", ERASER)
+        assert await scene.calls() == [*LOOKS, f"POST {EVENTS}", f"PATCH {SUBJECT}"]
+        assert SUBJECT not in scene.server.objects
+        assert len(scene.store) == 0
+        (event,) = [held for path, held in scene.server.objects.items() if path.startswith(EVENTS)]
+        assert (event["type"], event["reason"], event["note"]) == ("Normal", "Erased", "erased")
+
+    play(story, deletionPolicy="Delete")
+
+
+def test_the_tuning_is_ended_and_its_pod_has_ended_before_anything_is_erased() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+        await scene.calls()
+        scene.deleted()
+        assert await scene.calls() == [*LOOKS, f"DELETE {JOB}", f"GET {JOB}"]
+        assert await scene.calls() == LOOKS
+        del scene.server.objects[f"{PODS}/p"]
+        assert (await scene.calls())[-1] == f"POST {JOBS}"
+
+    play(story, deletionPolicy="Delete")
+
+
+def test_other_finalizers_stay() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.objects[SUBJECT]["metadata"]["finalizers"] = ["somebody/else"]
+        scene.store.distrust(KEY)
+        await scene.calls()
+        finalizers = scene.server.objects[SUBJECT]["metadata"]["finalizers"]
+        assert finalizers == ["somebody/else", "likeness.dev/erase"]
+        scene.deleted()
+        await scene.calls()
+        scene.job_says("Complete", ERASER)
+        await scene.calls()
+        assert scene.server.objects[SUBJECT]["metadata"]["finalizers"] == ["somebody/else"]
+
+    play(story, deletionPolicy="Delete")
+
+
+def test_a_failure_to_erase_is_told_once_and_is_no_second_end() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.pod("Failed", terminated=ended(10, ""))
+        scene.job_says("Failed")
+        await scene.calls()
+        scene.deleted()
+        await scene.calls()
+        scene.job_says("Failed", ERASER)
+        assert await scene.calls() == [*LOOKS, f"PUT {SUBJECT}/status"]
+        assert await scene.calls() == LOOKS
+        assert [condition["type"] for condition in scene.status()["conditions"]] == ["Failed", "Accepted", "Erased"]
+        assert len([path for path in scene.server.objects if path.startswith(EVENTS)]) == 1
+
+    play(story, deletionPolicy="Delete")

@@ -285,3 +285,30 @@ def test_a_profile_wakes_those_that_may_have_waited_for_it(spec: Manifest, woken
         assert await scene.looks() == woken
 
     asyncio.run(story(Scene()))
+
+
+def test_one_that_ended_is_kept_while_its_artifacts_are_to_be_erased() -> None:
+    async def story(scene: Scene) -> None:
+        guarded = a_subject(SUCCEEDED, version=8, deletionPolicy="Delete")
+        guarded["metadata"]["finalizers"] = ["likeness.dev/erase"]
+        scene.store.saw_personalization(guarded, None)
+        assert (await scene.looks(), len(scene.store)) == (0, 0)
+        guarded["metadata"] |= {"deletionTimestamp": "2026-11-23T12:00:00Z", "resourceVersion": "9"}
+        scene.store.saw_personalization(guarded, "MODIFIED")
+        assert (await scene.looks(), len(scene.store)) == (1, 1)
+        guarded["metadata"] |= {"finalizers": ["somebody/else"], "resourceVersion": "10"}
+        scene.store.saw_personalization(guarded, "MODIFIED")
+        assert len(scene.store) == 0
+
+    asyncio.run(story(Scene()))
+
+
+@pytest.mark.parametrize(("policy", "looks"), [("Retain", 0), ("Delete", 1)])
+def test_one_that_ended_is_kept_while_its_finalizer_is_missing(policy: str, looks: int) -> None:
+    async def story(scene: Scene) -> None:
+        subject = a_subject(SUCCEEDED, version=8, deletionPolicy=policy)
+        subject["status"]["jobRef"] = {"name": JOB, "uid": "j"}
+        scene.store.saw_personalization(subject, None)
+        assert (await scene.looks(), len(scene.store)) == (looks, looks)
+
+    asyncio.run(story(Scene()))
