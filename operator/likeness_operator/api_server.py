@@ -10,13 +10,19 @@ synchronous, and we want six calls on plain JSON. What these calls (and the watc
     (core)             pods                      list, watch
     events.k8s.io      events                    create, list
     coordination.k8s.io  leases                  create, get, update (one of that name, in the operator's namespace)
+
+and of uninstall.py, which has an identity of its own:
+
+    likeness.dev       personalizations          list, patch
+    apps               deployments/scale         patch (the operator's)
+    coordination.k8s.io  leases                  get, update (the operator's)
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import kopf
@@ -31,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 """Of every call, in seconds. The API server itself gives up on a request after 60."""
+PAGE = 500
+"""Objects of a list at a time."""
 OURS = f"/apis/{API_VERSION}"
 JOBS = "/apis/batch/v1"
 EVENTS = "/apis/events.k8s.io/v1"
@@ -83,6 +91,18 @@ class ApiServer:
         only = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         return await self._call("PATCH", path, body={"metadata": only | {"finalizers": finalizers}})
 
+    async def personalizations(self, namespace: str | None) -> AsyncIterator[Manifest]:
+        """Every one there is, or those of one namespace; page by page, for there may be very many."""
+        path = f"{OURS}/namespaces/{namespace}/personalizations" if namespace else f"{OURS}/personalizations"
+        query = {"limit": str(PAGE)}
+        while True:
+            page = await self._call("GET", path, query=query)
+            for item in page["items"]:
+                yield item
+            if not page.get("metadata", {}).get("continue"):
+                return
+            query["continue"] = page["metadata"]["continue"]
+
     async def profile(self, name: str) -> Manifest:
         return await self._call("GET", f"{OURS}/tuningprofiles/{name}")
 
@@ -121,6 +141,10 @@ class ApiServer:
     async def create_event(self, manifest: Manifest) -> Manifest:
         namespace = manifest["metadata"]["namespace"]
         return await self._call("POST", f"{EVENTS}/namespaces/{namespace}/events", body=manifest)
+
+    async def scale_to_zero(self, namespace: str, deployment: str) -> None:
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}/scale"
+        await self._call("PATCH", path, body={"spec": {"replicas": 0}})
 
     async def lease(self, namespace: str, name: str) -> Manifest:
         return await self._call("GET", f"{LEASES}/namespaces/{namespace}/leases/{name}")

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 Manifest = dict[str, Any]
+LISTS = ("pods", "tuningprofiles", "events", "personalizations")
 
 
 class ApiStub:
@@ -54,7 +55,7 @@ class ApiStub:
         held = self.objects.get(path)
         if request.method == "POST":
             return self._create(f"{path}/{body['metadata']['name']}", body)
-        if held is None and request.method == "GET" and path.rpartition("/")[2] in ("pods", "tuningprofiles", "events"):
+        if held is None and request.method == "GET" and path.rpartition("/")[2] in LISTS:
             items = [item for below, item in self.objects.items() if below.startswith(f"{path}/")]
             return web.json_response({"items": items})
         if held is None:
