@@ -78,6 +78,7 @@ class Reason(StrEnum):
     JOB_NAME_TAKEN = "JobNameTaken"
     JOB_REFUSED = "JobRefused"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    CONCURRENCY_LIMIT = "ConcurrencyLimit"
     RUNTIME_CRASHED = "RuntimeCrashed"
     FINISHED = "Finished"
     ERASING = "Erasing"

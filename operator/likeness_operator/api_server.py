@@ -112,6 +112,12 @@ class ApiServer:
     async def job(self, namespace: str, name: str) -> Manifest:
         return await self._call("GET", f"{JOBS}/namespaces/{namespace}/jobs/{name}")
 
+    async def unsuccessful_jobs(self, namespace: str, profile: str) -> list[Manifest]:
+        """Of those that tune with a profile in one namespace: all that run, and failures that are still there."""
+        tuners = f"{label.OURS},{label.COMPONENT}={label.TUNER},{label.PROFILE}={profile}"
+        path = f"{JOBS}/namespaces/{namespace}/jobs"
+        return await self._list(path, labelSelector=tuners, fieldSelector="status.successful=0")
+
     async def create_job(self, manifest: Manifest) -> Manifest:
         return await self._call("POST", f"{JOBS}/namespaces/{manifest['metadata']['namespace']}/jobs", body=manifest)
 

@@ -10,17 +10,19 @@ from datetime import datetime
 from likeness_api.personalization import PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
 from likeness_operator import label, metrics
-from likeness_operator.api_error import AlreadyExists, NotFound, Refused
+from likeness_operator.api_error import AlreadyExists, Conflict, NotFound, Refused
 from likeness_operator.api_server import ApiServer
 from likeness_operator.condition import cut
-from likeness_operator.decision import CreateJob, DeleteJob, Guard, Observation, PatchJob, Release
+from likeness_operator.decision import CreateJob, DeleteJob, Guard, Observation, PatchJob, Profile, Release
 from likeness_operator.erase_job import erase_job_name
 from likeness_operator.event import failure_event, last_seen, tombstone
 from likeness_operator.job import job_name
 from likeness_operator.observed import Job, Manifest, is_over, read_job, read_personalization, read_pod
 from likeness_operator.profiles import Profiles
 from likeness_operator.reconcile import reconcile
+from likeness_operator.status import is_news
 from likeness_operator.store import Seen, Store
+from likeness_operator.turn import Group, Wish
 from likeness_operator.work_queue import Key
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,12 @@ class Controller:
 
     async def look_at(self, key: Key) -> Pass:
         """Brings one Personalization as far as it goes now. Raises the errors of api_error.py."""
+        try:
+            return await self._look_at(key)
+        finally:
+            self._store.turns.passed(key)
+
+    async def _look_at(self, key: Key) -> Pass:
         losses, asked = self._store.losses(key), False
         try:
             seen = await self._recall(key)
@@ -64,7 +72,7 @@ class Controller:
         except NotFound:
             self._store.forget(key)
             return Pass(finished=True)
-        done, seen = await self._bring_on(key, seen)
+        done, seen = await self._bring_on(key, seen, asked)
         self._store.remember(key, seen, losses, asked)
         return done
 
@@ -102,8 +110,8 @@ class Controller:
         erasing = tuple(pod for pod in everybody if eraser and pod.owner_uid == eraser.uid)
         return Seen(manifest, job, tuple(pod for pod in everybody if pod not in erasing), eraser, erasing)
 
-    async def _bring_on(self, key: Key, seen: Seen) -> tuple[Pass, Seen]:
-        manifest, observation = seen.manifest, await self._observe(seen)
+    async def _bring_on(self, key: Key, seen: Seen, asked: bool) -> tuple[Pass, Seen]:
+        manifest, observation = seen.manifest, await self._observe(seen, surely=asked)
         for _ in range(MOST_WRITES):
             decision = reconcile(observation)
             if decision.asks_for_pod_refusal and observation.job:
@@ -113,7 +121,7 @@ class Controller:
                 observation = replace(observation, personalization=read_personalization(manifest))
             elif decision.action is not None:
                 observation = await self._apply(observation, decision.action)
-            elif decision.status is not None and decision.status != observation.personalization.status:
+            elif decision.status is not None and is_news(decision.status, observation.personalization.status):
                 manifest = await self._write_status(manifest, decision.status)
                 observation = replace(observation, personalization=read_personalization(manifest))
                 self._store.wrote(key, observation.personalization.resource_version)
@@ -127,27 +135,50 @@ class Controller:
                 return done, Seen(manifest, observation.job, observation.pods)
         raise Undecided(f"{MOST_WRITES} writes in one pass and no end; expected at most a few")
 
-    async def _observe(self, seen: Seen) -> Observation:
+    async def _observe(self, seen: Seen, *, surely: bool = False) -> Observation:
+        about, job = read_personalization(seen.manifest), seen.job
         observation = Observation(
-            read_personalization(seen.manifest),
+            about,
             self._now(),
-            seen.job,
+            job,
             seen.pods,
+            self._store.taken_away(Key(about.namespace, about.name), job.uid) if job else (),
             eraser=seen.eraser,
             eraser_pods=seen.eraser_pods,
         )
-        return await self._with_profile(observation)
+        return await self._with_profile(observation, surely=surely)
 
-    async def _with_profile(self, observation: Observation) -> Observation:
+    async def _with_profile(self, observation: Observation, *, surely: bool = False) -> Observation:
         """Where a Job may have to be made."""
         about = observation.personalization
         if about.deleting:
             needed = about.guarded and observation.eraser is None
         else:
-            needed = observation.job is None and not about.finished and not (about.spec and about.spec.suspend)
+            idle = observation.job is None or (observation.job.suspended and not observation.job.queued)
+            needed = idle and not about.finished and not (about.spec and about.spec.suspend)
         if about.spec is None or not needed:
             return observation
-        return replace(observation, profile=await self._profiles.choose(about.spec.profile))
+        found = replace(observation, profile=await self._profiles.choose(about.spec.profile))
+        return found if about.deleting else await self._with_turn(found, surely=surely)
+
+    async def _with_turn(self, observation: Observation, *, surely: bool) -> Observation:
+        """Whether it may start, where its profile has a limit. `surely`: by the API server's word."""
+        about, profile = observation.personalization, observation.profile
+        if not isinstance(profile, Profile) or profile.spec.max_concurrent is None:
+            return observation
+        key, group = Key(about.namespace, about.name), Group(about.namespace, profile.name)
+        turns, wish = self._store.turns, Wish(key, about.created, group, profile.spec.max_concurrent)
+        if not surely:
+            return replace(observation, turn=turns.take(wish))
+        listed_at = turns.moment()
+        jobs = [read_job(job) for job in await self._api.unsuccessful_jobs(about.namespace, profile.name)]
+        return replace(observation, turn=turns.confirm(wish, jobs, listed_at))
+
+    async def _confirm_turn(self, observation: Observation) -> None:
+        """Before a Job starts, for one too many cannot be taken back. Raises Conflict where a watch is behind."""
+        confirmed = await self._with_turn(observation, surely=True)
+        if not confirmed.turn:
+            raise Conflict(409, "NotItsTurn", "others run that no watch has told of yet")
 
     async def _with_pod_refusal(self, observation: Observation, job: Job) -> Observation:
         said = await self._api.refusals(observation.personalization.namespace, job.uid)
@@ -174,6 +205,8 @@ class Controller:
             return manifest | {"metadata": manifest["metadata"] | {"finalizers": others}}
 
     async def _apply(self, observation: Observation, action: CreateJob | PatchJob | DeleteJob) -> Observation:
+        if isinstance(action, CreateJob | PatchJob) and not observation.personalization.deleting:
+            await self._confirm_turn(observation)
         match action:
             case CreateJob(manifest):
                 return await self._create(observation, manifest)
@@ -193,6 +226,7 @@ class Controller:
         if observation.personalization.deleting:
             logger.info("created Job %s to erase what was published", job.name)
             return replace(observation, eraser=job)
+        self._store.turns.saw(observation.personalization.namespace, job)
         metrics.count_job(observation.personalization, self._now())
         logger.info("created Job %s", job.name)
         return replace(observation, job=job)

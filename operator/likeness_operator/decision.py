@@ -29,8 +29,12 @@ class Observation:
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
     """The pods of `job`; of one that is being deleted, those of any other Job of its name, too."""
+    taken_away: tuple[Pod, ...] = ()
+    """Pods of `job` that ended by an eviction and are gone; for the history alone."""
     profile: Profile | Refusal | None = None
-    """Looked up only where there is no Job yet."""
+    """Looked up only where a Job may have to be made or resumed."""
+    turn: bool = True
+    """Whether it may start now, where the profile limits how many do at once."""
     pod_refusal: str | None = None
     """Why the Job has no pod, in the API server's words; "" where nobody said. Asked for where a rule wants to know."""
     eraser: Job | None = None

@@ -31,7 +31,7 @@ def build_erase_job(
     labels = {
         label.NAME: label.PRODUCT,
         label.MANAGED_BY: label.PRODUCT,
-        label.COMPONENT: "eraser",
+        label.COMPONENT: label.ERASER,
         label.PERSONALIZATION: owner.name,
         label.PROFILE: profile_name,
         label.ERASES: owner.uid,

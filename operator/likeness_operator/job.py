@@ -39,7 +39,7 @@ def build_job(owner: Personalization, profile_name: str, profile: TuningProfileS
     labels = {
         label.NAME: label.PRODUCT,
         label.MANAGED_BY: label.PRODUCT,
-        label.COMPONENT: "tuner",
+        label.COMPONENT: label.TUNER,
         label.PERSONALIZATION: owner.name,
         label.PROFILE: profile_name,
     }

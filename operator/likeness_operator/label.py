@@ -7,6 +7,8 @@ from likeness_api import GROUP
 NAME = "app.kubernetes.io/name"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
+TUNER, ERASER = "tuner", "eraser"
+"""What a Job of ours is there for."""
 PERSONALIZATION = f"{GROUP}/personalization"
 PROFILE = f"{GROUP}/profile"
 ERASES = f"{GROUP}/erases"

@@ -154,6 +154,8 @@ def job_missing(o: Observation) -> Decision | None:
     order = accept(owner.name, owner.namespace, owner.spec, o.profile.spec)
     if isinstance(order, Refusal):
         return _refused(o, order)
+    if not o.turn:
+        return Decision(status=status.job_refused(o, o.profile.name, _turn_awaited(o, o.profile)))
     if _lacks_guard(o):
         return Decision(action=Guard())  # before anything can be published
     return Decision(action=CreateJob(build_job(owner, o.profile.name, o.profile.spec, order)))
@@ -173,6 +175,8 @@ def job_differs(o: Observation) -> Decision | None:
     }
     changes: Manifest = {field: value for field, value in wanted.items() if found[field] != value}
     if o.job.suspended and not o.job.queued:
+        if not o.turn and isinstance(o.profile, Profile):
+            return Decision(status=status.pending(o, _turn_awaited(o, o.profile)))
         changes["suspend"] = False
     return Decision(action=PatchJob(o.job, changes)) if changes else None
 
@@ -189,7 +193,8 @@ def settling(o: Observation) -> Decision | None:
     if ended and (ended[-1].phase == "Succeeded" or _is_final(ended[-1])):
         return Decision(look_again_seconds=SETTLE_SECONDS)  # the Job controller has yet to notice
     before = o.personalization.status
-    if before.waiting or (before.job_ref and before.job_ref.uid != o.job.uid):
+    waited = before.waiting is not None and before.waiting.reason != Reason.CONCURRENCY_LIMIT
+    if waited or (before.job_ref and before.job_ref.uid != o.job.uid):
         return None
     moments = [o.job.created] + [datetime.fromisoformat(pod.finished_at) for pod in ended if pod.finished_at]
     age = (o.now - max(moments)).total_seconds()
@@ -246,6 +251,16 @@ def _refused(o: Observation, refusal: Refusal) -> Decision:
         return Decision(status=status.refused(o, refusal.reason, refusal.message))
     waiting = Waiting(reason=refusal.reason, message=cut(refusal.message), next_step=WAITS_FOR[refusal.reason])
     return Decision(status=status.not_accepted(o, refusal.reason, waiting))
+
+
+def _turn_awaited(o: Observation, profile: Profile) -> Waiting:
+    """No place in the line: each one that ends would change it, and cost a write for all that wait."""
+    limit = profile.spec.max_concurrent
+    return Waiting(
+        reason=Reason.CONCURRENCY_LIMIT,
+        message=f"TuningProfile {profile.name} lets {limit} run at once in namespace {o.personalization.namespace}",
+        next_step="wait: the oldest one starts when another one ends; or have the TuningProfile's maxConcurrent raised",
+    )
 
 
 def _last_charged(pods: tuple[Pod, ...]) -> tuple[Pod | None, Verdict | None]:

@@ -20,7 +20,7 @@ def observed(o: Observation) -> PersonalizationStatus:
         update={
             "observed_generation": o.personalization.generation,
             "job_ref": ref,
-            "attempts": with_ended(with_deleted_job(o), o.pods),
+            "attempts": with_ended(with_deleted_job(o), (*o.pods, *o.taken_away)),
             "start_time": before.start_time or min(starts, default=None),
             "waiting": None,
         }
@@ -32,6 +32,11 @@ def observed(o: Observation) -> PersonalizationStatus:
     if o.job and o.job.token_warning:
         status = _say(o, status, ("TokenInPrompts", False), Reason.TOKEN_MISSING, o.job.token_warning)
     return status
+
+
+def is_news(status: PersonalizationStatus, before: PersonalizationStatus) -> bool:
+    """Whether a status is worth a write. One more attempt alone is not: the next write tells, the last one at least."""
+    return status.model_copy(update={"attempts": before.attempts}) != before
 
 
 def with_deleted_job(o: Observation) -> list[Attempt]:
@@ -53,7 +58,8 @@ def job_refused(o: Observation, profile: str, waiting: Waiting) -> Personalizati
 
 def suspended(o: Observation) -> PersonalizationStatus:
     """A Job that is missing now was deleted by us, so it is not held against anybody."""
-    status = observed(o).model_copy(update={"attempts": with_ended(o.personalization.status.attempts, o.pods)})
+    before = o.personalization.status.attempts
+    status = observed(o).model_copy(update={"attempts": with_ended(before, (*o.pods, *o.taken_away))})
     status = _say(o, status, ("Suspended", True), Reason.SUSPENDED, "spec.suspend is true")
     for kind in ("Running", "Waiting"):
         status = _if_said(o, status, kind, Reason.SUSPENDED, "spec.suspend is true")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from likeness_operator import label
+from likeness_operator.attempt import MOST_ATTEMPTS
 from likeness_operator.job import job_name
 from likeness_operator.observed import Job, Manifest, Pod, is_over, read_job, read_pod
+from likeness_operator.turn import Turns
 from likeness_operator.work_queue import Key, WorkQueue
 
 REPLACE_SECONDS = 1.0
@@ -43,6 +45,8 @@ class Known:
     jobs: dict[str, Job] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     """By uid. There may be some of a namesake that was deleted: `recall` leaves them out."""
+    taken_away: dict[str, Pod] = field(default_factory=dict)
+    """Pods that were taken off their node and are gone, by uid: the API server forgets them before a status tells."""
     complete: bool = False
     """Everything there is has been seen. Otherwise the next pass asks the API server."""
     losses: int = 0
@@ -60,6 +64,7 @@ class Store:
     def __init__(self, queue: WorkQueue, clock: Callable[[], float]) -> None:
         self._queue = queue
         self._clock = clock
+        self.turns = Turns(queue.add)
         self._known: dict[Key, Known] = {}
         self._unheard: dict[Key, tuple[str, float]] = {}
         """The last version written of those whose watch has not told it yet, and when it was written."""
@@ -81,6 +86,7 @@ class Store:
 
     def forget(self, key: Key) -> None:
         self._known.pop(key, None)
+        self.turns.leave(key)
 
     def losses(self, key: Key) -> int:
         """What `remember` wants to know from before the pass asked anybody."""
@@ -103,6 +109,11 @@ class Store:
         job = next((job for job in known.jobs.values() if job.name == name), None)
         pods = tuple(pod for pod in known.pods.values() if job and pod.owner_uid == job.uid)
         return Seen(json.loads(known.manifest), job, pods)
+
+    def taken_away(self, key: Key, job_uid: str) -> tuple[Pod, ...]:
+        """The Job's pods that Kubernetes took off their nodes, for `status.attempts`."""
+        known = self._known.get(key)
+        return tuple(pod for pod in known.taken_away.values() if pod.owner_uid == job_uid) if known else ()
 
     def remember(self, key: Key, seen: Seen, losses: int, asked: bool) -> None:
         """Takes over what a pass has read and written, where no watch has told anything newer.
@@ -149,6 +160,8 @@ class Store:
         known = self._known.get(key) if key else None
         if key is None:
             return
+        if job.erases is None:
+            self.turns.saw(key.namespace, job, gone=kind == "DELETED")
         if known is None:
             if kind != "DELETED" and not job.ended:
                 self._queue.add_later(key, GATHER_SECONDS)
@@ -167,6 +180,10 @@ class Store:
         pod = read_pod(manifest)
         if kind == "DELETED":
             known.pods.pop(pod.uid, None)
+            if pod.disruption is not None:
+                known.taken_away[pod.uid] = pod if pod.ended else replace(pod, phase="Failed")
+                for oldest in list(known.taken_away)[:-MOST_ATTEMPTS]:
+                    del known.taken_away[oldest]
             known.losses += 1
             self._queue.add_later(key, GATHER_SECONDS)
         else:

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 Manifest = dict[str, Any]
-LISTS = ("pods", "tuningprofiles", "events", "personalizations")
+LISTS = ("pods", "tuningprofiles", "events", "personalizations", "jobs")
 
 
 class ApiStub:

@@ -176,7 +176,7 @@ def an_observation(
     **more: Any,
 ) -> Observation:
     found = profile or (None if job else a_profile())
-    return Observation(personalization or a_personalization(), NOW, job, pods, found, **more)
+    return Observation(personalization or a_personalization(), NOW, job, pods, profile=found, **more)
 
 
 def conditions(decision: Decision) -> dict[str, tuple[str, str]]:

@@ -57,14 +57,15 @@ class Scene:
         status: Manifest = self.server.objects[SUBJECT]["status"]
         return status
 
-    def pod(self, phase: str, **state: Any) -> None:
+    def pod(self, phase: str, name: str = "p", **state: Any) -> Manifest:
         """The Job's pod as it is now; the watch tells."""
         owner = {"uid": self.server.objects[JOB]["metadata"]["uid"], "controller": True}
         labels = {"likeness.dev/personalization": NAME}
-        metadata = {"name": "p", "namespace": NAMESPACE, "labels": labels, "ownerReferences": [owner]}
+        metadata = {"name": name, "uid": name, "namespace": NAMESPACE, "labels": labels, "ownerReferences": [owner]}
         status = {"phase": phase, "containerStatuses": [{"name": "tuner", "state": state}]}
-        pod = self.server.put(f"{PODS}/p", {"metadata": metadata, "spec": {}, "status": status})
+        pod = self.server.put(f"{PODS}/{name}", {"metadata": metadata, "spec": {}, "status": status})
         self.store.saw_pod(pod, "MODIFIED")
+        return pod
 
     def job_says(self, condition: str, path: str = JOB) -> None:
         status = {"conditions": [{"type": condition, "status": "True", "reason": "BackoffLimitExceeded"}]}
@@ -293,3 +294,90 @@ def test_a_failure_to_erase_is_told_once_and_is_no_second_end() -> None:
         assert len([path for path in scene.server.objects if path.startswith(EVENTS)]) == 1
 
     play(story, deletionPolicy="Delete")
+
+
+def a_rival(version: int = 1) -> Manifest:
+    """A Job of another Personalization of the same profile."""
+    labels = {"likeness.dev/personalization": "rival", "likeness.dev/profile": "sd15"}
+    metadata = {
+        "name": "rival",
+        "namespace": NAMESPACE,
+        "labels": labels,
+        "uid": "rival",
+        "resourceVersion": str(version),
+    }
+    return {"metadata": metadata | {"creationTimestamp": "2026-11-23T12:00:00Z"}, "spec": {"template": {"spec": {}}}}
+
+
+def test_where_a_limit_is_reached_it_waits_at_the_cost_of_one_write() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+        rival = scene.server.put(f"{JOBS}/rival", a_rival())
+        scene.store.saw_job(rival, "ADDED")
+        assert await scene.calls() == [f"GET {SD15}", f"PUT {SUBJECT}/status"]
+        assert scene.status()["waiting"]["reason"] == "ConcurrencyLimit"
+        assert await scene.calls() == []
+        scene.store.saw_job(scene.server.objects.pop(f"{JOBS}/rival"), "DELETED")
+        assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOBS}", f"POST {JOBS}"]
+
+    play(story)
+
+
+def test_a_rival_that_no_watch_has_told_of_counts() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+        scene.server.put(f"{JOBS}/rival", a_rival())
+        with pytest.raises(Conflict, match="no watch has told"):
+            await scene.calls()
+        assert JOB not in scene.server.objects
+
+    play(story)
+
+
+def test_a_ghost_that_fills_the_limit_is_found_out_by_asking() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+        scene.store.saw_job(a_rival(), "ADDED")
+        await scene.calls()
+        assert JOB not in scene.server.objects
+        scene.store.distrust(KEY)  # as resync does
+        await scene.calls()
+        assert JOB in scene.server.objects
+
+    play(story)
+
+
+def test_an_eviction_is_in_the_attempts_though_its_pod_is_gone_and_costs_no_write_of_its_own() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        first = scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+        await scene.calls()
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        first["status"]["conditions"] = [target]
+        scene.store.saw_pod(scene.server.objects.pop(f"{PODS}/p"), "DELETED")
+        scene.store.distrust(KEY)
+        scene.pod("Running", "next", running={"startedAt": "2026-11-23T12:00:05Z"})
+        calls = await scene.calls()
+        assert [call for call in calls if not call.startswith("GET")] == [f"PUT {SUBJECT}/status"]
+        assert [attempt["reason"] for attempt in scene.status()["attempts"]] == ["Evicted"]
+        assert await scene.calls() == []
+
+    play(story)
+
+
+def test_an_attempt_alone_is_no_reason_to_write() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.pod("Running", "next", running={"startedAt": "2026-11-23T12:00:05Z"})
+        await scene.calls()
+        gone = scene.pod("Failed", "late")
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        gone["status"]["conditions"] = [target]
+        scene.store.saw_pod(scene.server.objects.pop(f"{PODS}/late"), "DELETED")
+        assert await scene.calls() == []
+        scene.pod("Succeeded", "next", terminated=ended(0, TUNED.encode().decode()))
+        scene.job_says("Complete")
+        await scene.calls()
+        assert sorted(attempt["reason"] for attempt in scene.status()["attempts"]) == ["Evicted", "Tuned"]
+
+    play(story)

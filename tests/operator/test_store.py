@@ -312,3 +312,34 @@ def test_one_that_ended_is_kept_while_its_finalizer_is_missing(policy: str, look
         assert (await scene.looks(), len(scene.store)) == (looks, looks)
 
     asyncio.run(story(Scene()))
+
+
+def evicted(uid: str = "pod-of-j", phase: str = "Running") -> Manifest:
+    pod = a_pod(phase)
+    pod["metadata"] |= {"uid": uid, "name": uid}
+    pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+    return pod
+
+
+def test_a_pod_that_was_taken_away_is_remembered_though_nobody_else_does() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_pod(evicted(), "DELETED")
+        scene.store.distrust(KEY)
+        (pod,) = scene.store.taken_away(KEY, "j")
+        assert (pod.ended, pod.disruption) == (True, "EvictionByEvictionAPI")
+        assert scene.store.taken_away(KEY, "another job") == ()
+        for number in range(12):
+            scene.store.saw_pod(evicted(f"p{number:02}"), "DELETED")
+        assert [pod.uid for pod in scene.store.taken_away(KEY, "j")] == [f"p{number:02}" for number in range(2, 12)]
+
+    asyncio.run(story(Scene()))
+
+
+def test_a_pod_that_somebody_deleted_is_not() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_pod(a_pod("Failed"), "DELETED")
+        assert scene.store.taken_away(KEY, "j") == ()
+
+    asyncio.run(story(Scene()))
