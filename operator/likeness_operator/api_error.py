@@ -11,6 +11,8 @@ ApiError            anything else: logged, tried again with back-off
 
 from __future__ import annotations
 
+import re
+
 
 class ApiError(Exception):
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -37,6 +39,14 @@ class Refused(ApiError):  # noqa: N818
     def over_quota(self) -> bool:
         """The ResourceQuota admission plugin answers 403 with these words and no reason of its own."""
         return self.status == 403 and "exceeded quota" in self.message
+
+    @property
+    def told(self) -> str:
+        """The message, its list of faults sorted: the server's order is that of a Go map, another one each time."""
+        head, opening, faults = self.message.partition(": [")
+        if not opening or not faults.endswith("]"):
+            return self.message
+        return f"{head}: [{', '.join(sorted(re.split(r', (?=(?:spec|metadata)[.:])', faults[:-1])))}]"
 
 
 class Unauthorized(ApiError):  # noqa: N818

@@ -153,7 +153,7 @@ class Controller:
         except Refused as error:
             reason = Reason.QUOTA_EXCEEDED if error.over_quota else Reason.JOB_REFUSED
             logger.warning("the API server refused its Job: %s", error.message)
-            return replace(observation, job_refusal=Waiting(reason=reason, message=cut(error.message), next_step=NEXT))
+            return replace(observation, job_refusal=Waiting(reason=reason, message=cut(error.told), next_step=NEXT))
         metrics.count_job(observation.personalization, self._now())
         logger.info("created Job %s", job.name)
         return replace(observation, job=job)
