@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import ssl
@@ -19,6 +18,7 @@ from kube import Manifest, apply, kubectl, true_conditions
 from likeness_api.personalization import ManifestRef
 from likeness_api.reason import EXIT_CODE_OF, Reason
 from likeness_api.result import Result, ResultArtifact
+from outside import upstream
 from shop import SHOP, SYSTEM, create, finished, jobs_of, pods_of, profile, read
 
 MOST_CALLS = 40
@@ -62,10 +62,7 @@ def without_operator(shop: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def server(without_operator: None) -> tuple[str, ssl.SSLContext]:
     """The API server's address and how to trust it."""
-    configuration = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-    cluster = configuration["clusters"][0]["cluster"]
-    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-    return cluster["server"], ssl.create_default_context(cadata=authority)
+    return upstream()
 
 
 class Operator:

@@ -5,9 +5,11 @@ All of it needs `kubectl` and `helm` on PATH, `kwok` too where a node is acted, 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -85,6 +87,14 @@ async def administrator() -> AsyncIterator[aiohttp.ClientSession]:
     headers = login.as_http_headers()
     async with aiohttp.ClientSession(login.server, connector=connector, headers=headers) as session:
         yield session
+
+
+def upstream() -> tuple[str, ssl.SSLContext]:
+    """The API server's address and how to trust it, for a proxy before it."""
+    configuration = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    cluster = configuration["clusters"][0]["cluster"]
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    return cluster["server"], ssl.create_default_context(cadata=authority)
 
 
 class Operator:
