@@ -38,6 +38,11 @@ class Refused(ApiError):  # noqa: N818
         """The ResourceQuota admission plugin answers 403 with these words and no reason of its own."""
         return self.status == 403 and "exceeded quota" in self.message
 
+    @property
+    def namespace_terminating(self) -> bool:
+        """Nothing can be created in a namespace that is being deleted."""
+        return self.status == 403 and "because it is being terminated" in self.message
+
 
 class Unauthorized(ApiError):  # noqa: N818
     pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from likeness_api import API_VERSION
-from likeness_api.order import ORDER_VARIABLE, Order
+from likeness_api.order import ORDER_VARIABLE, EraseOrder, Order
 from likeness_api.personalization import CredentialsSecretRef
 from likeness_api.progress_report import PROGRESS_AUDIENCE, PROGRESS_TOKEN_FOLDER, PROGRESS_URL_VARIABLE
 from likeness_api.reason import FINAL_EXIT_CODES
@@ -23,6 +23,8 @@ PROGRESS = "progress"
 """The volume with the token for reports."""
 TOKEN_SECONDS = 3600
 """The kubelet renews it in time."""
+ERASER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
+"""Limits as well: a namespace's quota may ask for them."""
 SECRET_KEYS = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
 """What a credentials Secret may put into the pod, and whether it may be left out. No other key gets in."""
 
@@ -48,12 +50,12 @@ def build_job(
     labels = {
         label.NAME: label.PRODUCT,
         label.MANAGED_BY: label.PRODUCT,
-        label.COMPONENT: "tuner",
+        label.COMPONENT: label.TUNER,
         label.PERSONALIZATION: owner.name,
         label.PROFILE: profile_name,
     }
     queue = {label.QUEUE: profile.queue_name} if profile.queue_name else {}
-    template = {"metadata": {"labels": labels}, "spec": _pod_spec(owner, profile, order)}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec(owner, profile, order)}
     template = merge_patch(template, profile.runtime.pod_template or {})
     return {
         "apiVersion": "batch/v1",
@@ -70,7 +72,7 @@ def build_job(
             "suspend": bool(queue),  # Kueue starts what it admits
             "backoffLimit": profile.backoff_limit,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": _pod_failure_policy(),
+            "podFailurePolicy": pod_failure_policy(),
             "activeDeadlineSeconds": owner.spec.active_deadline_seconds,
             "ttlSecondsAfterFinished": ttl_seconds(owner.spec.ttl_seconds_after_finished),
             "template": _reporting(template, progress_url) if progress_url else template,
@@ -90,7 +92,7 @@ def owner_reference(owner: Personalization) -> Manifest:
     }
 
 
-def _pod_failure_policy() -> Manifest:
+def pod_failure_policy() -> Manifest:
     """Read in order: an eviction is not charged, a final exit code ends the Job, all else counts as a retry."""
     return {
         "rules": [
@@ -107,10 +109,12 @@ def _pod_failure_policy() -> Manifest:
     }
 
 
-def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) -> Manifest:
+def pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order | EraseOrder) -> Manifest:
+    """Where and as whom the profile and the user want it to run. To erase takes neither a model nor a GPU."""
     assert owner.spec is not None
-    runtime = profile.runtime
-    volumes, mounts = _volumes([source for source in (profile.model, profile.encoder) if source])
+    runtime, tunes = profile.runtime, isinstance(order, Order)
+    sources = [source for source in (profile.model, profile.encoder) if source] if tunes else []
+    volumes, mounts = _volumes(sources)
     optional = {
         "serviceAccountName": owner.spec.service_account_name,
         "imagePullSecrets": [{"name": name} for name in runtime.image_pull_secrets],
@@ -132,9 +136,9 @@ def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) 
                 "name": CONTAINER,
                 "image": runtime.image,
                 "imagePullPolicy": runtime.image_pull_policy,
-                "args": ["tune"],
+                "args": ["tune" if tunes else "erase"],
                 "env": _environment(profile, order, owner.spec.credentials_secret_ref),
-                "resources": _resources(runtime.resources),
+                "resources": _resources(runtime.resources) if tunes else ERASER_RESOURCES,
                 "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - inside the pod
                 "terminationMessagePath": TERMINATION_MESSAGE_PATH,
                 "terminationMessagePolicy": "File",
@@ -172,7 +176,7 @@ def _resources(wanted: Resources) -> Manifest:
 
 
 def _environment(
-    profile: TuningProfileSpec, order: Order, credentials: CredentialsSecretRef | None
+    profile: TuningProfileSpec, order: Order | EraseOrder, credentials: CredentialsSecretRef | None
 ) -> list[dict[str, object]]:
     """The profile's variables may change HOME, but neither the order nor the credentials."""
     # The kubelet replaces $(NAME) in values; a doubled $ is its escape, so a prompt arrives as it was written.

@@ -15,7 +15,8 @@ from likeness_api.reason import FINAL_EXIT_CODES, Reason
 from likeness_operator import status
 from likeness_operator.attempt import DISRUPTED, Verdict, by_finish, verdict
 from likeness_operator.condition import cut
-from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob, Profile
+from likeness_operator.decision import CreateJob, Decision, DeleteJob, Guard, Observation, PatchJob, Profile
+from likeness_operator.erasure import erase
 from likeness_operator.job import build_job, ttl_seconds
 from likeness_operator.observed import Job, Manifest, Pod
 from likeness_operator.waiting import NO_POD, why_waiting
@@ -45,7 +46,15 @@ def reconcile(observation: Observation) -> Decision:
 
 def being_deleted(o: Observation) -> Decision | None:
     """Its Job goes with it, by its owner reference."""
-    return Decision() if o.personalization.deleting else None
+    if not o.personalization.deleting:
+        return None
+    return erase(o) if o.personalization.guarded else Decision()
+
+
+def unguarded(o: Observation) -> Decision | None:
+    """Where a Job was made, somebody took our finalizer off: `helm uninstall` does."""
+    known = o.personalization.status
+    return Decision(action=Guard()) if _lacks_guard(o) and (o.job or known.job_ref or known.attempts) else None
 
 
 def already_finished(o: Observation) -> Decision | None:
@@ -146,6 +155,10 @@ def job_missing(o: Observation) -> Decision | None:
     order = accept(owner.name, owner.namespace, owner.spec, o.profile.spec)
     if isinstance(order, Refusal):
         return _refused(o, order)
+    if not o.turn:
+        return Decision(status=status.job_refused(o, o.profile.name, _turn_awaited(o, o.profile)))
+    if _lacks_guard(o):
+        return Decision(action=Guard())  # before anything can be published
     return Decision(action=CreateJob(build_job(owner, o.profile.name, o.profile.spec, order, o.progress_url)))
 
 
@@ -163,6 +176,8 @@ def job_differs(o: Observation) -> Decision | None:
     }
     changes: Manifest = {field: value for field, value in wanted.items() if found[field] != value}
     if o.job.suspended and not o.job.queued:
+        if not o.turn and isinstance(o.profile, Profile):
+            return Decision(status=status.pending(o, _turn_awaited(o, o.profile)))
         changes["suspend"] = False
     return Decision(action=PatchJob(o.job, changes)) if changes else None
 
@@ -179,7 +194,8 @@ def settling(o: Observation) -> Decision | None:
     if ended and (ended[-1].phase == "Succeeded" or _is_final(ended[-1])):
         return Decision(look_again_seconds=SETTLE_SECONDS)  # the Job controller has yet to notice
     before = o.personalization.status
-    if before.waiting or (before.job_ref and before.job_ref.uid != o.job.uid):
+    waited = before.waiting is not None and before.waiting.reason != Reason.CONCURRENCY_LIMIT
+    if waited or (before.job_ref and before.job_ref.uid != o.job.uid):
         return None
     moments = [o.job.created] + [datetime.fromisoformat(pod.finished_at) for pod in ended if pod.finished_at]
     age = (o.now - max(moments)).total_seconds()
@@ -214,6 +230,7 @@ def pod_pending(o: Observation) -> Decision:
 
 RULES: tuple[Callable[[Observation], Decision | None], ...] = (
     being_deleted,
+    unguarded,
     already_finished,
     spec_unreadable,
     name_taken,
@@ -242,6 +259,11 @@ def _own_job(o: Observation) -> Job | None:
     return o.job if o.job and o.job.owner_uid == o.personalization.uid else None
 
 
+def _lacks_guard(o: Observation) -> bool:
+    about = o.personalization
+    return about.spec is not None and about.spec.deletion_policy == "Delete" and not about.guarded
+
+
 def _is_final(pod: Pod) -> bool:
     return pod.disruption is None and pod.exit_code in FINAL_EXIT_CODES
 
@@ -251,6 +273,16 @@ def _refused(o: Observation, refusal: Refusal) -> Decision:
         return Decision(status=status.refused(o, refusal.reason, refusal.message))
     waiting = Waiting(reason=refusal.reason, message=cut(refusal.message), next_step=WAITS_FOR[refusal.reason])
     return Decision(status=status.not_accepted(o, refusal.reason, waiting))
+
+
+def _turn_awaited(o: Observation, profile: Profile) -> Waiting:
+    """No place in the line: each one that ends would change it, and cost a write for all that wait."""
+    limit = profile.spec.max_concurrent
+    return Waiting(
+        reason=Reason.CONCURRENCY_LIMIT,
+        message=f"TuningProfile {profile.name} lets {limit} run at once in namespace {o.personalization.namespace}",
+        next_step="wait: the oldest one starts when another one ends; or have the TuningProfile's maxConcurrent raised",
+    )
 
 
 def _last_charged(pods: tuple[Pod, ...]) -> tuple[Pod | None, Verdict | None]:

@@ -17,7 +17,7 @@ def observed(o: Observation) -> PersonalizationStatus:
     ref = JobRef(name=o.job.name, uid=o.job.uid) if o.job else None
     starts = [pod.started_at for pod in o.pods if pod.started_at]
     start_time = before.start_time or min(starts, default=None)
-    attempts = with_ended(with_deleted_job(o), o.pods)
+    attempts = with_ended(with_deleted_job(o), (*o.pods, *o.taken_away))
     if o.job and o.workloads and start_time:
         attempts = with_eviction(attempts, o.job.name, o.workloads[0].evicted)
     status = before.model_copy(
@@ -36,6 +36,11 @@ def observed(o: Observation) -> PersonalizationStatus:
     if o.job and o.job.token_warning:
         status = _say(o, status, ("TokenInPrompts", False), Reason.TOKEN_MISSING, o.job.token_warning)
     return status
+
+
+def is_news(status: PersonalizationStatus, before: PersonalizationStatus) -> bool:
+    """Whether a status is worth a write. One more attempt alone is not: the next write tells, the last one at least."""
+    return status.model_copy(update={"attempts": before.attempts}) != before
 
 
 def with_deleted_job(o: Observation) -> list[Attempt]:
@@ -57,7 +62,8 @@ def job_refused(o: Observation, profile: str, waiting: Waiting) -> Personalizati
 
 def suspended(o: Observation) -> PersonalizationStatus:
     """A Job that is missing now was deleted by us, so it is not held against anybody."""
-    status = observed(o).model_copy(update={"attempts": with_ended(o.personalization.status.attempts, o.pods)})
+    before = o.personalization.status.attempts
+    status = observed(o).model_copy(update={"attempts": with_ended(before, (*o.pods, *o.taken_away))})
     status = _say(o, _without_progress(status), ("Suspended", True), Reason.SUSPENDED, "spec.suspend is true")
     for kind in ("Running", "Waiting"):
         status = _if_said(o, status, kind, Reason.SUSPENDED, "spec.suspend is true")
@@ -97,6 +103,12 @@ def failed(o: Observation, reason: str, message: str, exit_code: int | None = No
 def _without_progress(status: PersonalizationStatus) -> PersonalizationStatus:
     """The next pod begins at the first step."""
     return status.model_copy(update={"progress": None})
+
+
+def not_erased(o: Observation, waiting: Waiting) -> PersonalizationStatus:
+    """Of one that is being deleted; what it was before stays said."""
+    status = _say(o, o.personalization.status, ("Erased", False), waiting.reason, waiting.message)
+    return status.model_copy(update={"waiting": waiting})
 
 
 def _accepted(o: Observation, status: PersonalizationStatus, profile: str) -> PersonalizationStatus:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeVar
 
 from likeness_api.personalization import Progress
 from likeness_operator import label
+from likeness_operator.attempt import MOST_ATTEMPTS
 from likeness_operator.job import job_name
-from likeness_operator.observed import Job, Manifest, Pod, is_finished, read_job, read_pod
+from likeness_operator.observed import Job, Manifest, Pod, is_over, read_job, read_pod
 from likeness_operator.progress import Tracked, too_soon, tracked
+from likeness_operator.turn import Turns
 from likeness_operator.work_queue import Key, WorkQueue
 
 REPLACE_SECONDS = 1.0
@@ -38,11 +40,14 @@ class Seen:
     manifest: Manifest
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
+    eraser: Job | None = None
+    """Of one that is being deleted, as are the next. They are always asked for, never recalled."""
+    eraser_pods: tuple[Pod, ...] = ()
 
 
 @dataclass(slots=True)
 class Known:
-    """An unfinished Personalization."""
+    """A Personalization that is not over."""
 
     profile: str | None
     uid: str
@@ -52,6 +57,8 @@ class Known:
     jobs: dict[str, Job] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     """By uid. There may be some of a namesake that was deleted: `recall` leaves them out."""
+    taken_away: dict[str, Pod] = field(default_factory=dict)
+    """Pods that were taken off their node and are gone, by uid: the API server forgets them before a status tells."""
     complete: bool = False
     """Everything there is has been seen. Otherwise the next pass asks the API server."""
     losses: int = 0
@@ -60,7 +67,7 @@ class Known:
 
 
 class Store:
-    """The unfinished Personalizations. Finished ones are dropped as they are seen and cost nothing.
+    """The Personalizations that are not over. All others are dropped as they are seen and cost nothing.
 
     Watches may be late, and what vanishes while one is broken is never told. So the store is only believed about
     what it has seen from the beginning (the watch announced the Personalization as new) or has been told by a pass that
@@ -70,6 +77,7 @@ class Store:
     def __init__(self, queue: WorkQueue, clock: Callable[[], float]) -> None:
         self._queue = queue
         self._clock = clock
+        self.turns = Turns(queue.add)
         self._known: dict[Key, Known] = {}
         self._unheard: dict[Key, tuple[str, float]] = {}
         """The last version written of those whose watch has not told it yet, and when it was written."""
@@ -91,6 +99,7 @@ class Store:
 
     def forget(self, key: Key) -> None:
         self._known.pop(key, None)
+        self.turns.leave(key)
 
     def losses(self, key: Key) -> int:
         """What `remember` wants to know from before the pass asked anybody."""
@@ -114,6 +123,11 @@ class Store:
         pods = tuple(pod for pod in known.pods.values() if job and pod.owner_uid == job.uid)
         return Seen(json.loads(known.manifest), job, pods)
 
+    def taken_away(self, key: Key, job_uid: str) -> tuple[Pod, ...]:
+        """The Job's pods that Kubernetes took off their nodes, for `status.attempts`."""
+        known = self._known.get(key)
+        return tuple(pod for pod in known.taken_away.values() if pod.owner_uid == job_uid) if known else ()
+
     def remember(self, key: Key, seen: Seen, losses: int, asked: bool) -> None:
         """Takes over what a pass has read and written, where no watch has told anything newer.
 
@@ -123,7 +137,7 @@ class Store:
         known = self._known.get(key)
         if known is None or known.uid != seen.manifest["metadata"]["uid"]:
             return
-        if is_finished(seen.manifest):
+        if is_over(seen.manifest):
             self.forget(key)
             return
         _keep(known, seen.manifest)
@@ -159,7 +173,7 @@ class Store:
         metadata = manifest["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
         self._hear(key, metadata["resourceVersion"])
-        if kind == "DELETED" or is_finished(manifest):
+        if kind == "DELETED" or is_over(manifest):
             self.forget(key)
             return
         known = self._known.get(key)
@@ -180,6 +194,8 @@ class Store:
         known = self._known.get(key) if key else None
         if key is None:
             return
+        if job.erases is None:
+            self.turns.saw(key.namespace, job, gone=kind == "DELETED")
         if known is None:
             if kind != "DELETED" and not job.ended:
                 self._queue.add_later(key, GATHER_SECONDS)
@@ -198,6 +214,10 @@ class Store:
         pod = read_pod(manifest)
         if kind == "DELETED":
             known.pods.pop(pod.uid, None)
+            if pod.disruption is not None:
+                known.taken_away[pod.uid] = pod if pod.ended else replace(pod, phase="Failed")
+                for oldest in list(known.taken_away)[:-MOST_ATTEMPTS]:
+                    del known.taken_away[oldest]
             known.losses += 1
             self._queue.add_later(key, GATHER_SECONDS)
         else:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from likeness_operator.lease import LeaseName
+
 CHART = Path(__file__).resolve().parents[2] / "charts/likeness"
 Render = Callable[..., list[dict[str, Any]]]
 Template = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,7 +61,7 @@ def test_by_namespace_only_profiles_are_read_across_the_cluster_and_tokens_check
     objects = render(NAMESPACES)
     (role,) = operator_roles(objects, "ClusterRole")
     assert [rule["resources"] for rule in role["rules"]] == [["tuningprofiles"], ["tokenreviews"]]
-    roles = [role for role in of_kind(objects, "Role") if not role["metadata"]["name"].endswith("-lease")]
+    roles = [role for role in operator_roles(objects, "Role") if not role["metadata"]["name"].endswith("-lease")]
     assert [role["metadata"]["namespace"] for role in roles] == ["shop", "studio"]
     assert [word for word in container(objects)["args"] if "namespace" in word] == [
         "--namespace=shop",
@@ -198,7 +200,8 @@ def test_people_get_rights_with_the_clusters_own_roles_but_not_over_profiles(ren
     for name in ("likeness-viewer", "likeness-editor"):
         assert roles[name]["rules"][0]["resources"] == ["personalizations", "personalizationbatches"]
     assert {role["metadata"]["name"] for role in of_kind(render("userRoles.create=false"), "ClusterRole")} == {
-        "likeness-operator"
+        "likeness-operator",
+        "likeness-uninstall",
     }
 
 
@@ -213,6 +216,33 @@ def test_helm_test_asks_the_service_and_fits_the_restricted_level(render: Render
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
     assert ask["securityContext"] == container(objects)["securityContext"]
     assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("values", [(), (NAMESPACES,)], ids=["cluster-wide", "by-namespace"])
+def test_before_it_goes_finalizers_are_taken_off_with_no_other_right(render: Render, values: tuple[str, ...]) -> None:
+    from likeness_operator.uninstall import parser
+
+    objects = render(*values)
+    hooks = [
+        each for each in objects if "pre-delete" in each["metadata"].get("annotations", {}).get("helm.sh/hook", "")
+    ]
+    rights = {
+        json.dumps([rule["resources"], rule.get("resourceNames"), rule["verbs"]])
+        for each in hooks
+        for rule in each.get("rules", [])
+    }
+    assert rights == {
+        json.dumps([["personalizations"], None, ["list", "patch"]]),
+        json.dumps([["deployments/scale"], ["likeness-operator"], ["patch"]]),
+        json.dumps([["leases"], ["likeness-operator"], ["get", "update"]]),
+    }
+    (job,) = of_kind(hooks, "Job")
+    (only,) = job["spec"]["template"]["spec"]["containers"]
+    parsed = parser().parse_args(only["args"])
+    assert parsed.operator == LeaseName("system", "likeness-operator")
+    assert parsed.namespace == (["shop", "studio"] if values else [])
+    assert only["securityContext"] == container(objects)["securityContext"]
+    assert {account["metadata"]["name"] for account in of_kind(hooks, "ServiceAccount")} == {"likeness-uninstall"}
 
 
 def test_the_crds_are_those_of_the_types_and_stay_when_the_chart_goes(render: Render) -> None:
@@ -248,7 +278,8 @@ def test_tuners_get_a_service_account_and_no_right(render: Render) -> None:
     assert account["metadata"]["annotations"] == {"role": "painter"}
     assert account["automountServiceAccountToken"] is False
     bindings = of_kind(objects, "RoleBinding") + of_kind(objects, "ClusterRoleBinding")
-    assert {subject["name"] for binding in bindings for subject in binding["subjects"]} == {"likeness-operator"}
+    bound = {subject["name"] for binding in bindings for subject in binding["subjects"]}
+    assert bound == {"likeness-operator", "likeness-uninstall"}
 
 
 @pytest.mark.parametrize(

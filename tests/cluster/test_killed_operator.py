@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import ssl
 import subprocess
 import sys
@@ -15,37 +14,12 @@ from pathlib import Path
 import pytest
 
 from killing_proxy import KillingProxy
-from kube import Manifest, apply, kubectl, true_conditions
-from likeness_api.personalization import ManifestRef
-from likeness_api.reason import EXIT_CODE_OF, Reason
-from likeness_api.result import Result, ResultArtifact
-from shop import SHOP, SYSTEM, create, finished, jobs_of, pods_of, profile, read
+from kube import apply, kubectl, true_conditions
+from likeness_api.reason import Reason
+from shop import SHOP, SYSTEM, acted, create, finished, jobs_of, pods_of, read
 
 MOST_CALLS = 40
 """Far more than one life takes: a test that gets there has found an operator that goes round in circles."""
-SHA256 = "0" * 64
-
-
-def acted(reason: Reason) -> Manifest:
-    """A profile whose pods end at once with a result of this reason, so that a life takes seconds."""
-    published = reason is Reason.TUNED
-    result = Result(
-        reason=reason,
-        message="an act",
-        manifest=ManifestRef(uri="s3://artifacts/shop/x/manifest.json", sha256=SHA256) if published else None,
-        artifacts=[ResultArtifact(name="x", format="likeness", sha256=SHA256, bytes=1)] if published else [],
-        steps=2 if published else None,
-    )
-    script = f"printf %s '{result.encode().decode()}' > /dev/termination-log; exit {int(EXIT_CODE_OF[reason])}"
-    container = {
-        "name": "tuner",
-        "image": os.environ["LIKENESS_TEST_OPERATOR_IMAGE"],
-        "command": ["sh", "-c", script],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-    act = profile(f"act-{reason.lower()}")
-    act["spec"]["runtime"]["podTemplate"] = {"spec": {"containers": [container]}}
-    return act
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given as hypothesis_given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from given import (
@@ -442,7 +441,6 @@ def test_why_a_job_has_no_pod_is_asked_for_less_and_less_often() -> None:
     assert [again(age) for age in (5, 60, 10_000)] == [5, 60, 300]
 
 
-@settings(deadline=None)  # a machine may be busy
 @hypothesis_given(OWNERS, JOBS, PODS)
 def test_every_observation_gets_a_decision_and_the_decision_settles(
     owner: object, job: object, pods: list[object]
@@ -460,3 +458,31 @@ def test_every_observation_gets_a_decision_and_the_decision_settles(
 def test_the_clock_is_an_argument() -> None:
     late = replace(an_observation(None, a_job(age_seconds=0), pod_refusal=""), now=NOW.replace(hour=13))
     assert reconcile(late).status is not None
+
+
+LIMITED = a_profile(maxConcurrent=2)
+
+
+def test_one_whose_turn_it_is_not_waits_and_says_for_what() -> None:
+    decision = reconcile(an_observation(profile=LIMITED, turn=False))
+    assert decision.action is None
+    assert conditions(decision) == {
+        "Waiting": ("True", "ConcurrencyLimit"),
+        "Accepted": ("True", "ProfileMatched"),
+    }
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert "lets 2 run at once in namespace shop" in decision.status.waiting.message
+    assert "maxConcurrent" in decision.status.waiting.next_step
+
+
+def test_one_that_would_be_refused_hears_that_before_its_turn() -> None:
+    greedy = a_personalization({"tuning": {"steps": 9999}})
+    assert state(reconcile(an_observation(greedy, profile=LIMITED, turn=False))) == "Failed"
+
+
+def test_one_that_is_resumed_waits_for_its_turn_like_any_other() -> None:
+    paused = replace(a_job(), suspended=True)
+    assert state(reconcile(an_observation(None, paused, profile=LIMITED, turn=False))) == "Waiting"
+    action = reconcile(an_observation(None, paused, profile=LIMITED)).action
+    assert action == PatchJob(paused, {"suspend": False})
