@@ -80,7 +80,9 @@ class Store:
         self.turns = Turns(queue.add)
         self._known: dict[Key, Known] = {}
         self._unheard: dict[Key, tuple[str, float]] = {}
-        """The last version written of those whose watch has not told it yet, and when it was written."""
+        """The first version written of those whose watch has not told it yet, and when it was written."""
+        self._heard: dict[str, str] = {}
+        """The newest version that the watch has told, by namespace: each has a stream of its own, or all have one."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -94,8 +96,9 @@ class Store:
         return self._clock() - oldest[1] if oldest else 0.0
 
     def wrote(self, key: Key, version: str) -> None:
-        """A status was written; the watch will tell."""
-        self._unheard.setdefault(key, (version, self._clock()))
+        """A status was written; the watch will tell, if it was not quicker than the answer to the write."""
+        if is_later(version, self._heard.get(key.namespace, "0")):
+            self._unheard.setdefault(key, (version, self._clock()))
 
     def forget(self, key: Key) -> None:
         self._known.pop(key, None)
@@ -231,6 +234,8 @@ class Store:
                 self._queue.add(key)
 
     def _hear(self, key: Key, version: str) -> None:
+        if is_later(version, self._heard.get(key.namespace, "0")):
+            self._heard[key.namespace] = version
         owed, _ = self._unheard.get(key, ("", 0.0))
         if owed and not is_later(owed, version):
             del self._unheard[key]
