@@ -258,7 +258,7 @@ class Controller:
             job = read_job(await self._api.create_job(manifest))
         except Refused as error:
             logger.warning("the API server refused its Job: %s", error.message)
-            refusal = Waiting(reason=_reason(error), message=cut(error.message), next_step=NEXT)
+            refusal = Waiting(reason=_reason(error), message=cut(error.told), next_step=NEXT)
             return replace(observation, job_refusal=refusal)
         if observation.personalization.deleting:
             logger.info("created Job %s to erase what was published", job.name)
