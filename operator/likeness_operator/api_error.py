@@ -11,6 +11,8 @@ ApiError            anything else: logged, tried again with back-off
 
 from __future__ import annotations
 
+import re
+
 
 class ApiError(Exception):
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -42,6 +44,14 @@ class Refused(ApiError):  # noqa: N818
     def namespace_terminating(self) -> bool:
         """Nothing can be created in a namespace that is being deleted."""
         return self.status == 403 and "because it is being terminated" in self.message
+
+    @property
+    def told(self) -> str:
+        """The message, its list of faults sorted: the server's order is that of a Go map, another one each time."""
+        head, opening, faults = self.message.partition(": [")
+        if not opening or not faults.endswith("]"):
+            return self.message
+        return f"{head}: [{', '.join(sorted(re.split(r', (?=(?:spec|metadata)[.:])', faults[:-1])))}]"
 
 
 class Unauthorized(ApiError):  # noqa: N818

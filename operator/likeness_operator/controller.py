@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -83,7 +84,9 @@ class Controller:
                 seen, asked = await self._ask(key), True
         except NotFound:
             self._store.forget(key)
+            await self._end_orphan(key, None)
             return Pass(finished=True)
+        await self._end_orphan(key, seen.manifest["metadata"]["uid"])
         done, seen = await self._bring_on(key, seen, asked)
         self._store.remember(key, seen, losses, asked)
         return done
@@ -121,6 +124,15 @@ class Controller:
         everybody = [read_pod(pod) for pod in await self._api.all_pods(key.namespace, key.name)]
         erasing = tuple(pod for pod in everybody if eraser and pod.owner_uid == eraser.uid)
         return Seen(manifest, job, tuple(pod for pod in everybody if pod not in erasing), eraser, erasing)
+
+    async def _end_orphan(self, key: Key, uid: str | None) -> None:
+        """An erase Job whose Personalization is gone would erase what a new one of the same name publishes."""
+        eraser = self._store.eraser(key)
+        if eraser is None or eraser.erases == uid or eraser.deleting:
+            return
+        logger.info("deleting Job %s: the Personalization that it erases for is gone", eraser.name)
+        with suppress(NotFound, Conflict):
+            await self._api.delete_job(key.namespace, eraser.name, eraser.uid)
 
     async def _bring_on(self, key: Key, seen: Seen, asked: bool) -> tuple[Pass, Seen]:
         manifest, observation = seen.manifest, await self._observe(seen, surely=asked)
@@ -246,7 +258,7 @@ class Controller:
             job = read_job(await self._api.create_job(manifest))
         except Refused as error:
             logger.warning("the API server refused its Job: %s", error.message)
-            refusal = Waiting(reason=_reason(error), message=cut(error.message), next_step=NEXT)
+            refusal = Waiting(reason=_reason(error), message=cut(error.told), next_step=NEXT)
             return replace(observation, job_refusal=refusal)
         if observation.personalization.deleting:
             logger.info("created Job %s to erase what was published", job.name)

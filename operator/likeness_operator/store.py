@@ -79,6 +79,8 @@ class Store:
         self._clock = clock
         self.turns = Turns(queue.add)
         self._known: dict[Key, Known] = {}
+        self._erasers: dict[Key, Job] = {}
+        """The erase Jobs at work. One may outlive its Personalization, if somebody took the finalizer off."""
         self._unheard: dict[Key, tuple[str, float]] = {}
         """The first version written of those whose watch has not told it yet, and when it was written."""
         self._heard: dict[str, str] = {}
@@ -125,6 +127,10 @@ class Store:
         job = next((job for job in known.jobs.values() if job.name == name), None)
         pods = tuple(pod for pod in known.pods.values() if job and pod.owner_uid == job.uid)
         return Seen(json.loads(known.manifest), job, pods)
+
+    def eraser(self, key: Key) -> Job | None:
+        """An erase Job for a Personalization of this name, at work."""
+        return self._erasers.get(key)
 
     def taken_away(self, key: Key, job_uid: str) -> tuple[Pod, ...]:
         """The Job's pods that Kubernetes took off their nodes, for `status.attempts`."""
@@ -178,6 +184,8 @@ class Store:
         self._hear(key, metadata["resourceVersion"])
         if kind == "DELETED" or is_over(manifest):
             self.forget(key)
+            if key in self._erasers:
+                self._queue.add(key)
             return
         known = self._known.get(key)
         if known is None or known.uid != metadata["uid"]:
@@ -199,6 +207,10 @@ class Store:
             return
         if job.erases is None:
             self.turns.saw(key.namespace, job, gone=kind == "DELETED")
+        elif kind == "DELETED" or job.settled:
+            self._erasers.pop(key, None)
+        else:
+            self._erasers[key] = job
         if known is None:
             if kind != "DELETED" and not job.ended:
                 self._queue.add_later(key, GATHER_SECONDS)

@@ -82,7 +82,9 @@ class Turns:
 
     def passed(self, key: Key) -> None:
         """A pass over `key` is over. If it did not ask, it does not wait any longer: it was suspended, for example."""
-        self._claimed.pop(key, None)
+        group = self._claimed.pop(key, None)
+        if group is not None:
+            self._next(group)  # it may not have started: the API server may have refused its Job
         if key in self._asked:
             self._asked.discard(key)
         else:

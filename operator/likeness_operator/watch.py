@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,8 +22,13 @@ from likeness_operator.observed import Manifest
 from likeness_operator.profiles import Profiles
 from likeness_operator.store import Store
 
+logger = logging.getLogger(__name__)
+
 LIST_CHUNK = 500
 """Objects a page: at 100,000 objects half the memory of one big list."""
+STOP_SECONDS = 8.0
+"""kopf itself gives its handlers five."""
+LEAVE_SECONDS = 3.0
 OUTAGE_BACKOFFS_SECONDS = (1, 2, 3, *[5] * 120)
 """Between kopf's attempts to watch: it gives up, and the process with it, after ten minutes without an API server."""
 
@@ -79,8 +86,12 @@ async def watch(
     namespaces: Sequence[str],
     ready: asyncio.Event,
 ) -> None:
-    """Watches until SIGTERM or SIGINT. Without namespaces: the whole cluster."""
-    await kopf.operator(
+    """Watches until SIGTERM or SIGINT. Without namespaces: the whole cluster.
+
+    An error that kopf does not get over (a list that expired, say) is raised here, so that the process ends.
+    """
+    ours = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         identity=IDENTITY,
         registry=registry(store, profiles, log_in),
         settings=settings(),
@@ -89,8 +100,37 @@ async def watch(
         namespaces=namespaces,
         ready_flag=ready,
     )
+    running = asyncio.create_task(kopf.run_tasks(tasks, ignored=ours), name="kopf")
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        running.cancel()
+        raise
+    finally:
+        stopped = await _stopped(running, next((task for task in tasks if task.done()), None))
+    if stopped:
+        await running
     # kopf leaves its streams to be closed with the event loop, where each one ends with a traceback about nothing.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+async def _stopped(running: asyncio.Task[None], first: asyncio.Task[None] | None) -> bool:
+    """Waits until kopf has stopped, but not for ever: an operator that neither watches nor ends would look alive.
+
+    When one of kopf's watches ends by an error, the others may wait for each other, deaf to being cancelled.
+    """
+    await asyncio.wait({running}, timeout=STOP_SECONDS)
+    if running.done():
+        return True
+    error = first.exception() if first and not first.cancelled() else None
+    logger.error("the watches ended (%s) and kopf does not stop; leaving without it", error or "told to")
+    # asyncio.run would wait for those tasks, too. Until then there is time to give up the Lease.
+    leave = threading.Timer(LEAVE_SECONDS, os._exit, (1,))
+    leave.daemon = True
+    leave.start()
+    if error is not None:
+        raise error
+    return False
 
 
 def _object(event: Any) -> Manifest:

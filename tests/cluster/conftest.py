@@ -28,7 +28,8 @@ figures: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever is in this folder needs a cluster."""
+    """Whatever is in this folder needs a cluster; what judges all the others comes after them."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)

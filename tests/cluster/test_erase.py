@@ -11,7 +11,7 @@ import pytest
 from kube import RESTRICTED, Manifest, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
 from likeness_operator.label import FINALIZER
 from seaweed import Seaweed
-from shop import SHOP, create, finished, personalization, profile, published_keys, read, running_pod, succeeded
+from shop import SHOP, create, finished, jobs_of, personalization, profile, published_keys, read, running_pod, succeeded
 
 LONG = {"steps": 200}
 
@@ -34,7 +34,6 @@ def not_erased(name: str) -> Manifest | None:
 def give_up(name: str, namespace: str = SHOP) -> None:
     """The documented way out."""
     kubectl("-n", namespace, "patch", "pz", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
-    kubectl("-n", namespace, "delete", "job", "-l", f"likeness.dev/personalization={name}")
 
 
 @pytest.mark.parametrize("cascade", ["background", "foreground"])
@@ -82,6 +81,17 @@ def test_a_bucket_that_is_not_there_is_said_with_a_way_out_that_works(shop: str,
     assert "Failed" in true_conditions(read(name))
     give_up(name)
     wait_for("its end", lambda: fetch("pz", name, SHOP) is None, seconds=30)
+
+
+def test_one_that_is_given_up_takes_its_erase_job_along(shop: str, storage: Seaweed) -> None:
+    keys = {"name": "erase-keys-that-are-not-there"}
+    name = create(deletionPolicy="Delete", credentialsSecretRef=keys)
+    running = f"likeness.dev/personalization={name},app.kubernetes.io/component=eraser"
+    wait_for("its Job", lambda: jobs_of(name), seconds=30)
+    delete(name, "--wait=false")
+    wait_for("its erase Job", lambda: fetch_all("jobs", SHOP, running), seconds=60)
+    give_up(name)
+    wait_for("the erase Job's end", lambda: not fetch_all("jobs", SHOP, running), seconds=30)
 
 
 def test_what_is_in_the_way_can_be_put_right(shop: str, storage: Seaweed) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import ssl
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from killing_proxy import KillingProxy
 from kube import apply, kubectl, true_conditions
 from likeness_api.reason import Reason
+from outside import upstream
 from shop import SHOP, SYSTEM, acted, create, finished, jobs_of, pods_of, read
 
 MOST_CALLS = 40
@@ -36,10 +36,7 @@ def without_operator(shop: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def server(without_operator: None) -> tuple[str, ssl.SSLContext]:
     """The API server's address and how to trust it."""
-    configuration = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-    cluster = configuration["clusters"][0]["cluster"]
-    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-    return cluster["server"], ssl.create_default_context(cadata=authority)
+    return upstream()
 
 
 class Operator:

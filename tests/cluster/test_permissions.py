@@ -19,14 +19,47 @@ STARTED = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 OPERATOR = f"system:serviceaccount:{SYSTEM}:likeness-operator"
 
 
-def audit(user: str) -> list[dict[str, Any]]:
+def audit(user: str, since: str = STARTED) -> list[dict[str, Any]]:
     path = os.environ.get("LIKENESS_TEST_AUDIT_LOG")
     if not path:
         pytest.skip("this cluster's audit log is not known: set LIKENESS_TEST_AUDIT_LOG")
     events = [json.loads(line) for line in Path(path).read_text().splitlines()]
     return [
-        event for event in events if event["user"]["username"] == user and event["requestReceivedTimestamp"] >= STARTED
+        event for event in events if event["user"]["username"] == user and event["requestReceivedTimestamp"] >= since
     ]
+
+
+def right(verb: str, group: str, resource: str, subresource: str = "") -> str:
+    """As a person would write it: `update personalizations/status.likeness.dev`."""
+    return f"{verb} {resource}{subresource and '/'}{subresource}{group and '.'}{group}"
+
+
+def granted() -> set[str]:
+    """The rights of the operator's roles as they are in the API server."""
+    roles = json.loads(
+        kubectl("get", "clusterroles,roles", "-A", "-l", "app.kubernetes.io/instance=likeness", "-o", "json")
+    )
+    mine = [role for role in roles["items"] if role["metadata"]["name"].startswith("likeness-operator")]
+    return {
+        right(verb, group, resource)
+        for role in mine
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def used() -> set[str]:
+    """What the operator was allowed to do since the cluster is there: it makes its Lease only once."""
+    allowed = [event for event in audit(OPERATOR, since="") if "objectRef" in event and not denied(event)]
+    parts = ("apiGroup", "resource", "subresource")
+    return {right(event["verb"], *(event["objectRef"].get(part, "") for part in parts)) for event in allowed}
+
+
+def denied(event: dict[str, Any]) -> bool:
+    """By the authorizer: a 403 of an admission plugin (a quota, in another test) is no missing right."""
+    return str(event["annotations"]["authorization.k8s.io/decision"]) != "allow"
 
 
 @pytest.mark.parametrize(
@@ -57,9 +90,7 @@ def test_the_operator_runs_as_its_own_service_account_and_not_as_root(release: s
 
 def test_no_request_of_the_operator_is_ever_refused_as_forbidden(shop: str) -> None:
     succeeded(create())
-    # By the authorizer: a 403 of an admission plugin (a quota, in another test) is no missing right.
-    refused = [event for event in audit(OPERATOR) if event["annotations"]["authorization.k8s.io/decision"] != "allow"]
-    assert [event["requestURI"] for event in refused] == []
+    assert [event["requestURI"] for event in audit(OPERATOR) if denied(event)] == []
 
 
 def test_one_life_takes_one_job_and_few_writes(shop: str, figure: Callable[[str], None]) -> None:
@@ -74,3 +105,16 @@ def test_one_life_takes_one_job_and_few_writes(shop: str, figure: Callable[[str]
     figure(f"{len(writes)} writes: {', '.join(writes)}")
     assert writes.count("create jobs") == 1
     assert len(writes) <= 4
+
+
+@pytest.mark.last
+def test_the_chart_gives_exactly_the_rights_that_all_these_tests_made_the_operator_use(
+    release: str, request: pytest.FixtureRequest, figure: Callable[[str], None]
+) -> None:
+    ran = {item.path.name for item in request.session.items}
+    left_out = {path.name for path in Path(__file__).parent.glob("test_*.py")} - ran
+    if left_out:
+        pytest.skip(f"an unused right is one that no cluster test needs, and {', '.join(sorted(left_out))} did not run")
+    assert [event["requestURI"] for event in audit(OPERATOR) if denied(event)] == []
+    assert used() == granted()
+    figure(f"{len(granted())} rights, all used: {', '.join(sorted(granted()))}")

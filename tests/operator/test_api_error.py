@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from likeness_operator.api_error import (
     AlreadyExists,
@@ -48,3 +50,23 @@ def test_a_full_quota_is_told_from_a_missing_right() -> None:
     right = error_of(403, "Forbidden", 'jobs.batch is forbidden: User "x" cannot create resource "jobs"', None)
     assert isinstance(right, Refused)
     assert not right.over_quota
+
+
+FAULTS = [
+    "spec.limits[i]: Invalid value: 'i': no name, and not qualified",
+    "spec.limits[a]: Invalid value",
+    "metadata.name: x",
+]
+
+
+@given(st.permutations(FAULTS))
+def test_a_refusal_is_told_in_the_same_words_whatever_order_the_server_lists_them_in(faults: list[str]) -> None:
+    error = Refused(422, "Invalid", f'Job.batch "a" is invalid: [{", ".join(faults)}]')
+    assert error.told == f'Job.batch "a" is invalid: [{", ".join(sorted(FAULTS))}]'
+
+
+@pytest.mark.parametrize(
+    "message", ["", "exceeded quota: no-jobs", "is invalid: spec.x: [1]", "is invalid: [spec.x: cut of"]
+)
+def test_a_refusal_for_one_fault_is_told_as_it_is(message: str) -> None:
+    assert Refused(422, "Invalid", message).told == message

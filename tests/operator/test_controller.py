@@ -401,3 +401,24 @@ def test_an_attempt_alone_is_no_reason_to_write() -> None:
         assert sorted(attempt["reason"] for attempt in scene.status()["attempts"]) == ["Evicted", "Tuned"]
 
     play(story)
+
+
+@pytest.mark.parametrize("namesake", [False, True], ids=["nobody of its name", "a new one of its name"])
+def test_an_erase_job_ends_with_its_personalization_before_a_new_one_can_publish(namesake: bool) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.deleted()
+        await scene.calls()
+        scene.store.saw_job(scene.server.objects[ERASER], "ADDED")
+        gone = scene.server.objects.pop(SUBJECT)
+        scene.store.saw_personalization(gone, "DELETED")
+        if namesake:
+            again = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "another"}, "spec": SPEC}
+            scene.store.saw_personalization(scene.server.put(SUBJECT, again), "ADDED")
+        calls = await scene.calls()
+        assert ERASER not in scene.server.objects
+        made = f"POST {JOBS}"
+        assert (made in calls) == namesake
+        assert not namesake or calls.index(f"DELETE {ERASER}") < calls.index(made)
+
+    play(story, deletionPolicy="Delete")
