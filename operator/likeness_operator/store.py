@@ -82,7 +82,9 @@ class Store:
         self._erasers: dict[Key, Job] = {}
         """The erase Jobs at work. One may outlive its Personalization, if somebody took the finalizer off."""
         self._unheard: dict[Key, tuple[str, float]] = {}
-        """The last version written of those whose watch has not told it yet, and when it was written."""
+        """The first version written of those whose watch has not told it yet, and when it was written."""
+        self._heard: dict[str, str] = {}
+        """The newest version that the watch has told, by namespace: each has a stream of its own, or all have one."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -96,8 +98,9 @@ class Store:
         return self._clock() - oldest[1] if oldest else 0.0
 
     def wrote(self, key: Key, version: str) -> None:
-        """A status was written; the watch will tell."""
-        self._unheard.setdefault(key, (version, self._clock()))
+        """A status was written; the watch will tell, if it was not quicker than the answer to the write."""
+        if is_later(version, self._heard.get(key.namespace, "0")):
+            self._unheard.setdefault(key, (version, self._clock()))
 
     def forget(self, key: Key) -> None:
         self._known.pop(key, None)
@@ -243,6 +246,8 @@ class Store:
                 self._queue.add(key)
 
     def _hear(self, key: Key, version: str) -> None:
+        if is_later(version, self._heard.get(key.namespace, "0")):
+            self._heard[key.namespace] = version
         owed, _ = self._unheard.get(key, ("", 0.0))
         if owed and not is_later(owed, version):
             del self._unheard[key]

@@ -61,6 +61,7 @@ def one_gpu(shop: str) -> str:
     return "gpus"
 
 
+@pytest.mark.timeout(900)
 def test_each_gets_its_turn_and_a_preemption_is_not_charged(one_gpu: str, figure: Callable[[str], None]) -> None:
     began = time.monotonic()
     first = create("kueue-first", profile="queued", tuning={"steps": 500})
@@ -75,7 +76,7 @@ def test_each_gets_its_turn_and_a_preemption_is_not_charged(one_gpu: str, figure
     told = waiting(first, "Preempted")
     assert "to accommodate a workload" in told["message"]
     assert "no attempt is charged" in told["nextStep"]
-    ends = {name: succeeded(name, seconds=240)["status"] for name in (urgent, first, *others)}
+    ends = {name: succeeded(name, seconds=400)["status"] for name in (urgent, first, *others)}
     assert [attempt["reason"] for attempt in ends[first]["attempts"]] == ["Preempted", "Tuned"]
     for name in (urgent, *others):
         assert [attempt["reason"] for attempt in ends[name]["attempts"]] == ["Tuned"]

@@ -272,6 +272,25 @@ def test_a_watch_that_owes_the_news_of_our_own_write_is_noticed() -> None:
     assert scene.store.oldest_echo_seconds() == 0
 
 
+def test_an_echo_that_comes_before_the_answer_to_the_write_is_owed_no_more() -> None:
+    scene = Scene()
+    scene.store.saw_personalization(a_subject(SUCCEEDED, version=8), "MODIFIED")
+    scene.store.wrote(KEY, "8")
+    scene.now = 1000.0
+    assert scene.store.oldest_echo_seconds() == 0
+    scene.store.wrote(KEY, "9")
+    scene.now += 50
+    assert scene.store.oldest_echo_seconds() == 50
+
+
+def test_what_is_told_of_one_namespace_says_nothing_of_the_watch_on_another() -> None:
+    scene = Scene()
+    scene.store.saw_personalization(a_subject([], version=8), "MODIFIED")
+    scene.store.wrote(Key("studio", NAME), "7")
+    scene.now = 50.0
+    assert scene.store.oldest_echo_seconds() == 50
+
+
 @given(st.integers(min_value=0), st.integers(min_value=0))
 def test_versions_are_compared_as_numbers(one: int, other: int) -> None:
     assert is_later(str(one), str(other)) == (one > other)
