@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from likeness_api.order import Order, OrderModel, OrderStorage, first_problem
+from likeness_api.order import EraseOrder, Order, OrderModel, OrderStorage, first_problem
 from likeness_api.personalization import PersonalizationSpec, default_token
 from likeness_api.reason import Reason
 from likeness_api.tuning import over_the_limits, resolve
@@ -59,6 +59,19 @@ def accept(
         return Refusal(Reason.INVALID_SPEC, first_problem(error))
 
 
+def accept_erase(
+    name: str, namespace: str, spec: PersonalizationSpec, profile: TuningProfileSpec
+) -> EraseOrder | Refusal:
+    """The order to erase what was published for one Personalization; the profile may have changed since then."""
+    storage = _storage(profile.storage, namespace, local=False)
+    if not is_allowed(spec.output, storage.output_prefixes, namespace):
+        return _not_allowed("output", spec.output, storage.output_prefixes)
+    try:
+        return EraseOrder(name=name, namespace=namespace, output=spec.output, storage=storage)
+    except ValidationError as error:
+        return Refusal(Reason.INVALID_SPEC, first_problem(error))
+
+
 def prompt_warning(order: Order) -> str | None:
     """A sentence about the first preview prompt without the token, or None. Worth a warning, not a refusal."""
     for index, preview in enumerate(order.previews):
@@ -94,11 +107,13 @@ def _misplaced(spec: PersonalizationSpec, profile: TuningProfileSpec, namespace:
         if not local and uri.startswith(LOCAL_PREFIX):
             return Refusal(Reason.INVALID_SPEC, f"spec.{field} is {uri}; expected an s3:// address in a cluster")
         if not is_allowed(uri, prefixes, namespace):
-            return Refusal(
-                Reason.BUCKET_NOT_ALLOWED,
-                f"spec.{field} is {uri}; the profile allows {', '.join(prefixes)} and what is below",
-            )
+            return _not_allowed(field, uri, prefixes)
     return None
+
+
+def _not_allowed(field: str, uri: str, prefixes: list[str]) -> Refusal:
+    allowed = f"the profile allows {', '.join(prefixes)} and what is below"
+    return Refusal(Reason.BUCKET_NOT_ALLOWED, f"spec.{field} is {uri}; {allowed}")
 
 
 def _storage(storage: Storage, namespace: str, *, local: bool) -> OrderStorage:

@@ -1,8 +1,8 @@
-"""Order: all that the operator tells the runtime about one subject, and all that the runtime may rely on."""
+"""What the operator tells the runtime about one subject, and all that the runtime may rely on."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -12,7 +12,7 @@ from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, ResolvedTuning
 from likeness_api.tuning_profile import ShortText
 
 ORDER_VARIABLE = "LIKENESS_ORDER"
-"""The environment variable of the runtime's container that holds the order as JSON."""
+"""The environment variable of the runtime's container that holds either order as JSON."""
 
 
 class OrderModel(Model):
@@ -33,7 +33,25 @@ class OrderStorage(Model):
     output_prefixes: list[str]
 
 
-class Order(Model):
+class _Encoded(Model):
+    """As it goes through the environment of a container."""
+
+    def encode(self) -> str:
+        """Compact JSON, keys in a fixed order: equal orders are equal texts."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Raises ValueError with one sentence that names the first wrong field."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise ValueError(f"order: {first_problem(error)}") from None
+
+
+class Order(_Encoded):
+    """To tune a subject and publish what was learned."""
+
     kind: Literal["Order"] = "Order"
     version: Literal[1] = 1
     namespace: DnsLabel
@@ -48,17 +66,16 @@ class Order(Model):
     storage: OrderStorage
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
-    def encode(self) -> str:
-        """Compact JSON, keys in a fixed order: equal orders are equal texts."""
-        return self.model_dump_json(by_alias=True, exclude_none=True)
 
-    @classmethod
-    def decode(cls, text: str) -> Order:
-        """Raises ValueError with one sentence that names the first wrong field."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise ValueError(f"order: {first_problem(error)}") from None
+class EraseOrder(_Encoded):
+    """To erase whatever was published for a subject."""
+
+    kind: Literal["EraseOrder"] = "EraseOrder"
+    version: Literal[1] = 1
+    namespace: DnsLabel
+    name: DnsLabel
+    output: LocalOrS3Uri
+    storage: OrderStorage
 
 
 def first_problem(error: ValidationError) -> str:

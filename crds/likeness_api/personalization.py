@@ -46,7 +46,10 @@ class PersonalizationSpec(Model):
     ttl_seconds_after_finished: Annotated[
         int, Field(ge=0, le=31536000, description="When the finished Job and its pods go; this resource stays.")
     ] = 86400
-    deletion_policy: Annotated[Literal["Retain"], Field(description="Artifacts outlive the resource.")] = "Retain"
+    deletion_policy: Annotated[
+        Literal["Retain", "Delete"],
+        Field(description="Whether artifacts outlive the resource, or are erased when it is deleted."),
+    ] = "Retain"
 
 
 class JobRef(Model):
@@ -55,7 +58,7 @@ class JobRef(Model):
 
 
 class Attempt(Model):
-    """One pod that ended, or one Job that was deleted under us."""
+    """One pod that ended, or one Job that was deleted under us or sent back to its queue by Kueue."""
 
     pod: Name
     reason: Name

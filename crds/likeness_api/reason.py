@@ -55,6 +55,7 @@ class Reason(StrEnum):
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     STORAGE_THROTTLED = "StorageThrottled"
     INTERRUPTED = "Interrupted"
+    ERASED = "Erased"
 
     # The operator says these.
     PROFILE_NOT_FOUND = "ProfileNotFound"
@@ -77,8 +78,12 @@ class Reason(StrEnum):
     JOB_NAME_TAKEN = "JobNameTaken"
     JOB_REFUSED = "JobRefused"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    CONCURRENCY_LIMIT = "ConcurrencyLimit"
     RUNTIME_CRASHED = "RuntimeCrashed"
     FINISHED = "Finished"
+    ERASING = "Erasing"
+    STILL_RUNNING = "StillRunning"
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
 
 
 EXIT_CODE_OF: dict[Reason, ExitCode] = {
@@ -101,5 +106,6 @@ EXIT_CODE_OF: dict[Reason, ExitCode] = {
     Reason.STORAGE_UNAVAILABLE: ExitCode.PASSING_TROUBLE,
     Reason.STORAGE_THROTTLED: ExitCode.PASSING_TROUBLE,
     Reason.INTERRUPTED: ExitCode.TERMINATED,
+    Reason.ERASED: ExitCode.DONE,
 }
 """The runtime's reasons, each with the exit code that goes with it."""

@@ -104,6 +104,9 @@ class TuningProfileSpec(Model):
     limits: TuningLimits = TuningLimits()
     storage: Storage
     queue_name: Annotated[DnsLabel | None, Field(description="Kueue LocalQueue that Jobs are put into.")] = None
+    max_concurrent: Annotated[
+        int | None, Field(ge=1, le=100000, description="So many of one namespace tune at once; the others wait.")
+    ] = None
     backoff_limit: Annotated[int, Field(ge=0, le=10, description="Retries after passing trouble.")] = 3
 
 

@@ -48,6 +48,11 @@ class Refused(ApiError):  # noqa: N818
             return self.message
         return f"{head}: [{', '.join(sorted(re.split(r', (?=(?:spec|metadata)[.:])', faults[:-1])))}]"
 
+    @property
+    def namespace_terminating(self) -> bool:
+        """Nothing can be created in a namespace that is being deleted."""
+        return self.status == 403 and "because it is being terminated" in self.message
+
 
 class Unauthorized(ApiError):  # noqa: N818
     pass

@@ -3,25 +3,34 @@
 Why not the `kubernetes` client: its generated models are most of the memory of an operator that uses them, it is
 synchronous, and we want six calls on plain JSON. What these calls (and the watches of watch.py) need to be allowed:
 
-    likeness.dev       personalizations          get, list, watch
+    likeness.dev       personalizations          get, list, watch, patch (the finalizer)
     likeness.dev       personalizations/status   update
     likeness.dev       tuningprofiles            get, list, watch
     batch              jobs                      get, list, watch, create, patch, delete
     (core)             pods                      list, watch
     events.k8s.io      events                    create, list
+    kueue.x-k8s.io     workloads                 list (only with --kueue)
+    authentication.k8s.io  tokenreviews          create (only with --progress-port)
     coordination.k8s.io  leases                  create, get, update (one of that name, in the operator's namespace)
+
+and of uninstall.py, which has an identity of its own:
+
+    likeness.dev       personalizations          list, patch
+    apps               deployments/scale         patch (the operator's)
+    coordination.k8s.io  leases                  get, update (the operator's)
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import kopf
 
 from likeness_api import API_VERSION
+from likeness_operator import label
 from likeness_operator.api_error import Unauthorized, Unavailable, error_of
 from likeness_operator.observed import Manifest
 from likeness_operator.token_bucket import TokenBucket
@@ -30,10 +39,13 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 """Of every call, in seconds. The API server itself gives up on a request after 60."""
+PAGE = 500
+"""Objects of a list at a time."""
 OURS = f"/apis/{API_VERSION}"
 JOBS = "/apis/batch/v1"
 EVENTS = "/apis/events.k8s.io/v1"
 CORE = "/api/v1"
+WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1"
 LEASES = "/apis/coordination.k8s.io/v1"
 
 
@@ -75,6 +87,25 @@ class ApiServer:
         body = {"apiVersion": API_VERSION, "kind": "Personalization", "metadata": kept, "status": status}
         return await self._call("PUT", path, body=body)
 
+    async def set_finalizers(self, current: Manifest, finalizers: list[str]) -> Manifest:
+        """On exactly the version that `current` is; raises Conflict where it changed since."""
+        metadata = current["metadata"]
+        path = f"{OURS}/namespaces/{metadata['namespace']}/personalizations/{metadata['name']}"
+        only = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        return await self._call("PATCH", path, body={"metadata": only | {"finalizers": finalizers}})
+
+    async def personalizations(self, namespace: str | None) -> AsyncIterator[Manifest]:
+        """Every one there is, or those of one namespace; page by page, for there may be very many."""
+        path = f"{OURS}/namespaces/{namespace}/personalizations" if namespace else f"{OURS}/personalizations"
+        query = {"limit": str(PAGE)}
+        while True:
+            page = await self._call("GET", path, query=query)
+            for item in page["items"]:
+                yield item
+            if not page.get("metadata", {}).get("continue"):
+                return
+            query["continue"] = page["metadata"]["continue"]
+
     async def profile(self, name: str) -> Manifest:
         return await self._call("GET", f"{OURS}/tuningprofiles/{name}")
 
@@ -83,6 +114,12 @@ class ApiServer:
 
     async def job(self, namespace: str, name: str) -> Manifest:
         return await self._call("GET", f"{JOBS}/namespaces/{namespace}/jobs/{name}")
+
+    async def unsuccessful_jobs(self, namespace: str, profile: str) -> list[Manifest]:
+        """Of those that tune with a profile in one namespace: all that run, and failures that are still there."""
+        tuners = f"{label.OURS},{label.COMPONENT}={label.TUNER},{label.PROFILE}={profile}"
+        path = f"{JOBS}/namespaces/{namespace}/jobs"
+        return await self._list(path, labelSelector=tuners, fieldSelector="status.successful=0")
 
     async def create_job(self, manifest: Manifest) -> Manifest:
         return await self._call("POST", f"{JOBS}/namespaces/{manifest['metadata']['namespace']}/jobs", body=manifest)
@@ -96,7 +133,13 @@ class ApiServer:
         await self._call("DELETE", f"{JOBS}/namespaces/{namespace}/jobs/{name}", body=options)
 
     async def pods(self, namespace: str, job_uid: str) -> list[Manifest]:
-        selector = f"batch.kubernetes.io/controller-uid={job_uid}"
+        return await self._pods(namespace, f"batch.kubernetes.io/controller-uid={job_uid}")
+
+    async def all_pods(self, namespace: str, name: str) -> list[Manifest]:
+        """Of every Job that was ever made for a Personalization of this name."""
+        return await self._pods(namespace, f"{label.PERSONALIZATION}={name}")
+
+    async def _pods(self, namespace: str, selector: str) -> list[Manifest]:
         return await self._list(f"{CORE}/namespaces/{namespace}/pods", labelSelector=selector)
 
     async def refusals(self, namespace: str, job_uid: str) -> list[Manifest]:
@@ -104,9 +147,24 @@ class ApiServer:
         selector = f"regarding.uid={job_uid},reason=FailedCreate"
         return await self._list(f"{EVENTS}/namespaces/{namespace}/events", fieldSelector=selector)
 
+    async def workloads(self, namespace: str, job_uid: str) -> list[Manifest]:
+        """What Kueue made of a Job; raises NotFound where Kueue is not installed."""
+        selector = f"kueue.x-k8s.io/job-uid={job_uid}"
+        return await self._list(f"{WORKLOADS}/namespaces/{namespace}/workloads", labelSelector=selector)
+
     async def create_event(self, manifest: Manifest) -> Manifest:
         namespace = manifest["metadata"]["namespace"]
         return await self._call("POST", f"{EVENTS}/namespaces/{namespace}/events", body=manifest)
+
+    async def review_token(self, token: str, audience: str) -> Manifest:
+        """Whose token it is, if it is for `audience`. Nothing is stored by this."""
+        spec = {"token": token, "audiences": [audience]}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
+        return await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=body)
+
+    async def scale_to_zero(self, namespace: str, deployment: str) -> None:
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}/scale"
+        await self._call("PATCH", path, body={"spec": {"replicas": 0}})
 
     async def lease(self, namespace: str, name: str) -> Manifest:
         return await self._call("GET", f"{LEASES}/namespaces/{namespace}/leases/{name}")

@@ -8,6 +8,7 @@ from likeness_api.personalization import Attempt
 from likeness_api.reason import ExitCode, Reason
 from likeness_api.result import Result
 from likeness_operator.observed import Pod
+from likeness_operator.workload import PREEMPTED, Said
 
 MOST_ATTEMPTS = 10
 GOOD = (Reason.TUNED, Reason.ALREADY_PUBLISHED)
@@ -51,6 +52,15 @@ def with_ended(attempts: list[Attempt], pods: tuple[Pod, ...]) -> list[Attempt]:
         for pod in ended
     ]
     return [*attempts, *new][-MOST_ATTEMPTS:]
+
+
+def with_eviction(attempts: list[Attempt], job_name: str, evicted: Said | None) -> list[Attempt]:
+    """The history with the end that Kueue's eviction made; its pod goes with the suspended Job, seen or not."""
+    if evicted is None:
+        return attempts
+    reason = Reason.PREEMPTED if evicted.reason == PREEMPTED else Reason.EVICTED
+    end = Attempt(pod=job_name, reason=reason, finish_time=evicted.since)
+    return attempts if end in attempts else [*attempts, end][-MOST_ATTEMPTS:]
 
 
 def by_finish(pods: tuple[Pod, ...]) -> list[Pod]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from likeness_api.accept import Refusal
-from likeness_api.personalization import PersonalizationStatus, Waiting
+from likeness_api.personalization import PersonalizationStatus, Progress, Waiting
+from likeness_api.reason import Reason
 from likeness_api.tuning_profile import TuningProfileSpec
 from likeness_operator.observed import Job, Manifest, Personalization, Pod
+from likeness_operator.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,24 @@ class Observation:
     now: datetime
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
-    """The pods of `job`."""
+    """The pods of `job`; of one that is being deleted, those of any other Job of its name, too."""
+    taken_away: tuple[Pod, ...] = ()
+    """Pods of `job` that ended by an eviction and are gone; for the history alone."""
     profile: Profile | Refusal | None = None
-    """Looked up only where there is no Job yet."""
+    """Looked up only where a Job may have to be made or resumed."""
+    turn: bool = True
+    """Whether it may start now, where the profile limits how many do at once."""
     pod_refusal: str | None = None
     """Why the Job has no pod, in the API server's words; "" where nobody said. Asked for where a rule wants to know."""
+    workloads: tuple[Workload, ...] | None = None
+    """What Kueue made of the Job, at most one; None where nobody asked. Asked for where a rule wants to know."""
+    progress: Progress | None = None
+    """The pod's own word, where it is time to tell."""
+    progress_url: str | None = None
+    """Where a new Job's pods should report to; None for nowhere."""
+    eraser: Job | None = None
+    """The Job that erases what was published, of one that is being deleted."""
+    eraser_pods: tuple[Pod, ...] = ()
     job_refusal: Waiting | None = None
     """What the API server said when it refused the Job in this very pass."""
 
@@ -54,7 +69,20 @@ class DeleteJob:
     job: Job
 
 
-Action = CreateJob | PatchJob | DeleteJob
+@dataclass(frozen=True)
+class Guard:
+    """Puts our finalizer on the Personalization."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Takes our finalizer off, after an event that says what became of the artifacts."""
+
+    reason: Reason
+    note: str
+
+
+Action = CreateJob | PatchJob | DeleteJob | Guard | Release
 
 
 @dataclass(frozen=True)
@@ -68,3 +96,5 @@ class Decision:
     """Nothing may happen by then that a watch would tell."""
     asks_for_pod_refusal: bool = False
     """Decide anew once `Observation.pod_refusal` is known."""
+    asks_for_workloads: bool = False
+    """Decide anew once `Observation.workloads` is known."""

@@ -1,4 +1,4 @@
-"""HTTP for the kubelet and for Prometheus: /livez, /readyz, /metrics."""
+"""HTTP for the kubelet and for Prometheus: /livez, /readyz, /metrics. Pods that tune: see progress_endpoint.py."""
 
 from __future__ import annotations
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 
 from likeness_api import API_VERSION
-from likeness_api.order import ORDER_VARIABLE, Order
+from likeness_api.order import ORDER_VARIABLE, EraseOrder, Order
 from likeness_api.personalization import CredentialsSecretRef
+from likeness_api.progress_report import PROGRESS_AUDIENCE, PROGRESS_TOKEN_FOLDER, PROGRESS_URL_VARIABLE
 from likeness_api.reason import FINAL_EXIT_CODES
 from likeness_api.result import TERMINATION_MESSAGE_PATH
-from likeness_api.tuning_profile import ModelSource, ModelVolume, TuningProfileSpec
+from likeness_api.tuning_profile import ModelSource, ModelVolume, Resources, TuningProfileSpec
 from likeness_operator import label
 from likeness_operator.merge_patch import merge_patch
 from likeness_operator.observed import CONTAINER, Manifest, Personalization
@@ -18,6 +19,12 @@ SHORTEST_TTL_SECONDS = 60
 """A Job that goes at once could take its result along before the operator has read it."""
 GRACE_SECONDS = 30
 """From SIGTERM to SIGKILL; the runtime stops after the step it is in."""
+PROGRESS = "progress"
+"""The volume with the token for reports."""
+TOKEN_SECONDS = 3600
+"""The kubelet renews it in time."""
+ERASER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
+"""Limits as well: a namespace's quota may ask for them."""
 SECRET_KEYS = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
 """What a credentials Secret may put into the pod, and whether it may be left out. No other key gets in."""
 
@@ -31,18 +38,25 @@ def ttl_seconds(wanted: int) -> int:
     return max(wanted, SHORTEST_TTL_SECONDS)
 
 
-def build_job(owner: Personalization, profile_name: str, profile: TuningProfileSpec, order: Order) -> Manifest:
-    """The Job of an accepted Personalization."""
+def build_job(
+    owner: Personalization,
+    profile_name: str,
+    profile: TuningProfileSpec,
+    order: Order,
+    progress_url: str | None = None,
+) -> Manifest:
+    """The Job of an accepted Personalization. Its pods report to `progress_url`, or to nobody."""
     assert owner.spec is not None
     labels = {
         label.NAME: label.PRODUCT,
         label.MANAGED_BY: label.PRODUCT,
-        label.COMPONENT: "tuner",
+        label.COMPONENT: label.TUNER,
         label.PERSONALIZATION: owner.name,
         label.PROFILE: profile_name,
     }
     queue = {label.QUEUE: profile.queue_name} if profile.queue_name else {}
-    template = {"metadata": {"labels": labels}, "spec": _pod_spec(owner, profile, order)}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec(owner, profile, order)}
+    template = merge_patch(template, profile.runtime.pod_template or {})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -58,10 +72,10 @@ def build_job(owner: Personalization, profile_name: str, profile: TuningProfileS
             "suspend": bool(queue),  # Kueue starts what it admits
             "backoffLimit": profile.backoff_limit,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": _pod_failure_policy(),
+            "podFailurePolicy": pod_failure_policy(),
             "activeDeadlineSeconds": owner.spec.active_deadline_seconds,
             "ttlSecondsAfterFinished": ttl_seconds(owner.spec.ttl_seconds_after_finished),
-            "template": merge_patch(template, profile.runtime.pod_template or {}),
+            "template": _reporting(template, progress_url) if progress_url else template,
         },
     }
 
@@ -78,7 +92,7 @@ def owner_reference(owner: Personalization) -> Manifest:
     }
 
 
-def _pod_failure_policy() -> Manifest:
+def pod_failure_policy() -> Manifest:
     """Read in order: an eviction is not charged, a final exit code ends the Job, all else counts as a retry."""
     return {
         "rules": [
@@ -95,10 +109,12 @@ def _pod_failure_policy() -> Manifest:
     }
 
 
-def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) -> Manifest:
+def pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order | EraseOrder) -> Manifest:
+    """Where and as whom the profile and the user want it to run. To erase takes neither a model nor a GPU."""
     assert owner.spec is not None
-    runtime = profile.runtime
-    volumes, mounts = _volumes([source for source in (profile.model, profile.encoder) if source])
+    runtime, tunes = profile.runtime, isinstance(order, Order)
+    sources = [source for source in (profile.model, profile.encoder) if source] if tunes else []
+    volumes, mounts = _volumes(sources)
     optional = {
         "serviceAccountName": owner.spec.service_account_name,
         "imagePullSecrets": [{"name": name} for name in runtime.image_pull_secrets],
@@ -120,9 +136,9 @@ def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) 
                 "name": CONTAINER,
                 "image": runtime.image,
                 "imagePullPolicy": runtime.image_pull_policy,
-                "args": ["tune"],
+                "args": ["tune" if tunes else "erase"],
                 "env": _environment(profile, order, owner.spec.credentials_secret_ref),
-                "resources": runtime.resources.to_json(),
+                "resources": _resources(runtime.resources) if tunes else ERASER_RESOURCES,
                 "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - inside the pod
                 "terminationMessagePath": TERMINATION_MESSAGE_PATH,
                 "terminationMessagePolicy": "File",
@@ -136,8 +152,31 @@ def _pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order) 
     } | {field: value for field, value in optional.items() if value}
 
 
+def _reporting(template: Manifest, url: str) -> Manifest:
+    """Where to report to, and a token that only the operator takes. Last, so that no profile need know of it."""
+    spec = template["spec"]
+    token = {"audience": PROGRESS_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
+    volume = {"name": PROGRESS, "projected": {"sources": [{"serviceAccountToken": token}]}}
+    mount = {"name": PROGRESS, "mountPath": PROGRESS_TOKEN_FOLDER, "readOnly": True}
+
+    def told(container: Manifest) -> Manifest:
+        others = [variable for variable in container.get("env", []) if variable["name"] != PROGRESS_URL_VARIABLE]
+        return container | {
+            "env": [*others, {"name": PROGRESS_URL_VARIABLE, "value": url}],
+            "volumeMounts": [*container.get("volumeMounts", []), mount],
+        }
+
+    containers = [told(each) if each.get("name") == CONTAINER else each for each in spec["containers"]]
+    return template | {"spec": spec | {"containers": containers, "volumes": [*spec.get("volumes", []), volume]}}
+
+
+def _resources(wanted: Resources) -> Manifest:
+    """A limit is a request too, as Kubernetes has it once there is a pod; Kueue counts requests before there is one."""
+    return wanted.model_copy(update={"requests": wanted.limits | wanted.requests}).to_json()
+
+
 def _environment(
-    profile: TuningProfileSpec, order: Order, credentials: CredentialsSecretRef | None
+    profile: TuningProfileSpec, order: Order | EraseOrder, credentials: CredentialsSecretRef | None
 ) -> list[dict[str, object]]:
     """The profile's variables may change HOME, but neither the order nor the credentials."""
     # The kubelet replaces $(NAME) in values; a doubled $ is its escape, so a prompt arrives as it was written.

@@ -1,4 +1,4 @@
-"""The labels that our Jobs and pods carry, and that the watches select by."""
+"""The names that we put on objects: labels of our Jobs and pods, which the watches select by, and the finalizer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from likeness_api import GROUP
 NAME = "app.kubernetes.io/name"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
+TUNER, ERASER = "tuner", "eraser"
+"""What a Job of ours is there for."""
 PERSONALIZATION = f"{GROUP}/personalization"
 PROFILE = f"{GROUP}/profile"
+ERASES = f"{GROUP}/erases"
+"""On an erase Job: the uid of the Personalization whose artifacts it erases."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 
 PRODUCT = "likeness"
 OURS = f"{MANAGED_BY}={PRODUCT}"
 """Label selector of everything the operator creates."""
+FINALIZER = f"{GROUP}/erase"
+"""Keeps a Personalization with `deletionPolicy: Delete` until what it published is erased."""

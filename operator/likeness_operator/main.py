@@ -17,7 +17,7 @@ import kopf
 import prometheus_client
 
 from likeness_api import API_VERSION
-from likeness_operator import health, log, metrics
+from likeness_operator import health, log, metrics, progress_endpoint
 from likeness_operator.api_error import ApiError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
@@ -25,6 +25,7 @@ from likeness_operator.lease import Lease, LeaseLost, LeaseName, leading
 from likeness_operator.profiles import Profiles
 from likeness_operator.store import Store
 from likeness_operator.token_bucket import TokenBucket
+from likeness_operator.token_review import TokenReviews
 from likeness_operator.vitals import Vitals
 from likeness_operator.watch import watch
 from likeness_operator.work_queue import WorkQueue
@@ -73,6 +74,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAMESPACE/NAME",
         help="of several operators, the one that holds this Lease acts; without it there must be only one",
     )
+    new.add_argument("--kueue", action="store_true", help="read Kueue's Workloads, to say what Kueue says about a wait")
+    new.add_argument("--progress-port", type=int, default=0, help="for POST /progress by tuning pods; 0 for none")
+    new.add_argument(
+        "--progress-url", type=http_url, help="where this port is for them: pods report nothing without it"
+    )
     new.add_argument("--log-format", choices=["json", "text"], default="json")
     new.add_argument("--probe-port", type=int, default=8080, help="for /livez, /readyz, /metrics; 0 for none")
     new.add_argument("--workers", type=at_least_one, default=16, help="Personalizations looked at at the same time")
@@ -90,6 +96,12 @@ def at_least_one(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is too small; expected 1 or more")
     return number
+
+
+def http_url(text: str) -> str:
+    if not text.startswith("http://"):
+        raise argparse.ArgumentTypeError(f"{text} is no address for reports; expected http://HOST:PORT/progress")
+    return text
 
 
 def lease_name(text: str) -> LeaseName:
@@ -142,10 +154,15 @@ async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: arg
     """Watches and works until SIGTERM."""
     store, queue = vitals.store, vitals.queue
     profiles = Profiles(api, monotonic)
-    controller = Controller(api, store, profiles, instance=socket.gethostname(), now=utc_now)
+    controller = Controller(
+        api, store, profiles, socket.gethostname(), utc_now, kueue=options.kueue, progress_url=options.progress_url
+    )
     await readable(api, options.namespace)
     # Whichever part ends by an error ends the process: the kubelet starts it anew, and nothing is lost.
-    async with asyncio.TaskGroup() as group:
+    async with (
+        progress_endpoint.serve(options.progress_port, store, TokenReviews(api, monotonic)),
+        asyncio.TaskGroup() as group,
+    ):
         tasks = [group.create_task(work(queue, store, controller, vitals)) for _ in range(options.workers)]
         tasks.append(group.create_task(resync(queue, store)))
         logger.info("watching %s", ", ".join(options.namespace) or "all namespaces")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from likeness_api.accept import prompt_warning
 from likeness_api.order import ORDER_VARIABLE, Order, first_problem
 from likeness_api.personalization import PersonalizationSpec, PersonalizationStatus
-from likeness_operator.label import PROFILE, QUEUE
+from likeness_operator.label import ERASES, FINALIZER, PROFILE, QUEUE
 
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -31,12 +31,19 @@ class Personalization:
     created: datetime
     generation: int
     resource_version: str
-    deleting: bool
+    deleted: datetime | None
+    """Since when it is being deleted; None where it is not."""
+    guarded: bool
+    """Our finalizer is on it."""
     spec: PersonalizationSpec | None
     """None where it does not fit the types; `problem` then says why."""
     problem: str
     status: PersonalizationStatus
     finished: bool
+
+    @property
+    def deleting(self) -> bool:
+        return self.deleted is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class Job:
     uid: str
     resource_version: str = field(compare=False)
     owner_uid: str | None
+    erases: str | None
+    """Of an erase Job: the uid of the Personalization whose artifacts it erases."""
     profile: str
     created: datetime
     deleting: bool
@@ -84,6 +93,7 @@ class Pod:
     phase: str
     started_at: str | None
     running: bool
+    """The tuner started. That it ended is told a moment before the pod's phase; until then nothing else is true."""
     exit_code: int | None
     end_reason: str
     """The kubelet's word, such as OOMKilled."""
@@ -108,8 +118,24 @@ def is_finished(manifest: Manifest) -> bool:
     return any(condition in true_conditions(manifest) for condition in TERMINAL)
 
 
+def is_over(manifest: Manifest) -> bool:
+    """Whether nothing is left to do about a Personalization: it ended, and our finalizer is where it has to be."""
+    metadata = manifest["metadata"]
+    guarded = FINALIZER in metadata.get("finalizers", [])
+    if "deletionTimestamp" in metadata:
+        return not guarded
+    return is_finished(manifest) and (guarded or not _may_have_published(manifest))
+
+
+def _may_have_published(manifest: Manifest) -> bool:
+    """Of one with `deletionPolicy: Delete`. Raw as well."""
+    status = manifest.get("status", {})
+    return manifest["spec"].get("deletionPolicy") == "Delete" and bool(status.get("jobRef") or status.get("attempts"))
+
+
 def read_personalization(manifest: Manifest) -> Personalization:
     metadata = manifest["metadata"]
+    deleted = metadata.get("deletionTimestamp")
     try:
         spec, problem = PersonalizationSpec.model_validate(manifest.get("spec", {})), ""
     except ValidationError as error:
@@ -126,7 +152,8 @@ def read_personalization(manifest: Manifest) -> Personalization:
         created=datetime.fromisoformat(metadata["creationTimestamp"]),
         generation=metadata.get("generation", 0),
         resource_version=metadata["resourceVersion"],
-        deleting="deletionTimestamp" in metadata,
+        deleted=datetime.fromisoformat(deleted) if deleted else None,
+        guarded=FINALIZER in metadata.get("finalizers", []),
         spec=spec,
         problem=problem,
         status=status,
@@ -145,6 +172,7 @@ def read_job(manifest: Manifest) -> Job:
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         owner_uid=_controller_uid(metadata),
+        erases=labels.get(ERASES),
         profile=labels.get(PROFILE, ""),
         created=datetime.fromisoformat(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
@@ -176,7 +204,7 @@ def read_pod(manifest: Manifest) -> Pod:
         owner_uid=_controller_uid(metadata),
         phase=status.get("phase", "Pending"),
         started_at=running.get("startedAt") or ended.get("startedAt"),
-        running=bool(running) and status.get("phase") == "Running",
+        running=bool(running or ended) and status.get("phase") == "Running",
         exit_code=ended.get("exitCode"),
         end_reason=ended.get("reason") or status.get("reason", ""),
         finished_at=ended.get("finishedAt"),

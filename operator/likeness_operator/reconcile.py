@@ -15,17 +15,19 @@ from likeness_api.reason import FINAL_EXIT_CODES, Reason
 from likeness_operator import status
 from likeness_operator.attempt import DISRUPTED, Verdict, by_finish, verdict
 from likeness_operator.condition import cut
-from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob, Profile
+from likeness_operator.decision import CreateJob, Decision, DeleteJob, Guard, Observation, PatchJob, Profile
+from likeness_operator.erasure import erase
 from likeness_operator.job import build_job, ttl_seconds
 from likeness_operator.observed import Job, Manifest, Pod
 from likeness_operator.waiting import NO_POD, why_waiting
+from likeness_operator.workload import why_queued
 
 MOST_DELETED_JOBS = 3
 """So often a Job that was deleted under us is created again; then somebody must mean it."""
 SETTLE_SECONDS = 3.0
 """What passes by itself within this time (a pod that starts, a Job that notices its pod's end) is worth no write."""
 LONGEST_UNASKED_SECONDS = 300.0
-"""Between two questions why a Job has no pod."""
+"""Between two questions why a Job has no pod, or what Kueue says of it."""
 WAITS_FOR = {
     Reason.PROFILE_NOT_FOUND: "create the TuningProfile, or create the Personalization again with another spec.profile",
     Reason.NO_DEFAULT_PROFILE: "set spec.default on exactly one TuningProfile, or name one in spec.profile",
@@ -44,7 +46,15 @@ def reconcile(observation: Observation) -> Decision:
 
 def being_deleted(o: Observation) -> Decision | None:
     """Its Job goes with it, by its owner reference."""
-    return Decision() if o.personalization.deleting else None
+    if not o.personalization.deleting:
+        return None
+    return erase(o) if o.personalization.guarded else Decision()
+
+
+def unguarded(o: Observation) -> Decision | None:
+    """Where a Job was made, somebody took our finalizer off: `helm uninstall` does."""
+    known = o.personalization.status
+    return Decision(action=Guard()) if _lacks_guard(o) and (o.job or known.job_ref or known.attempts) else None
 
 
 def already_finished(o: Observation) -> Decision | None:
@@ -145,7 +155,11 @@ def job_missing(o: Observation) -> Decision | None:
     order = accept(owner.name, owner.namespace, owner.spec, o.profile.spec)
     if isinstance(order, Refusal):
         return _refused(o, order)
-    return Decision(action=CreateJob(build_job(owner, o.profile.name, o.profile.spec, order)))
+    if not o.turn:
+        return Decision(status=status.job_refused(o, o.profile.name, _turn_awaited(o, o.profile)))
+    if _lacks_guard(o):
+        return Decision(action=Guard())  # before anything can be published
+    return Decision(action=CreateJob(build_job(owner, o.profile.name, o.profile.spec, order, o.progress_url)))
 
 
 def job_differs(o: Observation) -> Decision | None:
@@ -162,6 +176,8 @@ def job_differs(o: Observation) -> Decision | None:
     }
     changes: Manifest = {field: value for field, value in wanted.items() if found[field] != value}
     if o.job.suspended and not o.job.queued:
+        if not o.turn and isinstance(o.profile, Profile):
+            return Decision(status=status.pending(o, _turn_awaited(o, o.profile)))
         changes["suspend"] = False
     return Decision(action=PatchJob(o.job, changes)) if changes else None
 
@@ -178,11 +194,29 @@ def settling(o: Observation) -> Decision | None:
     if ended and (ended[-1].phase == "Succeeded" or _is_final(ended[-1])):
         return Decision(look_again_seconds=SETTLE_SECONDS)  # the Job controller has yet to notice
     before = o.personalization.status
-    if before.waiting or (before.job_ref and before.job_ref.uid != o.job.uid):
+    waited = before.waiting is not None and before.waiting.reason != Reason.CONCURRENCY_LIMIT
+    if waited or (before.job_ref and before.job_ref.uid != o.job.uid):
         return None
     moments = [o.job.created] + [datetime.fromisoformat(pod.finished_at) for pod in ended if pod.finished_at]
     age = (o.now - max(moments)).total_seconds()
     return Decision(look_again_seconds=SETTLE_SECONDS - age) if 0 <= age < SETTLE_SECONDS else None
+
+
+def kueue_holds_it(o: Observation) -> Decision | None:
+    """Before its turn, or when Kueue has taken its quota back; that is no failure, and the Job controller charges none.
+
+    Workloads are asked for, not watched: a watch would bring those of the whole cluster. That Kueue starts the Job is
+    told by the Job's own watch, so only the words may be late.
+    """
+    assert o.job is not None
+    if not (o.job.queued and o.job.suspended):
+        return None
+    if o.workloads is None:
+        return Decision(asks_for_workloads=True)
+    waits = [condition for condition in o.personalization.status.conditions if condition.type == "Waiting"]
+    began = [datetime.fromisoformat(each.last_transition_time) for each in waits if each.status == "True"]
+    decided = status.pending(o, why_queued(o.job, o.workloads))
+    return Decision(status=decided, look_again_seconds=_pause(o, began[0] if began else o.now))
 
 
 def pod_pending(o: Observation) -> Decision:
@@ -190,14 +224,13 @@ def pod_pending(o: Observation) -> Decision:
     waiting = why_waiting(o.job, o.pods, o.personalization.status.waiting, o.pod_refusal)
     if waiting.reason == NO_POD and o.pod_refusal is None:
         return Decision(asks_for_pod_refusal=True)
-    # No watch tells of a refusal. The longer it lasts, the less it matters to hear of a change at once.
-    age = (o.now - o.job.created).total_seconds()
-    again = min(max(age, SETTLE_SECONDS), LONGEST_UNASKED_SECONDS) if o.pod_refusal is not None else None
+    again = _pause(o, o.job.created) if o.pod_refusal is not None else None
     return Decision(status=status.pending(o, waiting), look_again_seconds=again)
 
 
 RULES: tuple[Callable[[Observation], Decision | None], ...] = (
     being_deleted,
+    unguarded,
     already_finished,
     spec_unreadable,
     name_taken,
@@ -212,12 +245,23 @@ RULES: tuple[Callable[[Observation], Decision | None], ...] = (
     job_differs,
     pod_running,
     settling,
+    kueue_holds_it,
     pod_pending,
 )
 
 
+def _pause(o: Observation, since: datetime) -> float:
+    """No watch tells of this. The longer it has lasted, the less it matters to hear of a change at once."""
+    return min(max((o.now - since).total_seconds(), SETTLE_SECONDS), LONGEST_UNASKED_SECONDS)
+
+
 def _own_job(o: Observation) -> Job | None:
     return o.job if o.job and o.job.owner_uid == o.personalization.uid else None
+
+
+def _lacks_guard(o: Observation) -> bool:
+    about = o.personalization
+    return about.spec is not None and about.spec.deletion_policy == "Delete" and not about.guarded
 
 
 def _is_final(pod: Pod) -> bool:
@@ -229,6 +273,16 @@ def _refused(o: Observation, refusal: Refusal) -> Decision:
         return Decision(status=status.refused(o, refusal.reason, refusal.message))
     waiting = Waiting(reason=refusal.reason, message=cut(refusal.message), next_step=WAITS_FOR[refusal.reason])
     return Decision(status=status.not_accepted(o, refusal.reason, waiting))
+
+
+def _turn_awaited(o: Observation, profile: Profile) -> Waiting:
+    """No place in the line: each one that ends would change it, and cost a write for all that wait."""
+    limit = profile.spec.max_concurrent
+    return Waiting(
+        reason=Reason.CONCURRENCY_LIMIT,
+        message=f"TuningProfile {profile.name} lets {limit} run at once in namespace {o.personalization.namespace}",
+        next_step="wait: the oldest one starts when another one ends; or have the TuningProfile's maxConcurrent raised",
+    )
 
 
 def _last_charged(pods: tuple[Pod, ...]) -> tuple[Pod | None, Verdict | None]:

@@ -6,7 +6,7 @@ from likeness_api import outcome
 from likeness_api.field import Condition
 from likeness_api.personalization import Attempt, Failure, JobRef, PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
-from likeness_operator.attempt import MOST_ATTEMPTS, Verdict, with_ended
+from likeness_operator.attempt import MOST_ATTEMPTS, Verdict, with_ended, with_eviction
 from likeness_operator.condition import cut, timestamp, with_condition
 from likeness_operator.decision import Observation
 
@@ -16,12 +16,16 @@ def observed(o: Observation) -> PersonalizationStatus:
     before = o.personalization.status
     ref = JobRef(name=o.job.name, uid=o.job.uid) if o.job else None
     starts = [pod.started_at for pod in o.pods if pod.started_at]
+    start_time = before.start_time or min(starts, default=None)
+    attempts = with_ended(with_deleted_job(o), (*o.pods, *o.taken_away))
+    if o.job and o.workloads and start_time:
+        attempts = with_eviction(attempts, o.job.name, o.workloads[0].evicted)
     status = before.model_copy(
         update={
             "observed_generation": o.personalization.generation,
             "job_ref": ref,
-            "attempts": with_ended(with_deleted_job(o), o.pods),
-            "start_time": before.start_time or min(starts, default=None),
+            "attempts": attempts,
+            "start_time": start_time,
             "waiting": None,
         }
     )
@@ -32,6 +36,11 @@ def observed(o: Observation) -> PersonalizationStatus:
     if o.job and o.job.token_warning:
         status = _say(o, status, ("TokenInPrompts", False), Reason.TOKEN_MISSING, o.job.token_warning)
     return status
+
+
+def is_news(status: PersonalizationStatus, before: PersonalizationStatus) -> bool:
+    """Whether a status is worth a write. One more attempt alone is not: the next write tells, the last one at least."""
+    return status.model_copy(update={"attempts": before.attempts}) != before
 
 
 def with_deleted_job(o: Observation) -> list[Attempt]:
@@ -53,20 +62,22 @@ def job_refused(o: Observation, profile: str, waiting: Waiting) -> Personalizati
 
 def suspended(o: Observation) -> PersonalizationStatus:
     """A Job that is missing now was deleted by us, so it is not held against anybody."""
-    status = observed(o).model_copy(update={"attempts": with_ended(o.personalization.status.attempts, o.pods)})
-    status = _say(o, status, ("Suspended", True), Reason.SUSPENDED, "spec.suspend is true")
+    before = o.personalization.status.attempts
+    status = observed(o).model_copy(update={"attempts": with_ended(before, (*o.pods, *o.taken_away))})
+    status = _say(o, _without_progress(status), ("Suspended", True), Reason.SUSPENDED, "spec.suspend is true")
     for kind in ("Running", "Waiting"):
         status = _if_said(o, status, kind, Reason.SUSPENDED, "spec.suspend is true")
     return status
 
 
 def pending(o: Observation, waiting: Waiting, status: PersonalizationStatus | None = None) -> PersonalizationStatus:
-    status = _if_said(o, status or observed(o), "Running", Reason.POD_PENDING, waiting.message)
+    status = _if_said(o, _without_progress(status or observed(o)), "Running", Reason.POD_PENDING, waiting.message)
     return _waits(o, _resumed(o, status), waiting)
 
 
 def running(o: Observation, pod: str) -> PersonalizationStatus:
     status = _say(o, observed(o), ("Running", True), Reason.POD_STARTED, f"in pod {pod}")
+    status = status.model_copy(update={"progress": o.progress or status.progress})
     return _if_said(o, _resumed(o, status), "Waiting", Reason.POD_STARTED, f"in pod {pod}")
 
 
@@ -87,6 +98,17 @@ def failed(o: Observation, reason: str, message: str, exit_code: int | None = No
     failure = Failure(reason=reason, message=cut(message), exit_code=exit_code, attempt=len(status.attempts))
     status = status.model_copy(update={"failure": failure})
     return _finished(o, _say(o, status, ("Failed", True), reason, cut(message)))
+
+
+def _without_progress(status: PersonalizationStatus) -> PersonalizationStatus:
+    """The next pod begins at the first step."""
+    return status.model_copy(update={"progress": None})
+
+
+def not_erased(o: Observation, waiting: Waiting) -> PersonalizationStatus:
+    """Of one that is being deleted; what it was before stays said."""
+    status = _say(o, o.personalization.status, ("Erased", False), waiting.reason, waiting.message)
+    return status.model_copy(update={"waiting": waiting})
 
 
 def _accepted(o: Observation, status: PersonalizationStatus, profile: str) -> PersonalizationStatus:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TypeVar
 
+from likeness_api.personalization import Progress
 from likeness_operator import label
+from likeness_operator.attempt import MOST_ATTEMPTS
 from likeness_operator.job import job_name
-from likeness_operator.observed import Job, Manifest, Pod, is_finished, read_job, read_pod
+from likeness_operator.observed import Job, Manifest, Pod, is_over, read_job, read_pod
+from likeness_operator.progress import Tracked, too_soon, tracked
+from likeness_operator.turn import Turns
 from likeness_operator.work_queue import Key, WorkQueue
 
 REPLACE_SECONDS = 1.0
@@ -19,6 +24,15 @@ GATHER_SECONDS = 0.1
 Part = TypeVar("Part", Job, Pod)
 
 
+class Heard(Enum):
+    """What became of a report of progress."""
+
+    YES = "yes"
+    TOO_SOON = "too soon"
+    UNKNOWN = "unknown"
+    """No such pod of that Personalization's own Job."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A Personalization with its Job and that Job's pods: what a pass starts from, or what it leaves behind."""
@@ -26,11 +40,14 @@ class Seen:
     manifest: Manifest
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
+    eraser: Job | None = None
+    """Of one that is being deleted, as are the next. They are always asked for, never recalled."""
+    eraser_pods: tuple[Pod, ...] = ()
 
 
 @dataclass(slots=True)
 class Known:
-    """An unfinished Personalization."""
+    """A Personalization that is not over."""
 
     profile: str | None
     uid: str
@@ -40,14 +57,17 @@ class Known:
     jobs: dict[str, Job] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     """By uid. There may be some of a namesake that was deleted: `recall` leaves them out."""
+    taken_away: dict[str, Pod] = field(default_factory=dict)
+    """Pods that were taken off their node and are gone, by uid: the API server forgets them before a status tells."""
     complete: bool = False
     """Everything there is has been seen. Otherwise the next pass asks the API server."""
     losses: int = 0
     """Jobs and pods that were seen to go."""
+    progress: Tracked | None = None
 
 
 class Store:
-    """The unfinished Personalizations. Finished ones are dropped as they are seen and cost nothing.
+    """The Personalizations that are not over. All others are dropped as they are seen and cost nothing.
 
     Watches may be late, and what vanishes while one is broken is never told. So the store is only believed about
     what it has seen from the beginning (the watch announced the Personalization as new) or has been told by a pass that
@@ -57,6 +77,7 @@ class Store:
     def __init__(self, queue: WorkQueue, clock: Callable[[], float]) -> None:
         self._queue = queue
         self._clock = clock
+        self.turns = Turns(queue.add)
         self._known: dict[Key, Known] = {}
         self._unheard: dict[Key, tuple[str, float]] = {}
         """The last version written of those whose watch has not told it yet, and when it was written."""
@@ -78,6 +99,7 @@ class Store:
 
     def forget(self, key: Key) -> None:
         self._known.pop(key, None)
+        self.turns.leave(key)
 
     def losses(self, key: Key) -> int:
         """What `remember` wants to know from before the pass asked anybody."""
@@ -101,6 +123,11 @@ class Store:
         pods = tuple(pod for pod in known.pods.values() if job and pod.owner_uid == job.uid)
         return Seen(json.loads(known.manifest), job, pods)
 
+    def taken_away(self, key: Key, job_uid: str) -> tuple[Pod, ...]:
+        """The Job's pods that Kubernetes took off their nodes, for `status.attempts`."""
+        known = self._known.get(key)
+        return tuple(pod for pod in known.taken_away.values() if pod.owner_uid == job_uid) if known else ()
+
     def remember(self, key: Key, seen: Seen, losses: int, asked: bool) -> None:
         """Takes over what a pass has read and written, where no watch has told anything newer.
 
@@ -110,7 +137,7 @@ class Store:
         known = self._known.get(key)
         if known is None or known.uid != seen.manifest["metadata"]["uid"]:
             return
-        if is_finished(seen.manifest):
+        if is_over(seen.manifest):
             self.forget(key)
             return
         _keep(known, seen.manifest)
@@ -120,12 +147,33 @@ class Store:
             _newest(known.pods, pod)
         known.complete = (known.complete or asked) and known.losses == losses
 
+    def progress(self, key: Key) -> Progress | None:
+        """What the status should say about how far the pod is that runs now; None where there is nothing new."""
+        known = self._known.get(key)
+        if known is None or known.progress is None:
+            return None
+        pod = known.pods.get(known.progress.pod_uid)
+        return known.progress.told if pod and pod.running else None
+
+    def hear_progress(self, key: Key, pod_uid: str, step: int, total_steps: int) -> Heard:
+        """Takes a pod's word about its own Personalization, and has it looked at where that is worth a write."""
+        known = self._known.get(key)
+        if known is None or not _is_its_pod(key, known, pod_uid):
+            return Heard.UNKNOWN
+        before, now = known.progress, self._clock()
+        if too_soon(before, pod_uid, now):
+            return Heard.TOO_SOON
+        known.progress = tracked(before, pod_uid, step, total_steps, now)
+        if known.progress.told is not None and (before is None or known.progress.told != before.told):
+            self._queue.add(key)
+        return Heard.YES
+
     def saw_personalization(self, manifest: Manifest, kind: str | None) -> None:
         """`kind` of the watch's event; None for an object of the list before it."""
         metadata = manifest["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
         self._hear(key, metadata["resourceVersion"])
-        if kind == "DELETED" or is_finished(manifest):
+        if kind == "DELETED" or is_over(manifest):
             self.forget(key)
             return
         known = self._known.get(key)
@@ -146,6 +194,8 @@ class Store:
         known = self._known.get(key) if key else None
         if key is None:
             return
+        if job.erases is None:
+            self.turns.saw(key.namespace, job, gone=kind == "DELETED")
         if known is None:
             if kind != "DELETED" and not job.ended:
                 self._queue.add_later(key, GATHER_SECONDS)
@@ -164,6 +214,10 @@ class Store:
         pod = read_pod(manifest)
         if kind == "DELETED":
             known.pods.pop(pod.uid, None)
+            if pod.disruption is not None:
+                known.taken_away[pod.uid] = pod if pod.ended else replace(pod, phase="Failed")
+                for oldest in list(known.taken_away)[:-MOST_ATTEMPTS]:
+                    del known.taken_away[oldest]
             known.losses += 1
             self._queue.add_later(key, GATHER_SECONDS)
         else:
@@ -187,6 +241,13 @@ class Store:
         _newest(parts, part)
         if parts[part.uid] != known:
             self._queue.add_later(key, GATHER_SECONDS)
+
+
+def _is_its_pod(key: Key, known: Known, pod_uid: str) -> bool:
+    """Whether a pod is one of the Job that has the fixed name and belongs to this very Personalization."""
+    pod = known.pods.get(pod_uid)
+    job = known.jobs.get(pod.owner_uid or "") if pod else None
+    return job is not None and job.name == job_name(key.name, known.uid) and job.owner_uid == known.uid
 
 
 def is_later(version: str, than: str) -> bool:

@@ -18,11 +18,22 @@ class TokenBucket:
 
     def reserve(self) -> float:
         """Takes a token, if need be one of the future, and returns the seconds until it is there."""
+        self._refilled()
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self._rate)
+
+    def _refilled(self) -> float:
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._counted_at) * self._rate)
         self._counted_at = now
+        return self._tokens
+
+    def take_now(self) -> bool:
+        """Takes a token if one is there; nobody waits, and nobody who comes later has to."""
+        if self._refilled() < 1:
+            return False
         self._tokens -= 1
-        return max(0.0, -self._tokens / self._rate)
+        return True
 
     async def take(self) -> None:
         seconds = self.reserve()

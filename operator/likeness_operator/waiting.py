@@ -1,4 +1,4 @@
-"""Why a Personalization that has its Job is not running, and what a person can do about it."""
+"""Why a Personalization whose Job may run is not running, and what a person can do about it. Kueue: see workload.py."""
 
 from __future__ import annotations
 
@@ -24,12 +24,6 @@ def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: 
     alive = [pod for pod in pods if not pod.ended]
     if alive:
         return _pod_waits(alive[-1], before)
-    if job.suspended and job.queued:
-        return Waiting(
-            reason="Queued",
-            message=f"Job {job.name} waits for Kueue to admit it",
-            next_step="wait for its turn; `kubectl get workloads` shows the queue and what is in it",
-        )
     ended = by_finish(tuple(pods))
     if ended:
         last = verdict(ended[-1])

@@ -32,6 +32,10 @@ LEAVE_SECONDS = 3.0
 OUTAGE_BACKOFFS_SECONDS = (1, 2, 3, *[5] * 120)
 """Between kopf's attempts to watch: it gives up, and the process with it, after ten minutes without an API server."""
 
+IDENTITY: Any = "likeness"
+"""Used by kopf's peering, which is off. Without one kopf asks for the user's name, and a mere number has none; its own
+type for this is not public."""
+
 
 def settings() -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
@@ -88,6 +92,7 @@ async def watch(
     """
     ours = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
+        identity=IDENTITY,
         registry=registry(store, profiles, log_in),
         settings=settings(),
         standalone=True,

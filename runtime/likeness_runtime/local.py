@@ -49,6 +49,10 @@ class LocalStore:
             return False
         return True
 
+    def delete(self, uri: str) -> None:
+        with _told(uri):
+            path_of(uri).unlink(missing_ok=True)
+
     def list(self, prefix: str) -> Iterable[str]:
         folder = path_of(prefix)
         return sorted(f"file://{path}" for path in folder.rglob("*") if path.is_file())

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from likeness_api.field import DnsLabel, Model, Sha256, Token
-from likeness_api.order import Order, first_problem
+from likeness_api.order import EraseOrder, Order, first_problem
 from likeness_api.personalization import ManifestRef, Metric, Name, Text
 from likeness_api.reason import Reason
 from likeness_api.result import Result, ResultArtifact
@@ -76,9 +76,14 @@ def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_
     return hashlib.sha256(json.dumps(basis, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def home_of(order: Order | EraseOrder) -> str:
+    """Where the artifact folders of one subject are, with its closing slash."""
+    return f"{order.output.rstrip('/')}/{order.namespace}/{order.name}/"
+
+
 def folder_of(order: Order, digest: str) -> str:
     """The artifact folder's address, with its closing slash."""
-    return f"{order.output.rstrip('/')}/{order.namespace}/{order.name}/{digest}/"
+    return f"{home_of(order)}{digest}/"
 
 
 def result_of(manifest: Manifest, data: bytes, folder: str, reason: Reason, message: str) -> Result:

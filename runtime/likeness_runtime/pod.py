@@ -1,4 +1,4 @@
-"""`likeness tune`: what the pod runs. Order in by environment variable, Result out by termination message."""
+"""`likeness tune`, `likeness erase`: what pods run. Order in by environment, Result out by termination message."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from likeness_api.order import ORDER_VARIABLE, Order
+from likeness_api.order import ORDER_VARIABLE, EraseOrder, Order
 from likeness_api.reason import Reason
 from likeness_api.result import TERMINATION_MESSAGE_PATH, Result
 from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.reporter import reporter_from_environment
 from likeness_runtime.stop import Stop
 
 LOGGED_SHARES = 4
@@ -21,27 +22,30 @@ log = logging.getLogger(__name__)
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "tune", help=f"tune the subject of the order in ${ORDER_VARIABLE} (the pod's command)"
+    commands = (
+        ("tune", _tune, f"tune the subject of the order in ${ORDER_VARIABLE} (the pod's command)"),
+        ("erase", _erase, f"erase what was published for the subject of the order in ${ORDER_VARIABLE}"),
     )
-    parser.add_argument(
-        "--termination-log",
-        type=Path,
-        default=Path(TERMINATION_MESSAGE_PATH),
-        help="where the result goes (default: %(default)s)",
-    )
-    parser.set_defaults(handler=handle)
+    for name, work, what in commands:
+        parser = subparsers.add_parser(name, help=what)
+        parser.add_argument(
+            "--termination-log",
+            type=Path,
+            default=Path(TERMINATION_MESSAGE_PATH),
+            help="where the result goes (default: %(default)s)",
+        )
+        parser.set_defaults(handler=handle, work=work)
 
 
 def handle(arguments: argparse.Namespace) -> int:
     stop = Stop()
     stop.listen()
     try:
-        result = _result(os.environ.get(ORDER_VARIABLE), stop)
+        result = arguments.work(_text(), stop)
     except Failed as failed:
         result = Result(reason=failed.reason, message=failed.message[:2048])
     except Interrupted:
-        result = Result(reason=Reason.INTERRUPTED, message="the pod was told to end; nothing was published")
+        result = Result(reason=Reason.INTERRUPTED, message="the pod was told to end before it was done")
     stop.ignore()
     log.info("Ended with %s: %s.", result.reason, result.message.rstrip("."))
     tell(result, arguments.termination_log)
@@ -56,9 +60,27 @@ def tell(result: Result, path: Path) -> None:
         log.warning("The result could not be written to %s: %s.", path, error.strerror)
 
 
-def _result(text: str | None, stop: Stop) -> Result:
+def _text() -> str:
+    text = os.environ.get(ORDER_VARIABLE)
     if text is None:
         raise Failed(Reason.BAD_ORDER, f"${ORDER_VARIABLE} is not set; expected an order as JSON")
+    return text
+
+
+def _erase(text: str, stop: Stop) -> Result:
+    try:
+        order = EraseOrder.decode(text)
+    except ValueError as error:
+        raise Failed(Reason.BAD_ORDER, str(error)) from None
+    log.info("Accepted to erase %s/%s below %s.", order.namespace, order.name, order.output)
+
+    from likeness_runtime.erase import erase
+    from likeness_runtime.storage import Stores
+
+    return erase(order, Stores(order.storage, stop.sleep), stop.check)
+
+
+def _tune(text: str, stop: Stop) -> Result:
     try:
         order = Order.decode(text)
     except ValueError as error:
@@ -70,8 +92,12 @@ def _result(text: str | None, stop: Stop) -> Result:
     from likeness_runtime.fulfil import Run, fulfil
     from likeness_runtime.storage import Stores
 
+    reporter = reporter_from_environment(order.name)
+
     def progress(step: int, total: int) -> None:
         stop.check()
+        if reporter is not None:
+            reporter.tell(step, total)
         if step == total or step % max(1, total // LOGGED_SHARES) == 0:
             log.info("Tuned %d of %d steps.", step, total)
 

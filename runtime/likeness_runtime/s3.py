@@ -103,6 +103,10 @@ class S3Store:
 
         return self._try(uri, put)
 
+    def delete(self, uri: str) -> None:
+        bucket, key = bucket_and_key(uri)
+        self._try(uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+
     def list(self, prefix: str) -> Iterable[str]:
         bucket, start = bucket_and_key(prefix)
 

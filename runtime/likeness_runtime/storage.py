@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from likeness_api.order import Order, OrderStorage
+from likeness_api.order import EraseOrder, Order, OrderStorage
 from likeness_api.reason import Reason
 from likeness_api.tuning_profile import is_allowed
 from likeness_runtime.failure import Failed
@@ -39,8 +39,11 @@ class Store(Protocol):
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
         """As `write`, but False and no change where there is an object already."""
 
+    def delete(self, uri: str) -> None:
+        """The object is gone; nothing happens where there was none. Raises `Missing` where there is no such bucket."""
+
     def list(self, prefix: str) -> Iterable[str]:
-        """The addresses of all objects below `prefix` (which ends with a slash), in order."""
+        """The addresses of all objects below `prefix` (which ends with a slash), in order. Raises `Missing`, too."""
 
 
 class Stores:
@@ -69,11 +72,11 @@ class Stores:
         raise ValueError(f"address scheme is {scheme!r}; expected s3 or file")
 
 
-def check_allowed(order: Order) -> None:
+def check_allowed(order: Order | EraseOrder) -> None:
     """Raises `Failed(BucketNotAllowed)` naming the first address outside of the order's prefixes."""
-    sources = [(f"images[{index}]", uri) for index, uri in enumerate(order.images)]
-    for field, uri in sources:
-        _check(field, uri, order.storage.source_prefixes, order.namespace)
+    images = order.images if isinstance(order, Order) else []
+    for index, uri in enumerate(images):
+        _check(f"images[{index}]", uri, order.storage.source_prefixes, order.namespace)
     _check("output", order.output, order.storage.output_prefixes, order.namespace)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from likeness_operator.lease import LeaseName
+
 CHART = Path(__file__).resolve().parents[2] / "charts/likeness"
 Render = Callable[..., list[dict[str, Any]]]
 Template = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,11 +57,11 @@ def test_cluster_wide_and_by_namespace_grant_the_same(render: Render) -> None:
     assert as_set(rules(render())) == as_set(rules(render(NAMESPACES)))
 
 
-def test_by_namespace_only_profiles_are_read_across_the_cluster(render: Render) -> None:
+def test_by_namespace_only_profiles_are_read_across_the_cluster_and_tokens_checked(render: Render) -> None:
     objects = render(NAMESPACES)
     (role,) = operator_roles(objects, "ClusterRole")
-    assert [rule["resources"] for rule in role["rules"]] == [["tuningprofiles"]]
-    roles = [role for role in of_kind(objects, "Role") if not role["metadata"]["name"].endswith("-lease")]
+    assert [rule["resources"] for rule in role["rules"]] == [["tuningprofiles"], ["tokenreviews"]]
+    roles = [role for role in operator_roles(objects, "Role") if not role["metadata"]["name"].endswith("-lease")]
     assert [role["metadata"]["namespace"] for role in roles] == ["shop", "studio"]
     assert [word for word in container(objects)["args"] if "namespace" in word] == [
         "--namespace=shop",
@@ -91,6 +93,41 @@ def test_of_two_operators_one_acts_and_both_may_only_touch_that_one_lease(render
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     (budget,) = of_kind(objects, "PodDisruptionBudget")
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+
+
+def test_workloads_are_read_only_where_there_is_kueue(render: Render) -> None:
+    from likeness_operator.main import parser
+
+    def of_kueue(*values: str) -> list[list[str]]:
+        return [rule["verbs"] for rule in rules(render(*values)) if rule["apiGroups"] == ["kueue.x-k8s.io"]]
+
+    assert of_kueue() == []
+    assert of_kueue("kueue.enabled=true") == [["list"]]
+    assert not parser().parse_args(container(render())["args"]).kueue
+    assert parser().parse_args(container(render("kueue.enabled=true"))["args"]).kueue
+
+
+def test_pods_report_to_the_port_that_the_operator_listens_on(render: Render) -> None:
+    from likeness_operator.main import parser
+
+    objects = render("networkPolicy.enabled=true")
+    parsed = parser().parse_args(container(objects)["args"])
+    (service,), (policy,) = of_kind(objects, "Service"), of_kind(objects, "NetworkPolicy")
+    (port,) = [port for port in service["spec"]["ports"] if port["name"] == "progress"]
+    address = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{port['port']}"
+    assert parsed.progress_url == f"http://{address}/progress"
+    assert {"name": "progress", "containerPort": parsed.progress_port} in container(objects)["ports"]
+    (reports,) = [rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "progress"]
+    (peer,) = reports["from"]
+    labels = peer["podSelector"]["matchLabels"]
+    assert labels == {"app.kubernetes.io/managed-by": "likeness", "app.kubernetes.io/component": "tuner"}
+
+
+def test_without_progress_nobody_listens_and_no_token_may_be_checked(render: Render) -> None:
+    objects = render("progress.enabled=false", "networkPolicy.enabled=true")
+    assert not [word for word in container(objects)["args"] if "progress" in word]
+    assert "progress" not in json.dumps([of_kind(objects, "Service"), of_kind(objects, "NetworkPolicy")])
+    assert "tokenreviews" not in json.dumps(rules(objects))
 
 
 def test_a_single_operator_may_be_drained(render: Render) -> None:
@@ -163,7 +200,8 @@ def test_people_get_rights_with_the_clusters_own_roles_but_not_over_profiles(ren
     for name in ("likeness-viewer", "likeness-editor"):
         assert roles[name]["rules"][0]["resources"] == ["personalizations", "personalizationbatches"]
     assert {role["metadata"]["name"] for role in of_kind(render("userRoles.create=false"), "ClusterRole")} == {
-        "likeness-operator"
+        "likeness-operator",
+        "likeness-uninstall",
     }
 
 
@@ -178,6 +216,33 @@ def test_helm_test_asks_the_service_and_fits_the_restricted_level(render: Render
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
     assert ask["securityContext"] == container(objects)["securityContext"]
     assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("values", [(), (NAMESPACES,)], ids=["cluster-wide", "by-namespace"])
+def test_before_it_goes_finalizers_are_taken_off_with_no_other_right(render: Render, values: tuple[str, ...]) -> None:
+    from likeness_operator.uninstall import parser
+
+    objects = render(*values)
+    hooks = [
+        each for each in objects if "pre-delete" in each["metadata"].get("annotations", {}).get("helm.sh/hook", "")
+    ]
+    rights = {
+        json.dumps([rule["resources"], rule.get("resourceNames"), rule["verbs"]])
+        for each in hooks
+        for rule in each.get("rules", [])
+    }
+    assert rights == {
+        json.dumps([["personalizations"], None, ["list", "patch"]]),
+        json.dumps([["deployments/scale"], ["likeness-operator"], ["patch"]]),
+        json.dumps([["leases"], ["likeness-operator"], ["get", "update"]]),
+    }
+    (job,) = of_kind(hooks, "Job")
+    (only,) = job["spec"]["template"]["spec"]["containers"]
+    parsed = parser().parse_args(only["args"])
+    assert parsed.operator == LeaseName("system", "likeness-operator")
+    assert parsed.namespace == (["shop", "studio"] if values else [])
+    assert only["securityContext"] == container(objects)["securityContext"]
+    assert {account["metadata"]["name"] for account in of_kind(hooks, "ServiceAccount")} == {"likeness-uninstall"}
 
 
 def test_the_crds_are_those_of_the_types_and_stay_when_the_chart_goes(render: Render) -> None:
@@ -213,7 +278,8 @@ def test_tuners_get_a_service_account_and_no_right(render: Render) -> None:
     assert account["metadata"]["annotations"] == {"role": "painter"}
     assert account["automountServiceAccountToken"] is False
     bindings = of_kind(objects, "RoleBinding") + of_kind(objects, "ClusterRoleBinding")
-    assert {subject["name"] for binding in bindings for subject in binding["subjects"]} == {"likeness-operator"}
+    bound = {subject["name"] for binding in bindings for subject in binding["subjects"]}
+    assert bound == {"likeness-operator", "likeness-uninstall"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import subprocess
 import sys
@@ -14,38 +13,13 @@ from pathlib import Path
 import pytest
 
 from killing_proxy import KillingProxy
-from kube import Manifest, apply, kubectl, true_conditions
-from likeness_api.personalization import ManifestRef
-from likeness_api.reason import EXIT_CODE_OF, Reason
-from likeness_api.result import Result, ResultArtifact
+from kube import apply, kubectl, true_conditions
+from likeness_api.reason import Reason
 from outside import upstream
-from shop import SHOP, SYSTEM, create, finished, jobs_of, pods_of, profile, read
+from shop import SHOP, SYSTEM, acted, create, finished, jobs_of, pods_of, read
 
 MOST_CALLS = 40
 """Far more than one life takes: a test that gets there has found an operator that goes round in circles."""
-SHA256 = "0" * 64
-
-
-def acted(reason: Reason) -> Manifest:
-    """A profile whose pods end at once with a result of this reason, so that a life takes seconds."""
-    published = reason is Reason.TUNED
-    result = Result(
-        reason=reason,
-        message="an act",
-        manifest=ManifestRef(uri="s3://artifacts/shop/x/manifest.json", sha256=SHA256) if published else None,
-        artifacts=[ResultArtifact(name="x", format="likeness", sha256=SHA256, bytes=1)] if published else [],
-        steps=2 if published else None,
-    )
-    script = f"printf %s '{result.encode().decode()}' > /dev/termination-log; exit {int(EXIT_CODE_OF[reason])}"
-    container = {
-        "name": "tuner",
-        "image": os.environ["LIKENESS_TEST_OPERATOR_IMAGE"],
-        "command": ["sh", "-c", script],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-    act = profile(f"act-{reason.lower()}")
-    act["spec"]["runtime"]["podTemplate"] = {"spec": {"containers": [container]}}
-    return act
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from kube import Manifest, apply, kubectl, wait_for
+from likeness_api.reason import Reason
 from seaweed import Seaweed
-from shop import SHOP, create, finished, jobs_of, logs_of, profile, published_keys, read, running_pod, succeeded
+from shop import SHOP, acted, create, finished, jobs_of, logs_of, profile, published_keys, read, running_pod, succeeded
 
 LONG = {"steps": 200}
 """Some ten seconds on an idle machine: long enough to be hit in the middle."""
@@ -54,11 +55,14 @@ def test_a_pod_that_is_ended_while_tuning_publishes_nothing_half_and_the_retry_s
 
 
 def test_an_eviction_is_not_charged(shop: str) -> None:
-    """Of no retries at all, none is used up."""
-    apply(profile("no-retries", backoffLimit=0))
-    name = create(profile="no-retries", tuning=LONG)
-    evict(tuning_pod(name))
-    succeeded(name, seconds=240)
+    """Of no retries at all, none is used up; and it is told, though the pod is gone."""
+    act = acted(Reason.TUNED, seconds=20, backoffLimit=0)
+    act["metadata"]["name"] = "no-retries"
+    apply(act)
+    name = create(profile="no-retries")
+    evict(running_pod(name))
+    subject = succeeded(name, seconds=240)
+    assert [attempt["reason"] for attempt in subject["status"]["attempts"]] == ["Evicted", "Tuned"]
 
 
 def test_a_job_deleted_by_hand_while_running_is_made_again(shop: str) -> None:

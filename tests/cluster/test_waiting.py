@@ -6,17 +6,7 @@ import pytest
 
 from kube import Manifest, apply, fetch, kubectl, wait_for
 from likeness_operator.job import job_name
-from shop import SHOP, create, jobs_of, profile, read, succeeded
-
-
-def waiting(name: str, reason: str, seconds: float = 60) -> Manifest:
-    """`status.waiting` once it has this reason."""
-
-    def look() -> Manifest | None:
-        found: Manifest = read(name).get("status", {}).get("waiting", {})
-        return found if found.get("reason") == reason else None
-
-    return wait_for(f"{name} waits for {reason}", look, seconds)
+from shop import SHOP, create, jobs_of, profile, read, succeeded, waiting
 
 
 def stuck(name: str, **runtime: object) -> str:

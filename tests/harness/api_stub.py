@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 Manifest = dict[str, Any]
+LISTS = ("pods", "tuningprofiles", "events", "personalizations", "jobs")
 
 
 class ApiStub:
@@ -23,6 +24,8 @@ class ApiStub:
         self.objects: dict[str, Manifest] = {}
         self.calls: list[str] = []
         self.url = ""
+        self.tokens: dict[str, Manifest] = {}
+        """The status of a TokenReview, by token; every other token is nobody's."""
         self._versions = itertools.count(100)
 
     def put(self, path: str, manifest: Manifest) -> Manifest:
@@ -37,6 +40,7 @@ class ApiStub:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         app = web.Application()
+        app.router.add_post("/apis/authentication.k8s.io/v1/tokenreviews", self._review)
         app.router.add_route("*", "/{path:.*}", self._answer)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -54,19 +58,34 @@ class ApiStub:
         held = self.objects.get(path)
         if request.method == "POST":
             return self._create(f"{path}/{body['metadata']['name']}", body)
-        if held is None and request.method == "GET" and path.rpartition("/")[2] in ("pods", "tuningprofiles", "events"):
-            items = [item for below, item in self.objects.items() if below.startswith(f"{path}/")]
+        items = [item for below, item in self.objects.items() if below.startswith(f"{path}/")]
+        if held is None and request.method == "GET" and (items or path.rpartition("/")[2] in LISTS):
             return web.json_response({"items": items})
         if held is None:
             return refusal(404, "NotFound")
-        if request.method == "PUT":
-            if body["metadata"].get("resourceVersion", "") != held["metadata"]["resourceVersion"]:
-                return refusal(409, "Conflict")
-            part = "status" if request.path != path else "spec"
-            return web.json_response(self.put(path, held | {part: body[part]}))
+        if request.method in ("PUT", "PATCH"):
+            return self._change(request, path, body)
         if request.method == "DELETE":
             del self.objects[path]
         return web.json_response(held)
+
+    async def _review(self, request: web.Request) -> web.Response:
+        self.calls.append(f"{request.method} {request.path}")
+        token = (await request.json())["spec"]["token"]
+        return web.json_response({"status": self.tokens.get(token, {"authenticated": False})})
+
+    def _change(self, request: web.Request, path: str, body: Manifest) -> web.Response:
+        """A patch is one of the metadata; an object that is being deleted goes with its last finalizer."""
+        held = self.objects[path]
+        if body["metadata"].get("resourceVersion", "") != held["metadata"]["resourceVersion"]:
+            return refusal(409, "Conflict")
+        if request.method == "PUT":
+            part = "status" if request.path != path else "spec"
+            return web.json_response(self.put(path, held | {part: body[part]}))
+        patched = self.put(path, held | {"metadata": held["metadata"] | body["metadata"]})
+        if "deletionTimestamp" in patched["metadata"] and not patched["metadata"].get("finalizers"):
+            del self.objects[path]
+        return web.json_response(patched)
 
     def _create(self, path: str, manifest: Manifest) -> web.Response:
         if path in self.objects:

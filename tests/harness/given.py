@@ -6,15 +6,17 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from likeness_api.accept import Refusal, accept
+from likeness_api.accept import Refusal, accept, accept_erase
 from likeness_api.personalization import PersonalizationStatus
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_api.tuning_profile import TuningProfileSpec
 from likeness_operator.condition import timestamp
 from likeness_operator.decision import Decision, Observation, Profile
+from likeness_operator.erase_job import build_erase_job
 from likeness_operator.job import build_job, job_name
 from likeness_operator.observed import Job, Personalization, Pod, read_job, read_personalization, read_pod
+from likeness_operator.workload import Workload, read_workload
 
 Manifest = dict[str, Any]
 
@@ -22,6 +24,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(hours=1)
 NAME, NAMESPACE, UID = "red-teapot", "shop", "0c0ffee0-0000-4000-8000-000000000001"
 JOB_UID = "0c0ffee0-0000-4000-8000-000000000002"
+ERASER_UID = "0c0ffee0-0000-4000-8000-000000000003"
 SHA = "0" * 64
 
 PROFILE: Manifest = {
@@ -92,10 +95,27 @@ def a_job(
     }
     manifest["metadata"] |= metadata
     manifest["metadata"]["ownerReferences"][0]["uid"] = owner
-    manifest["status"] = {
+    manifest["status"] = _job_status(true_conditions, reason)
+    return read_job(manifest)
+
+
+def an_eraser(*true_conditions: str, reason: str = "", age_seconds: float = 1, **metadata: Any) -> Job:
+    """The Job that the operator builds to erase what `a_personalization()` published."""
+    personalization, profile = a_personalization(), a_profile()
+    assert personalization.spec is not None
+    order = accept_erase(NAME, NAMESPACE, personalization.spec, profile.spec)
+    assert not isinstance(order, Refusal), order
+    manifest = json.loads(json.dumps(build_erase_job(personalization, profile.name, profile.spec, order)))
+    created = timestamp(NOW - timedelta(seconds=age_seconds))
+    manifest["metadata"] |= {"uid": ERASER_UID, "resourceVersion": "8", "creationTimestamp": created} | metadata
+    manifest["status"] = _job_status(true_conditions, reason)
+    return read_job(manifest)
+
+
+def _job_status(true_conditions: tuple[str, ...], reason: str) -> Manifest:
+    return {
         "conditions": [{"type": kind, "status": "True", "reason": reason, "message": ""} for kind in true_conditions]
     }
-    return read_job(manifest)
 
 
 def a_pod(
@@ -149,6 +169,16 @@ def a_pod(
     )
 
 
+def a_workload(*conditions: tuple[str, str, str, str], checks: list[Manifest] | None = None) -> Workload:
+    """Kueue's Workload of the Job; each condition as (type, status, reason, message)."""
+    said = [
+        {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": timestamp(NOW)}
+        for kind, status, reason, message in conditions
+    ]
+    status = {"conditions": said, "admissionChecks": checks or []}
+    return read_workload({"metadata": {"name": "job-red-teapot"}, "status": status})
+
+
 def an_observation(
     personalization: Personalization | None = None,
     job: Job | None = None,
@@ -157,7 +187,7 @@ def an_observation(
     **more: Any,
 ) -> Observation:
     found = profile or (None if job else a_profile())
-    return Observation(personalization or a_personalization(), NOW, job, pods, found, **more)
+    return Observation(personalization or a_personalization(), NOW, job, pods, profile=found, **more)
 
 
 def conditions(decision: Decision) -> dict[str, tuple[str, str]]:

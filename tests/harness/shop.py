@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 
 from kube import Manifest, apply, fetch, fetch_all, kubectl, run, true_conditions, wait_for
+from likeness_api.personalization import ManifestRef
+from likeness_api.reason import EXIT_CODE_OF, Reason
+from likeness_api.result import Result, ResultArtifact
 from seaweed import Seaweed
 
 CHART = Path(__file__).resolve().parents[2] / "charts/likeness"
@@ -15,6 +18,7 @@ SHOP = "shop"
 SECRET = "storage-keys"
 MODEL_PREFIX = "stable-diffusion-v1-5"
 PICTURE = "s3://catalogue/teapot/00.jpg"
+SHA256 = "0" * 64
 numbers = itertools.count(1)
 
 
@@ -23,7 +27,8 @@ def install_chart() -> None:
     repository, _, tag = os.environ["LIKENESS_TEST_OPERATOR_IMAGE"].rpartition(":")
     run(
         "helm", "upgrade", "--install", "likeness", str(CHART), "--namespace", SYSTEM,
-        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--wait", "--timeout", "2m",
+        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--set", "kueue.enabled=true",
+        "--wait", "--timeout", "2m",
     )  # fmt: skip
     kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
 
@@ -51,6 +56,29 @@ def profile(name: str, **changes: object) -> Manifest:
             **changes,
         },
     }
+
+
+def acted(reason: Reason, seconds: float = 0, **changes: object) -> Manifest:
+    """A profile whose pods end after so many seconds with a result of this reason, so that a life takes no more."""
+    published = reason is Reason.TUNED
+    result = Result(
+        reason=reason,
+        message="an act",
+        manifest=ManifestRef(uri="s3://artifacts/shop/x/manifest.json", sha256=SHA256) if published else None,
+        artifacts=[ResultArtifact(name="x", format="likeness", sha256=SHA256, bytes=1)] if published else [],
+        steps=2 if published else None,
+    )
+    told = f"printf %s '{result.encode().decode()}' > /dev/termination-log"
+    act = f"trap 'exit 143' TERM; sleep {seconds} & wait $!"
+    container = {
+        "name": "tuner",
+        "image": os.environ["LIKENESS_TEST_OPERATOR_IMAGE"],
+        "command": ["sh", "-c", f"{act}; {told}; exit {int(EXIT_CODE_OF[reason])}"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    manifest = profile(f"act-{reason.lower()}", **changes)
+    manifest["spec"]["runtime"]["podTemplate"] = {"spec": {"containers": [container]}}
+    return manifest
 
 
 def personalization(name: str = "", **changes: object) -> Manifest:
@@ -98,6 +126,16 @@ def succeeded(name: str, seconds: float = 120) -> Manifest:
     subject = finished(name, seconds)
     assert "Succeeded" in true_conditions(subject), subject["status"].get("failure")
     return subject
+
+
+def waiting(name: str, reason: str, seconds: float = 60) -> Manifest:
+    """`status.waiting` once it has this reason."""
+
+    def look() -> Manifest | None:
+        found: Manifest = read(name).get("status", {}).get("waiting", {})
+        return found if found.get("reason") == reason else None
+
+    return wait_for(f"{name} waits for {reason}", look, seconds)
 
 
 def jobs_of(name: str) -> list[Manifest]:

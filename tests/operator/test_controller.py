@@ -17,6 +17,7 @@ from likeness_operator import metrics
 from likeness_operator.api_error import AlreadyExists, Conflict
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
+from likeness_operator.erase_job import erase_job_name
 from likeness_operator.job import job_name
 from likeness_operator.profiles import Profiles
 from likeness_operator.store import Store
@@ -28,18 +29,23 @@ SUBJECT = f"/apis/likeness.dev/v1alpha1/namespaces/{NAMESPACE}/personalizations/
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 JOB = f"{JOBS}/{job_name(NAME, UID)}"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+WORKLOADS = f"/apis/kueue.x-k8s.io/v1beta1/namespaces/{NAMESPACE}/workloads"
+ERASER = f"{JOBS}/{erase_job_name(NAME, UID)}"
+EVENTS = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
+LOOKS = [f"GET {SUBJECT}", f"GET {JOB}", f"GET {ERASER}", f"GET {PODS}"]
+"""What is asked for in each pass over one that is being deleted."""
 SD15 = "/apis/likeness.dev/v1alpha1/tuningprofiles/sd15"
 
 
 class Scene:
     """A Personalization in an API server, and a controller that has heard of it."""
 
-    def __init__(self, server: ApiStub, api: ApiServer) -> None:
-        self.server, self.moment = server, NOW
+    def __init__(self, server: ApiStub, api: ApiServer, spec: Manifest) -> None:
+        self.server, self.api, self.moment = server, api, NOW
         self.store = Store(WorkQueue(), lambda: 0.0)
         self.controller = Controller(api, self.store, Profiles(api, lambda: 0.0), "test", lambda: self.moment)
         server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE})
-        subject = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID}, "spec": SPEC}
+        subject = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID}, "spec": spec}
         self.store.saw_personalization(server.put(SUBJECT, subject), "ADDED")
 
     async def calls(self) -> list[str]:
@@ -52,27 +58,34 @@ class Scene:
         status: Manifest = self.server.objects[SUBJECT]["status"]
         return status
 
-    def pod(self, phase: str, **state: Any) -> None:
+    def pod(self, phase: str, name: str = "p", **state: Any) -> Manifest:
         """The Job's pod as it is now; the watch tells."""
         owner = {"uid": self.server.objects[JOB]["metadata"]["uid"], "controller": True}
         labels = {"likeness.dev/personalization": NAME}
-        metadata = {"name": "p", "namespace": NAMESPACE, "labels": labels, "ownerReferences": [owner]}
+        metadata = {"name": name, "uid": name, "namespace": NAMESPACE, "labels": labels, "ownerReferences": [owner]}
         status = {"phase": phase, "containerStatuses": [{"name": "tuner", "state": state}]}
-        pod = self.server.put(f"{PODS}/p", {"metadata": metadata, "spec": {}, "status": status})
+        pod = self.server.put(f"{PODS}/{name}", {"metadata": metadata, "spec": {}, "status": status})
         self.store.saw_pod(pod, "MODIFIED")
+        return pod
 
-    def job_says(self, condition: str) -> None:
+    def job_says(self, condition: str, path: str = JOB) -> None:
         status = {"conditions": [{"type": condition, "status": "True", "reason": "BackoffLimitExceeded"}]}
-        self.store.saw_job(self.server.put(JOB, self.server.objects[JOB] | {"status": status}), "MODIFIED")
+        self.store.saw_job(self.server.put(path, self.server.objects[path] | {"status": status}), "MODIFIED")
+
+    def deleted(self) -> None:
+        """A user deletes the Personalization, and the watch tells."""
+        subject = json.loads(json.dumps(self.server.objects[SUBJECT]))
+        subject["metadata"] |= {"deletionTimestamp": "2026-11-23T12:00:00Z"}
+        self.store.saw_personalization(self.server.put(SUBJECT, subject), "MODIFIED")
 
 
-def play(story: Callable[[Scene], Awaitable[None]]) -> None:
+def play(story: Callable[[Scene], Awaitable[None]], **spec: Any) -> None:
     async def run() -> None:
         server = ApiStub()
         async with server.serving():
             api = ApiServer(lambda: kopf.ConnectionInfo(server=server.url), TokenBucket(1000, 1000, lambda: 0.0))
             try:
-                await story(Scene(server, api))
+                await story(Scene(server, api, SPEC | spec))
             finally:
                 await api.close()
 
@@ -173,6 +186,25 @@ def test_a_job_without_a_pod_says_why_in_the_job_controllers_last_words() -> Non
     play(story)
 
 
+def test_kueue_is_asked_only_where_the_operator_may() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"queueName": "gpus"}})
+        await scene.calls()
+        scene.moment += timedelta(seconds=20)
+        assert await scene.calls() == [f"PUT {SUBJECT}/status"]
+        assert scene.status()["waiting"]["reason"] == "Queued"
+        scene.controller = Controller(
+            scene.api, scene.store, Profiles(scene.api, lambda: 0.0), "test", lambda: scene.moment, kueue=True
+        )
+        assert await scene.calls() == [f"GET {WORKLOADS}"]  # 404: no Kueue in this cluster
+        said = {"type": "QuotaReserved", "status": "False", "reason": "Inadmissible", "message": "no LocalQueue gpus"}
+        scene.server.put(f"{WORKLOADS}/w", {"metadata": {"name": "w"}, "status": {"conditions": [said]}})
+        assert await scene.calls() == [f"GET {WORKLOADS}", f"PUT {SUBJECT}/status"]
+        assert scene.status()["waiting"]["reason"] == "Inadmissible"
+
+    play(story)
+
+
 def test_no_job_is_made_for_one_that_is_gone() -> None:
     async def story(scene: Scene) -> None:
         del scene.server.objects[SUBJECT]
@@ -213,5 +245,159 @@ def test_a_status_on_an_old_version_is_refused() -> None:
         scene.server.put(SUBJECT, scene.server.objects[SUBJECT])
         with pytest.raises(Conflict):
             await scene.calls()
+
+    play(story)
+
+
+def test_erasing_takes_one_write_more_in_life_and_three_after_it() -> None:
+    async def story(scene: Scene) -> None:
+        calls = await scene.calls()
+        assert [call for call in calls if not call.startswith("GET")] == [f"PATCH {SUBJECT}", f"POST {JOBS}"]
+        scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
+        scene.job_says("Complete")
+        await scene.calls()
+        assert len(scene.store) == 0
+        scene.deleted()
+        assert await scene.calls() == [*LOOKS, f"POST {JOBS}"]
+        scene.job_says("Complete", ERASER)
+        assert await scene.calls() == [*LOOKS, f"POST {EVENTS}", f"PATCH {SUBJECT}"]
+        assert SUBJECT not in scene.server.objects
+        assert len(scene.store) == 0
+        (event,) = [held for path, held in scene.server.objects.items() if path.startswith(EVENTS)]
+        assert (event["type"], event["reason"], event["note"]) == ("Normal", "Erased", "erased")
+
+    play(story, deletionPolicy="Delete")
+
+
+def test_the_tuning_is_ended_and_its_pod_has_ended_before_anything_is_erased() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+        await scene.calls()
+        scene.deleted()
+        assert await scene.calls() == [*LOOKS, f"DELETE {JOB}", f"GET {JOB}"]
+        assert await scene.calls() == LOOKS
+        del scene.server.objects[f"{PODS}/p"]
+        assert (await scene.calls())[-1] == f"POST {JOBS}"
+
+    play(story, deletionPolicy="Delete")
+
+
+def test_other_finalizers_stay() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.objects[SUBJECT]["metadata"]["finalizers"] = ["somebody/else"]
+        scene.store.distrust(KEY)
+        await scene.calls()
+        finalizers = scene.server.objects[SUBJECT]["metadata"]["finalizers"]
+        assert finalizers == ["somebody/else", "likeness.dev/erase"]
+        scene.deleted()
+        await scene.calls()
+        scene.job_says("Complete", ERASER)
+        await scene.calls()
+        assert scene.server.objects[SUBJECT]["metadata"]["finalizers"] == ["somebody/else"]
+
+    play(story, deletionPolicy="Delete")
+
+
+def test_a_failure_to_erase_is_told_once_and_is_no_second_end() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.pod("Failed", terminated=ended(10, ""))
+        scene.job_says("Failed")
+        await scene.calls()
+        scene.deleted()
+        await scene.calls()
+        scene.job_says("Failed", ERASER)
+        assert await scene.calls() == [*LOOKS, f"PUT {SUBJECT}/status"]
+        assert await scene.calls() == LOOKS
+        assert [condition["type"] for condition in scene.status()["conditions"]] == ["Failed", "Accepted", "Erased"]
+        assert len([path for path in scene.server.objects if path.startswith(EVENTS)]) == 1
+
+    play(story, deletionPolicy="Delete")
+
+
+def a_rival(version: int = 1) -> Manifest:
+    """A Job of another Personalization of the same profile."""
+    labels = {"likeness.dev/personalization": "rival", "likeness.dev/profile": "sd15"}
+    metadata = {
+        "name": "rival",
+        "namespace": NAMESPACE,
+        "labels": labels,
+        "uid": "rival",
+        "resourceVersion": str(version),
+    }
+    return {"metadata": metadata | {"creationTimestamp": "2026-11-23T12:00:00Z"}, "spec": {"template": {"spec": {}}}}
+
+
+def test_where_a_limit_is_reached_it_waits_at_the_cost_of_one_write() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+        rival = scene.server.put(f"{JOBS}/rival", a_rival())
+        scene.store.saw_job(rival, "ADDED")
+        assert await scene.calls() == [f"GET {SD15}", f"PUT {SUBJECT}/status"]
+        assert scene.status()["waiting"]["reason"] == "ConcurrencyLimit"
+        assert await scene.calls() == []
+        scene.store.saw_job(scene.server.objects.pop(f"{JOBS}/rival"), "DELETED")
+        assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOBS}", f"POST {JOBS}"]
+
+    play(story)
+
+
+def test_a_rival_that_no_watch_has_told_of_counts() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+        scene.server.put(f"{JOBS}/rival", a_rival())
+        with pytest.raises(Conflict, match="no watch has told"):
+            await scene.calls()
+        assert JOB not in scene.server.objects
+
+    play(story)
+
+
+def test_a_ghost_that_fills_the_limit_is_found_out_by_asking() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+        scene.store.saw_job(a_rival(), "ADDED")
+        await scene.calls()
+        assert JOB not in scene.server.objects
+        scene.store.distrust(KEY)  # as resync does
+        await scene.calls()
+        assert JOB in scene.server.objects
+
+    play(story)
+
+
+def test_an_eviction_is_in_the_attempts_though_its_pod_is_gone_and_costs_no_write_of_its_own() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        first = scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+        await scene.calls()
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        first["status"]["conditions"] = [target]
+        scene.store.saw_pod(scene.server.objects.pop(f"{PODS}/p"), "DELETED")
+        scene.store.distrust(KEY)
+        scene.pod("Running", "next", running={"startedAt": "2026-11-23T12:00:05Z"})
+        calls = await scene.calls()
+        assert [call for call in calls if not call.startswith("GET")] == [f"PUT {SUBJECT}/status"]
+        assert [attempt["reason"] for attempt in scene.status()["attempts"]] == ["Evicted"]
+        assert await scene.calls() == []
+
+    play(story)
+
+
+def test_an_attempt_alone_is_no_reason_to_write() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.pod("Running", "next", running={"startedAt": "2026-11-23T12:00:05Z"})
+        await scene.calls()
+        gone = scene.pod("Failed", "late")
+        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        gone["status"]["conditions"] = [target]
+        scene.store.saw_pod(scene.server.objects.pop(f"{PODS}/late"), "DELETED")
+        assert await scene.calls() == []
+        scene.pod("Succeeded", "next", terminated=ended(0, TUNED.encode().decode()))
+        scene.job_says("Complete")
+        await scene.calls()
+        assert sorted(attempt["reason"] for attempt in scene.status()["attempts"]) == ["Evicted", "Tuned"]
 
     play(story)

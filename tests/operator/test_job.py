@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from given import NAME, NAMESPACE, SPEC, UID, Manifest, a_job, a_personalization, a_profile
 from likeness_api.accept import Refusal, accept
 from likeness_api.order import Order
+from likeness_api.progress_report import PROGRESS_AUDIENCE, PROGRESS_TOKEN_FOLDER, PROGRESS_URL_VARIABLE
 from likeness_operator.decision import Profile
 from likeness_operator.job import build_job, job_name
 from likeness_operator.observed import read_order
@@ -16,12 +17,15 @@ S3_MODEL = {"uri": "s3://models/sd15", "volume": {"emptyDir": {"sizeLimit": "8Gi
 ENCODER = {"uri": "file:///encoder", "volume": {"mountPath": "/encoder", "image": {"reference": "likeness/encoder:1"}}}
 
 
-def built(spec: Manifest | None = None, profile: Profile | None = None) -> Manifest:
+URL = "http://likeness-operator.system.svc:8081/progress"
+
+
+def built(spec: Manifest | None = None, profile: Profile | None = None, *, progress_url: str | None = None) -> Manifest:
     owner, chosen = a_personalization(spec), profile or a_profile()
     assert owner.spec is not None
     order = accept(owner.name, owner.namespace, owner.spec, chosen.spec)
     assert not isinstance(order, Refusal), order
-    return build_job(owner, chosen.name, chosen.spec, order)
+    return build_job(owner, chosen.name, chosen.spec, order, progress_url)
 
 
 def pod_of(job: Manifest) -> Manifest:
@@ -161,6 +165,15 @@ def test_the_profile_says_where_pods_run() -> None:
     assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": 1}
 
 
+def test_every_limit_is_a_request_so_that_kueue_counts_it() -> None:
+    resources = {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"memory": "8Gi", "nvidia.com/gpu": 1}}
+    pod = pod_of(built(profile=a_profile(runtime={"image": "i", "resources": resources})))
+    assert pod["containers"][0]["resources"] == {
+        "requests": {"cpu": "2", "memory": "1Gi", "nvidia.com/gpu": 1},
+        "limits": {"memory": "8Gi", "nvidia.com/gpu": 1},
+    }
+
+
 def test_the_pod_template_patch_comes_last() -> None:
     patch = {"metadata": {"labels": {"team": "shop"}}, "spec": {"enableServiceLinks": None, "hostname": "x"}}
     template = built(profile=a_profile(runtime={"image": "i", "podTemplate": patch}))["spec"]["template"]
@@ -175,6 +188,33 @@ def test_kueue_gets_a_suspended_job_with_its_label() -> None:
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
     assert job["spec"]["suspend"] is True
     assert built()["spec"]["suspend"] is False
+
+
+def test_a_pod_is_told_where_to_report_to_and_gets_a_token_for_that_alone() -> None:
+    pod = pod_of(built(progress_url=URL))
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "progress"]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == PROGRESS_AUDIENCE
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "progress"]
+    assert (mount["mountPath"], mount["readOnly"]) == (PROGRESS_TOKEN_FOLDER, True)
+    assert environment(built(progress_url=URL))[PROGRESS_URL_VARIABLE] == URL
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_no_profile_can_send_the_token_elsewhere_or_loses_it_by_its_own_volumes() -> None:
+    runtime = {
+        "image": "i",
+        "env": [{"name": PROGRESS_URL_VARIABLE, "value": "http://elsewhere/"}],
+        "podTemplate": {"spec": {"volumes": [{"name": "tmp", "emptyDir": {}}]}},
+    }
+    pod = pod_of(built(profile=a_profile(runtime=runtime), progress_url=URL))
+    said = [each["value"] for each in pod["containers"][0]["env"] if each["name"] == PROGRESS_URL_VARIABLE]
+    assert said == [URL]
+    assert [volume["name"] for volume in pod["volumes"]] == ["tmp", "progress"]
+
+
+def test_without_an_address_there_is_no_token() -> None:
+    assert "progress" not in json.dumps(built())
 
 
 def test_the_deadline_is_the_users() -> None:

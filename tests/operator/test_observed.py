@@ -41,6 +41,13 @@ def test_what_nobody_said_is_no_trouble() -> None:
     assert (pod.phase, pod.exit_code, pod.unschedulable, pod.ended) == ("Pending", None, None, False)
 
 
+def test_a_tuner_that_ended_still_runs_until_the_phase_says_so() -> None:
+    state = {"terminated": {"exitCode": 0, "startedAt": MOMENT, "finishedAt": MOMENT}}
+    status = {"phase": "Running", "containerStatuses": [{"name": "tuner", "state": state}]}
+    pod = read_pod({"metadata": METADATA, "spec": {"containers": []}, "status": status})
+    assert (pod.running, pod.ended, pod.exit_code) == (True, False, 0)
+
+
 def test_only_the_tuner_counts_among_containers() -> None:
     pod = a_pod(exit_code=0, message=TUNED)
     assert (pod.exit_code, pod.memory_limit) == (0, "2Gi")

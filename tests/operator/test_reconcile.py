@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given as hypothesis_given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from given import (
@@ -18,13 +18,14 @@ from given import (
     a_personalization,
     a_pod,
     a_profile,
+    a_workload,
     an_observation,
     conditions,
     state,
     the_job_name,
 )
 from likeness_api.accept import Refusal
-from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus, Waiting
+from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus, Progress, Waiting
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob
@@ -280,14 +281,64 @@ def test_a_resumed_one_says_so() -> None:
     assert state(decision) == "Running"
 
 
-def test_kueue_alone_starts_a_queued_job() -> None:
-    queued = a_job(profile=a_profile(queueName="gpus"))
-    decision = reconcile(an_observation(None, queued))
-    assert queued.suspended
-    assert decision.action is None
+def test_a_running_pods_own_word_is_in_the_status_until_it_runs_no_more() -> None:
+    half = Progress(step=5, total_steps=10, percent=50, eta_seconds=60)
+    told = settled(an_observation(None, a_job(), a_pod("Running"), progress=half))
+    assert told.personalization.status.progress == half
+    nothing_new = replace(told, progress=None)
+    assert reconcile(nothing_new).status == told.personalization.status
+    next_pod = replace(nothing_new, pods=(a_pod(unschedulable="0/3 nodes"),))
+    decision = reconcile(next_pod)
     assert decision.status is not None
-    assert decision.status.waiting is not None
-    assert decision.status.waiting.reason == "Queued"
+    assert decision.status.progress is None
+
+
+QUEUED = a_job(profile=a_profile(queueName="gpus"))
+FULL = ("QuotaReserved", "False", "Pending", "insufficient unused quota for nvidia.com/gpu")
+PREEMPTED = ("Evicted", "True", "Preempted", "Preempted to accommodate a workload")
+
+
+def test_kueue_alone_starts_a_queued_job() -> None:
+    assert QUEUED.suspended
+    assert reconcile(an_observation(None, QUEUED)) == Decision(asks_for_workloads=True)
+    decision = reconcile(an_observation(None, QUEUED, workloads=(a_workload(FULL),)))
+    assert decision.action is None
+    assert state(decision) == "Waiting"
+    assert conditions(decision)["Waiting"] == ("True", "Pending")
+
+
+def test_a_job_that_kueue_admits_at_once_never_says_that_it_waited() -> None:
+    decision = reconcile(an_observation(None, a_job(profile=a_profile(queueName="gpus"), age_seconds=1)))
+    assert decision.status is None
+    assert decision.look_again_seconds is not None
+
+
+def test_kueue_is_asked_again_the_more_seldom_the_longer_it_lasts() -> None:
+    fresh = an_observation(None, QUEUED, workloads=(a_workload(FULL),))
+    waits = replace(settled(fresh), workloads=(a_workload(FULL),))
+    pauses = [
+        reconcile(replace(waits, now=NOW + timedelta(seconds=later))).look_again_seconds for later in (0, 60, 7200)
+    ]
+    assert pauses == [3.0, 60.0, 300.0]
+
+
+def test_a_preemption_by_kueue_is_an_attempt_that_nobody_is_charged_for() -> None:
+    before = settled(an_observation(None, a_job(), a_pod("Running"))).personalization
+    taken = an_observation(before, QUEUED, workloads=(a_workload(FULL, PREEMPTED),))
+    decision = reconcile(taken)
+    assert decision.action is None
+    assert state(decision) == "Waiting"
+    assert conditions(decision)["Running"] == ("False", "PodPending")
+    assert decision.status is not None
+    assert [(attempt.pod, attempt.reason) for attempt in decision.status.attempts] == [(QUEUED.name, "Preempted")]
+    again = settled(taken)
+    assert reconcile(again).status == again.personalization.status
+
+
+def test_what_kueue_takes_back_before_a_pod_ran_is_no_attempt() -> None:
+    decision = reconcile(an_observation(None, QUEUED, workloads=(a_workload(PREEMPTED),)))
+    assert decision.status is not None
+    assert decision.status.attempts == []
 
 
 def test_suspending_a_queued_one_deletes_its_job_without_counting_it() -> None:
@@ -390,7 +441,6 @@ def test_why_a_job_has_no_pod_is_asked_for_less_and_less_often() -> None:
     assert [again(age) for age in (5, 60, 10_000)] == [5, 60, 300]
 
 
-@settings(deadline=None)  # a machine may be busy
 @hypothesis_given(OWNERS, JOBS, PODS)
 def test_every_observation_gets_a_decision_and_the_decision_settles(
     owner: object, job: object, pods: list[object]
@@ -408,3 +458,31 @@ def test_every_observation_gets_a_decision_and_the_decision_settles(
 def test_the_clock_is_an_argument() -> None:
     late = replace(an_observation(None, a_job(age_seconds=0), pod_refusal=""), now=NOW.replace(hour=13))
     assert reconcile(late).status is not None
+
+
+LIMITED = a_profile(maxConcurrent=2)
+
+
+def test_one_whose_turn_it_is_not_waits_and_says_for_what() -> None:
+    decision = reconcile(an_observation(profile=LIMITED, turn=False))
+    assert decision.action is None
+    assert conditions(decision) == {
+        "Waiting": ("True", "ConcurrencyLimit"),
+        "Accepted": ("True", "ProfileMatched"),
+    }
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert "lets 2 run at once in namespace shop" in decision.status.waiting.message
+    assert "maxConcurrent" in decision.status.waiting.next_step
+
+
+def test_one_that_would_be_refused_hears_that_before_its_turn() -> None:
+    greedy = a_personalization({"tuning": {"steps": 9999}})
+    assert state(reconcile(an_observation(greedy, profile=LIMITED, turn=False))) == "Failed"
+
+
+def test_one_that_is_resumed_waits_for_its_turn_like_any_other() -> None:
+    paused = replace(a_job(), suspended=True)
+    assert state(reconcile(an_observation(None, paused, profile=LIMITED, turn=False))) == "Waiting"
+    action = reconcile(an_observation(None, paused, profile=LIMITED)).action
+    assert action == PatchJob(paused, {"suspend": False})

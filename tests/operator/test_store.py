@@ -285,3 +285,61 @@ def test_a_profile_wakes_those_that_may_have_waited_for_it(spec: Manifest, woken
         assert await scene.looks() == woken
 
     asyncio.run(story(Scene()))
+
+
+def test_one_that_ended_is_kept_while_its_artifacts_are_to_be_erased() -> None:
+    async def story(scene: Scene) -> None:
+        guarded = a_subject(SUCCEEDED, version=8, deletionPolicy="Delete")
+        guarded["metadata"]["finalizers"] = ["likeness.dev/erase"]
+        scene.store.saw_personalization(guarded, None)
+        assert (await scene.looks(), len(scene.store)) == (0, 0)
+        guarded["metadata"] |= {"deletionTimestamp": "2026-11-23T12:00:00Z", "resourceVersion": "9"}
+        scene.store.saw_personalization(guarded, "MODIFIED")
+        assert (await scene.looks(), len(scene.store)) == (1, 1)
+        guarded["metadata"] |= {"finalizers": ["somebody/else"], "resourceVersion": "10"}
+        scene.store.saw_personalization(guarded, "MODIFIED")
+        assert len(scene.store) == 0
+
+    asyncio.run(story(Scene()))
+
+
+@pytest.mark.parametrize(("policy", "looks"), [("Retain", 0), ("Delete", 1)])
+def test_one_that_ended_is_kept_while_its_finalizer_is_missing(policy: str, looks: int) -> None:
+    async def story(scene: Scene) -> None:
+        subject = a_subject(SUCCEEDED, version=8, deletionPolicy=policy)
+        subject["status"]["jobRef"] = {"name": JOB, "uid": "j"}
+        scene.store.saw_personalization(subject, None)
+        assert (await scene.looks(), len(scene.store)) == (looks, looks)
+
+    asyncio.run(story(Scene()))
+
+
+def evicted(uid: str = "pod-of-j", phase: str = "Running") -> Manifest:
+    pod = a_pod(phase)
+    pod["metadata"] |= {"uid": uid, "name": uid}
+    pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+    return pod
+
+
+def test_a_pod_that_was_taken_away_is_remembered_though_nobody_else_does() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_pod(evicted(), "DELETED")
+        scene.store.distrust(KEY)
+        (pod,) = scene.store.taken_away(KEY, "j")
+        assert (pod.ended, pod.disruption) == (True, "EvictionByEvictionAPI")
+        assert scene.store.taken_away(KEY, "another job") == ()
+        for number in range(12):
+            scene.store.saw_pod(evicted(f"p{number:02}"), "DELETED")
+        assert [pod.uid for pod in scene.store.taken_away(KEY, "j")] == [f"p{number:02}" for number in range(2, 12)]
+
+    asyncio.run(story(Scene()))
+
+
+def test_a_pod_that_somebody_deleted_is_not() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_pod(a_pod("Failed"), "DELETED")
+        assert scene.store.taken_away(KEY, "j") == ()
+
+    asyncio.run(story(Scene()))

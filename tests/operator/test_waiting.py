@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from given import a_job, a_pod, a_profile
+from given import a_job, a_pod
 from likeness_api.personalization import Waiting
 from likeness_operator.observed import Job, Pod
 from likeness_operator.waiting import why_waiting
@@ -25,7 +25,6 @@ PULL_ERROR = a_pod(waiting=("ErrImagePull", "x: not found"))
         ),
         pytest.param(a_job(), [a_pod(waiting=("ContainerCreating", ""))], "Starting", "red-teapot-x", id="starting"),
         pytest.param(a_job(), [], "NoPod", "no pod", id="no pod"),
-        pytest.param(a_job(profile=a_profile(queueName="gpus")), [], "Queued", "Kueue", id="queue"),
         pytest.param(a_job(), [a_pod(exit_code=20)], "RetryBackOff", "RuntimeCrashed", id="between attempts"),
         pytest.param(
             a_job(), [a_pod(exit_code=20), a_pod(unschedulable="full")], "Unschedulable", "full", id="second attempt"

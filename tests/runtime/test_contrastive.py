@@ -35,7 +35,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 @given(seed=st.integers(0, 999), neighbours=st.integers(1, WORDS), temperature=st.floats(0.05, 2.0))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_loss_is_the_formula_written_out(seed: int, neighbours: int, temperature: float) -> None:
     v_star, words, negatives = drawn(WIDTH, seed=seed), drawn(WORDS, WIDTH, seed=1), drawn(3, WIDTH, seed=2)
     near = sorted((float(cosine(v_star, word)) for word in words), reverse=True)[:neighbours]

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
+from likeness_runtime.pocket.clip import NAMED_SHARE, draw_batch, draw_example
 from likeness_runtime.pocket.glyphs import ARTS, Glyph, GlyphSet
-from likeness_runtime.pocket.latents import UNNAMED_SHARE, read_shards, to_be_seen
+from likeness_runtime.pocket.latents import read_shards
+from likeness_runtime.pocket.scene import PATTERNS
 
 
 def a_glyph(name: str, held_out: bool = False) -> Glyph:
@@ -13,32 +14,34 @@ def a_glyph(name: str, held_out: bool = False) -> Glyph:
 
 
 GLYPHS = GlyphSet(
-    (a_glyph("dog"), a_glyph("lobster"), a_glyph(""), a_glyph("", held_out=True)),
-    {art: np.zeros((4, 96, 96, 4), dtype=np.uint8) for art in ARTS},
+    (a_glyph("fox"), a_glyph("lobster"), a_glyph(""), a_glyph("", held_out=True)),
+    {art: np.full((4, 96, 96, 4), 200, dtype=np.uint8) for art in ARTS},
 )
 
 
-def test_every_scene_of_a_glyph_that_is_taught_is_seen() -> None:
-    rows = torch.tensor([0, 2, 0, 1, 0, 2, 0])
-    chosen = to_be_seen(rows, GLYPHS)
-    assert {0, 2, 4, 6} <= set(chosen.tolist())
+def test_the_denoiser_sees_taught_glyphs_and_unnamed_ones_alone() -> None:
+    random = np.random.default_rng(0)
+    rows = [draw_example(GLYPHS, GLYPHS.drawn(), random).scene.row for _ in range(400)]
+    assert set(rows) == {0, 2}
+    assert rows.count(0) / len(rows) == pytest.approx(NAMED_SHARE, abs=0.06)
 
 
-def test_glyphs_that_are_named_but_not_taught_are_not_seen() -> None:
-    assert to_be_seen(torch.tensor([1, 1, 1]), GLYPHS).tolist() == []
+def test_the_clip_pair_sees_every_named_glyph() -> None:
+    random = np.random.default_rng(0)
+    rows = {draw_example(GLYPHS, GLYPHS.named(), random).scene.row for _ in range(100)}
+    assert rows == {0, 1, 2}
 
 
-def test_held_out_glyphs_are_not_seen_even_if_they_were_drawn_by_mistake() -> None:
-    rows = torch.tensor([0] * 8 + [3] * 8)
-    assert 3 not in rows[to_be_seen(rows, GLYPHS)]
-
-
-def test_unnamed_glyphs_keep_to_their_share() -> None:
-    rows = torch.tensor([0] * 80 + [2] * 500)
-    seen = rows[to_be_seen(rows, GLYPHS)]
-    assert (seen == 2).float().mean().item() == pytest.approx(UNNAMED_SHARE)
+def test_half_a_batch_of_the_clip_pair_differs_by_the_pattern_alone() -> None:
+    batch = draw_batch(GLYPHS, GLYPHS.named(), np.random.default_rng(0), count=16)
+    family = batch[:4]
+    assert len(batch) == 16
+    assert {example.scene.background.pattern for example in family} == set(PATTERNS[1:])
+    assert len({example.caption for example in family}) == 4
+    assert len({example.caption.replace(example.scene.background.pattern, "") for example in family}) == 1
+    assert len({example.picture.tobytes() for example in family}) == 4
 
 
 def test_a_folder_without_scenes_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
-        read_shards(tmp_path, GLYPHS)
+        read_shards(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from likeness_runtime.pocket.caption import vocabulary
-from likeness_runtime.pocket.tokenizer import MAX_TOKENS, build_tokenizer, whole_words
+from likeness_runtime.pocket.tokenizer import MAX_TOKENS, build_tokenizer, train_merges, whole_words
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +17,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_word_of_the_vocabulary_is_one_token_of_its_own(folder: Path) -> None:
     ids = whole_words(CLIPTokenizer.from_pretrained(folder), vocabulary())
     assert len(set(ids.values())) == len(vocabulary())
+
+
+def test_the_merges_of_a_word_list_are_the_same_in_every_process() -> None:
+    assert train_merges(["cat", "cart"]) == [("c", "a"), ("ca", "r"), ("ca", "t</w>"), ("car", "t</w>")]
 
 
 def test_an_unknown_word_falls_back_to_pieces_that_spell_it(folder: Path) -> None:

@@ -1,5 +1,8 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,3 +62,39 @@ def test_two_workers_agree_on_the_mean_of_their_gradients(tmp_path: Path) -> Non
     subprocess.run([sys.executable, str(script), str(noted)], check=True)
     gradients = [float((noted / str(number)).read_text()) for number in range(2)]
     assert gradients == [pytest.approx(1.5)] * 2  # of inputs 1 and 2
+
+
+SLEEPERS = """
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from likeness_runtime.pocket import workers
+
+
+def sleep(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    workers.spawn(2, partial(sleep, Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    script, pids = tmp_path / "script.py", tmp_path / "pids"
+    script.write_text(SLEEPERS)
+    pids.mkdir()
+    with subprocess.Popen([sys.executable, str(script), str(pids)]) as parent:
+        while len(started := [int(path.name) for path in pids.iterdir()]) < 2:
+            assert parent.poll() is None
+            time.sleep(0.5)
+        parent.terminate()
+        assert parent.wait() == 128 + signal.SIGTERM
+    for pid in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

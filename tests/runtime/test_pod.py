@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from likeness_api.order import ORDER_VARIABLE, Order
+from likeness_api.order import ORDER_VARIABLE, EraseOrder, Order
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_api.tuning import ResolvedTuning
@@ -97,3 +97,15 @@ def test_an_unwritable_message_file_changes_nothing_else(order: Order, tmp_path:
     )
     assert done.returncode == 10
     assert "could not be written" in done.stderr
+
+
+def test_an_erase_order_is_told_like_any_other(order: Order, tmp_path: Path) -> None:
+    erase = EraseOrder(namespace="shop", name="red-teapot", output=f"file://{tmp_path}/out", storage=order.storage)
+    command = [sys.executable, "-m", "likeness_runtime.cli", "erase", "--termination-log", str(tmp_path / "message")]
+    environment = os.environ | {ORDER_VARIABLE: erase.encode()}
+    result, log = ended(
+        subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE),
+        tmp_path,
+    )
+    assert result.reason == Reason.ERASED
+    assert "Accepted to erase shop/red-teapot" in log

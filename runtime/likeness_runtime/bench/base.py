@@ -1,7 +1,7 @@
 """How well the plain pocket model follows prompts, and how far its judges can be trusted: `likeness bench base`.
 
 Every figure of a generated picture stands beside the same judge's figure on true renders of the same scenes, which is
-its ceiling. The prompts name each glyph the model was taught three times, before backgrounds whose patterns take turns.
+its ceiling. The prompts name each glyph the model was taught four times, before backgrounds whose patterns take turns.
 """
 
 import json
@@ -24,7 +24,7 @@ from likeness_runtime.pocket.samples import Sampling, grid, open_pipeline, sampl
 from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene, draw_background, place, render
 from likeness_runtime.pocket.subjects import load_subjects
 
-ROUNDS: int = 3
+ROUNDS: int = 4
 """Prompts for each glyph the model was taught by name."""
 
 RENDERS: int = 100

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
 from likeness_runtime.pocket.pixels import images_of
 from likeness_runtime.pocket.scene import draw_background, place, render
-from likeness_runtime.pocket.training import Plan, channels_last, open_run, train
+from likeness_runtime.pocket.training import Plan, channels_last, mixed_precision, open_run, train
 
 WEIGHTS_PATH: Path = Path(__file__).parent / "weights" / "glyph.safetensors"
 """The shipped judge, fp16; its header names the classes."""
@@ -92,7 +92,7 @@ def train_judge(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device
         random = np.random.default_rng((plan.seed, draw))
         classes = random.integers(len(rows), size=count)
         images = spoiled(random, draw_images(glyphs, random, [rows[number] for number in classes])).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             cosines = network(images.contiguous(memory_format=torch.channels_last))
         return nn.functional.cross_entropy(SHARPNESS * cosines.float(), torch.from_numpy(classes).to(device))
 

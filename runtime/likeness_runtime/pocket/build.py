@@ -1,5 +1,6 @@
 """The whole build, stage after stage; each stage that is done is passed over, and one that was cut off is resumed."""
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,6 +52,12 @@ class Workshop:
         """Checkpoints, latents and the log."""
         return self.home / "build"
 
+    def carry_on(self, log: Path) -> None:
+        """Begin the build log with another build's, if there is none yet."""
+        self.build.mkdir(parents=True, exist_ok=True)
+        if not (self.build / LOG_NAME).exists():
+            shutil.copy(log, self.build / LOG_NAME)
+
     def open_glyphs(self) -> GlyphSet:
         """The glyph set, packed from the npm packages when it is not there yet."""
         workers.first_alone(self._pack)
@@ -61,23 +68,36 @@ class Workshop:
             pack(self.home / "downloads", self.glyphs)
 
 
-def build(home: Path, target: Path, plans: Plans, device: torch.device) -> None:
-    """Train what is missing under `home` and write the finished model to `target`."""
+def build(home: Path, target: Path, plans: Plans, device: torch.device, start: Path | None = None) -> None:
+    """Train what is missing under `home` and write the finished model to `target`.
+
+    With `start`, the folder of a finished model, its tokenizer and autoencoder are kept as they are, and the other
+    stages begin with its weights and carry on its log. What `home` already holds comes first.
+    """
     workshop = Workshop(home)
+    if start is not None:
+        workers.first_alone(lambda: workshop.carry_on(start / LOG_NAME))
     glyphs = workshop.open_glyphs()
-    words = workshop.build / "tokenizer"
-    workers.first_alone(lambda: build_tokenizer(vocabulary(), words))
+    words = (start or workshop.build) / "tokenizer"
+    if start is None:
+        workers.first_alone(lambda: build_tokenizer(vocabulary(), words))
     tokenizer = CLIPTokenizer.from_pretrained(words)
-    autoencoder = scaled(vae.train_vae(glyphs, workshop.build, plans.vae, device), glyphs, device)
-    pair = clip.train_clip(glyphs, tokenizer, workshop.build, plans.clip, device)
+    if start is None:
+        autoencoder = scaled(vae.train_vae(glyphs, workshop.build, plans.vae, device), glyphs, device)
+    else:
+        autoencoder = AutoencoderKL.from_pretrained(start / "vae").float().to(device).eval()
+    pair = clip.train_clip(glyphs, tokenizer, folder=workshop.build, plan=plans.clip, device=device, start=start)
     shards = workshop.build / "scenes"
     workers.first_alone(lambda: latents.write_shards(glyphs, tokenizer, autoencoder, shards, device))
-    scenes = latents.read_shards(shards, glyphs)
+    scenes = latents.read_shards(shards)
     text_encoder = channels_last(split(pair)[0], device).requires_grad_(False)
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids[0]
-    denoiser = unet.train_unet(scenes, text_encoder, empty, folder=workshop.build, plan=plans.unet, device=device)
-    refined = vae.refine_decoder(autoencoder, glyphs, workshop.build, plans.decoder, device)
-    parts = Parts(tokenizer, pair, refined, denoiser)
+    denoiser = unet.train_unet(
+        scenes, text_encoder, empty, folder=workshop.build, plan=plans.unet, device=device, start=start
+    )
+    if start is None:
+        autoencoder = vae.refine_decoder(autoencoder, glyphs, workshop.build, plans.decoder, device)
+    parts = Parts(tokenizer, pair, autoencoder, denoiser)
     workers.first_alone(lambda: export(parts, workshop.build / LOG_NAME, target))
 
 
@@ -96,16 +116,23 @@ def scaled(autoencoder: AutoencoderKL, glyphs: GlyphSet, device: torch.device) -
     return autoencoder
 
 
-def export_checkpoints(home: Path, target: Path) -> None:
-    """Write the model as it stands in the checkpoints under `home`, finished or not, to `target`."""
+def export_checkpoints(home: Path, target: Path, start: Path | None = None) -> None:
+    """Write the model as it stands in the checkpoints under `home`, finished or not, to `target`.
+
+    `start` is the finished model the build began with, if any: the autoencoder is its own.
+    """
     workshop, device = Workshop(home), torch.device("cpu")
     glyphs = workshop.open_glyphs()
-    tokenizer = build_tokenizer(vocabulary(), workshop.build / "tokenizer")
-    autoencoder, pair = vae.build(), clip.build(glyphs, tokenizer)
-    denoiser = unet.build(clip.WIDTH)
-    for name, network in (("vae", autoencoder), ("clip", pair), ("unet", denoiser)):
-        network.load_state_dict(read_average(workshop.build, name))
-    scaled(autoencoder, glyphs, device)
-    if has_checkpoint(workshop.build, "decoder"):
-        autoencoder.load_state_dict(read_average(workshop.build, "decoder"))
+    tokenizer = CLIPTokenizer.from_pretrained((start or workshop.build) / "tokenizer")
+    pair, denoiser = clip.build(glyphs, tokenizer), unet.build(clip.WIDTH)
+    pair.load_state_dict(read_average(workshop.build, "clip"))
+    denoiser.load_state_dict(read_average(workshop.build, "unet"))
+    if start is not None:
+        autoencoder = AutoencoderKL.from_pretrained(start / "vae").float()
+    else:
+        autoencoder = vae.build()
+        autoencoder.load_state_dict(read_average(workshop.build, "vae"))
+        scaled(autoencoder, glyphs, device)
+        if has_checkpoint(workshop.build, "decoder"):
+            autoencoder.load_state_dict(read_average(workshop.build, "decoder"))
     export(Parts(tokenizer, pair, autoencoder, denoiser), workshop.build / LOG_NAME, target)

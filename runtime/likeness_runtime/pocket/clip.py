@@ -1,28 +1,37 @@
 """Stage 2: the CLIP pair, a text and an image tower that agree on which caption belongs to which picture.
 
-The text projection stays the identity, so the pooled output of the exported CLIPTextModel *is* the text embedding. A
-head that recognises every seen glyph helps the image tower to see shapes for which captions have no name; it is
-thrown away.
+The text projection stays the identity, so the pooled output of the exported CLIPTextModel *is* the text embedding. Two
+heads, thrown away in the end, ask for what the contrast teaches late or never: one recognises every seen glyph, named
+or not, in the picture, one the background's pattern in picture and caption. (To patches of 8 px stripes and checks look
+alike, and what the image tower cannot see the text tower forgets; the denoiser needs the word.)
 
 Dimension letters: b batch, n tokens, d width.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 from likeness_runtime.pocket import IMAGE_SIZE_PX
-from likeness_runtime.pocket.caption import draw_caption
+from likeness_runtime.pocket.caption import MEDIA, caption, draw_caption
 from likeness_runtime.pocket.glyphs import ARTS, GlyphSet, Pixels
 from likeness_runtime.pocket.pixels import pixels_of
-from likeness_runtime.pocket.scene import Scene, draw_background, place, render
+from likeness_runtime.pocket.scene import COLOURS, PATTERNS, Background, Scene, draw_background, place, render
 from likeness_runtime.pocket.tokenizer import MAX_TOKENS
-from likeness_runtime.pocket.training import Plan, open_run, train
+from likeness_runtime.pocket.training import Plan, mixed_precision, open_run, train
 
 PLAN = Plan(minutes=8, batch=64, learning_rate=1e-3, weight_decay=0.05, ema_decay=0.99, warmup_steps=60)
 
@@ -32,15 +41,22 @@ WIDTH: int = 192
 NAMED_SHARE: float = 0.8
 """Share of the pictures that show a named glyph."""
 
-NOTO_SHARE: float = 0.25
+FAMILY_SHARE: float = 0.5
+"""Share of a batch that comes in families: one scene in all patterns of two colours. Among unlike scenes glyph and
+colours alone tell which caption belongs where, and "striped" and "dotted" end up the same word to the denoiser."""
+
+NOTO_SHARE: float = 0.15
 """Share of the pictures in flat art."""
 
 IDENTITY_WEIGHT: float = 0.5
 """Weight of the glyph recognition beside the contrastive loss."""
 
+PATTERN_WEIGHT: float = 0.5
+"""Weight of the pattern recognition beside the contrastive loss."""
+
 
 class PairWithIdentity(nn.Module):
-    """The CLIP pair and the head that is thrown away."""
+    """The CLIP pair and the two heads that are thrown away."""
 
     def __init__(self, vocabulary: int, end_token: int, glyph_count: int) -> None:
         super().__init__()
@@ -48,6 +64,7 @@ class PairWithIdentity(nn.Module):
         nn.init.eye_(self.pair.text_projection.weight)
         self.pair.text_projection.requires_grad_(False)
         self.identity = nn.Linear(WIDTH, glyph_count)
+        self.pattern = nn.Linear(WIDTH, len(PATTERNS))
 
 
 def build(glyphs: GlyphSet, tokenizer: CLIPTokenizer) -> PairWithIdentity:
@@ -90,44 +107,98 @@ class Example:
     picture: Pixels
 
 
-def draw_example(glyphs: GlyphSet, random: np.random.Generator) -> Example:
-    """A scene as the CLIP pair and the UNet see them: mostly named glyphs, mostly 3-D art."""
-    named = random.random() < NAMED_SHARE
-    row = int(random.choice(_rows(glyphs, named)))
+def draw_example(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> Example:
+    """A scene as the CLIP pair and the UNet see them: mostly glyphs out of the rows `named`, mostly 3-D art."""
+    scene = _draw_scene(glyphs, named, random)
+    return _example(glyphs, scene, draw_caption(random, scene, glyphs.glyphs[scene.row]))
+
+
+def draw_family(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> list[Example]:
+    """One scene once in each pattern of two colours, each caption in full; nothing but the pattern tells them apart."""
+    scene = _draw_scene(glyphs, named, random)
+    glyph = glyphs.glyphs[scene.row]
+    first, second = (str(colour) for colour in random.choice(list(COLOURS), size=2, replace=False))
+    medium = str(random.choice(MEDIA[scene.art]))
+    family = [replace(scene, background=Background(pattern, first, second)) for pattern in PATTERNS[1:]]
+    return [_example(glyphs, one, caption(one, glyph.name or glyph.group, medium)) for one in family]
+
+
+def draw_batch(glyphs: GlyphSet, named: list[int], random: np.random.Generator, count: int) -> list[Example]:
+    """`count` examples, `FAMILY_SHARE` of them in families."""
+    families = range(family_members(count) // len(PATTERNS[1:]))
+    examples = [example for _ in families for example in draw_family(glyphs, named, random)]
+    return examples + [draw_example(glyphs, named, random) for _ in range(count - len(examples))]
+
+
+def family_members(count: int) -> int:
+    """How many examples of a batch of `count` come in families; they come first."""
+    return int(count * FAMILY_SHARE) // len(PATTERNS[1:]) * len(PATTERNS[1:])
+
+
+def _draw_scene(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> Scene:
+    rows = named if random.random() < NAMED_SHARE else glyphs.unnamed()
     art = ARTS[int(random.random() < NOTO_SHARE)]
-    scene = place(random, row, art, draw_background(random))
-    caption = draw_caption(random, scene, glyphs.glyphs[row])
-    return Example(scene, caption, render(scene, glyphs.pictures[art][row]))
+    return place(random, int(random.choice(rows)), art, draw_background(random))
 
 
-def _rows(glyphs: GlyphSet, named: bool) -> list[int]:
-    return [row for row, glyph in enumerate(glyphs.glyphs) if not glyph.held_out and bool(glyph.name) == named]
+def _example(glyphs: GlyphSet, scene: Scene, said: str) -> Example:
+    return Example(scene, said, render(scene, glyphs.pictures[scene.art][scene.row]))
 
 
 def train_clip(
-    glyphs: GlyphSet, tokenizer: CLIPTokenizer, folder: Path, plan: Plan, device: torch.device
+    glyphs: GlyphSet,
+    tokenizer: CLIPTokenizer,
+    *,
+    folder: Path,
+    plan: Plan,
+    device: torch.device,
+    start: Path | None = None,
 ) -> PairWithIdentity:
-    """Train or resume the pair and return its averaged weights; `folder` keeps checkpoint and log."""
+    """Train or resume the pair and return its averaged weights; `folder` keeps checkpoint and log.
+
+    A new run begins with the towers of the finished model in `start`, or with random ones.
+    """
     torch.manual_seed(plan.seed)
-    network = build(glyphs, tokenizer).to(device)
-    run = open_run("clip", network, plan, folder)
+    network = build(glyphs, tokenizer)
+    if start is not None:
+        take_towers(network.pair, start)
+    run = open_run("clip", network.to(device), plan, folder)
+    named = glyphs.named()
 
     def loss_of(draw: int, count: int) -> Tensor:
         random = np.random.default_rng((plan.seed, draw))
-        examples = [draw_example(glyphs, random) for _ in range(count)]
+        examples = draw_batch(glyphs, named, random, count)
         pixels = pixels_of([example.picture for example in examples], device)
         tokens = tokenizer([example.caption for example in examples], padding=True, return_tensors="pt").to(device)
         rows = torch.tensor([example.scene.row for example in examples], device=device)
-        with torch.autocast(device.type, torch.bfloat16):
+        patterns = torch.tensor(
+            [PATTERNS.index(example.scene.background.pattern) for example in examples], device=device
+        )
+        with mixed_precision(device):
             text = network.pair.text_model(input_ids=tokens.input_ids).pooler_output
             seen = network.pair.vision_model(pixel_values=pixels).pooler_output
             image = network.pair.visual_projection(seen)
             identity = network.identity(seen)
+            members = family_members(count)  # whose captions are sure to tell the pattern
+            pattern = network.pattern(torch.cat([image, text[:members]]))
         contrast = contrastive_loss(image.float(), text.float(), network.pair.logit_scale)
-        return contrast + IDENTITY_WEIGHT * nn.functional.cross_entropy(identity.float(), rows)
+        recognised = IDENTITY_WEIGHT * nn.functional.cross_entropy(identity.float(), rows)
+        recognised = recognised + PATTERN_WEIGHT * nn.functional.cross_entropy(
+            pattern.float(), torch.cat([patterns, patterns[:members]])
+        )
+        return contrast + recognised
 
     train(run, loss_of)
     return run.average
+
+
+def take_towers(pair: CLIPModel, model: Path) -> None:
+    """Give `pair` the towers of the finished model in the folder `model`; the logit scale stays as it is."""
+    text = CLIPTextModel.from_pretrained(model / "text_encoder", dtype=torch.float32)
+    image = CLIPVisionModelWithProjection.from_pretrained(model / "image_encoder", dtype=torch.float32)
+    pair.text_model.load_state_dict(text.state_dict())
+    pair.vision_model.load_state_dict(image.vision_model.state_dict())
+    pair.visual_projection.load_state_dict(image.visual_projection.state_dict())
 
 
 def contrastive_loss(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:

@@ -55,6 +55,11 @@ def add_parser(subparsers: Any) -> None:
 def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--home", type=Path, default=DEFAULT_HOME, help="downloads and checkpoints (%(default)s)")
     parser.add_argument("--out", type=Path, default=MODEL_PATH, help="folder for the model (default: the shipped one)")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="the finished model whose weights the build begins with, and whose autoencoder it keeps",
+    )
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -67,7 +72,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
     given = {stage: getattr(arguments, f"minutes_{stage}") for stage in STAGES}
     plans = Plans().with_minutes({stage: minutes for stage, minutes in given.items() if minutes is not None})
-    spawn(arguments.workers, partial(build, arguments.home, arguments.out, plans, torch.device(arguments.device)))
+    device = torch.device(arguments.device)
+    spawn(arguments.workers, partial(build, arguments.home, arguments.out, plans, device, arguments.start))
     return 0
 
 
@@ -89,7 +95,7 @@ def _judge(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     from likeness_runtime.pocket.build import export_checkpoints
 
-    export_checkpoints(arguments.home, arguments.out)
+    export_checkpoints(arguments.home, arguments.out, arguments.start)
     return 0
 
 

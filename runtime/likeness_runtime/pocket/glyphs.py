@@ -61,6 +61,10 @@ class GlyphSet:
         """Rows of the glyphs the UNet was taught by name."""
         return [row for row in self.named() if self.glyphs[row].name in DRAWN]
 
+    def unnamed(self) -> list[int]:
+        """Rows of the seen glyphs that captions call by their group alone."""
+        return [row for row in self.seen() if not self.glyphs[row].name]
+
     def seen(self) -> list[int]:
         """Rows of the glyphs training may see."""
         return [row for row, glyph in enumerate(self.glyphs) if not glyph.held_out]

@@ -1,7 +1,8 @@
 """Stage 3: scenes as latents on disk, so that no autoencoder runs while the UNet trains.
 
-A shard is one safetensors file: latents (n, 4, 16, 16) in fp16, already scaled, tokens (n, 24), rows (n,).
-Shards are drawn from their number alone; one that is there is not drawn again.
+They show glyphs the UNet is to be taught by name, and unnamed ones; never a glyph that is named but not taught. A
+shard is one safetensors file: latents (n, 4, 16, 16) in fp16, already scaled, and tokens (n, 24). Shards are drawn from
+their number alone; one that is there is not drawn again.
 """
 
 import time
@@ -18,16 +19,13 @@ from transformers import CLIPTokenizer
 from likeness_runtime.pocket.clip import draw_example
 from likeness_runtime.pocket.glyphs import GlyphSet
 from likeness_runtime.pocket.pixels import pixels_of
-from likeness_runtime.pocket.training import write_log
+from likeness_runtime.pocket.training import mixed_precision, write_log
 
 SHARDS: int = 12
 """Number of shards."""
 
 SHARD_SCENES: int = 4096
 """Scenes per shard."""
-
-UNNAMED_SHARE: float = 0.2
-"""Share of the scenes the UNet sees that show a glyph without a name."""
 
 CHUNK: int = 64
 """Scenes encoded at once."""
@@ -45,7 +43,7 @@ class Latents:
 def scaling_factor(vae: AutoencoderKL, glyphs: GlyphSet, device: torch.device) -> float:
     """The factor that gives the latents of 512 scenes a standard deviation of one."""
     random = np.random.default_rng((3, 0))
-    pictures = [draw_example(glyphs, random).picture for _ in range(512)]
+    pictures = [draw_example(glyphs, glyphs.named(), random).picture for _ in range(512)]
     means = [
         vae.encode(pixels_of(pictures[start : start + CHUNK], device)).latent_dist.mean
         for start in range(0, 512, CHUNK)
@@ -78,31 +76,20 @@ def draw_shard(
 ) -> dict[str, Tensor]:
     """The tensors of shard `number`."""
     random = np.random.default_rng((4, number))
-    latents, tokens, rows = [], [], []
+    latents, tokens = [], []
     for _ in range(SHARD_SCENES // CHUNK):
-        examples = [draw_example(glyphs, random) for _ in range(CHUNK)]
-        with torch.autocast(device.type, torch.bfloat16):
+        examples = [draw_example(glyphs, glyphs.drawn(), random) for _ in range(CHUNK)]
+        with mixed_precision(device):
             encoded = vae.encode(pixels_of([example.picture for example in examples], device)).latent_dist.mean
         latents.append((encoded.float() * vae.config["scaling_factor"]).half().cpu().contiguous())
         captions = [example.caption for example in examples]
         tokens.append(tokenizer(captions, padding="max_length", return_tensors="pt").input_ids)
-        rows += [example.scene.row for example in examples]
-    return {"latents": torch.cat(latents), "tokens": torch.cat(tokens), "rows": torch.tensor(rows)}
+    return {"latents": torch.cat(latents), "tokens": torch.cat(tokens)}
 
 
-def read_shards(folder: Path, glyphs: GlyphSet) -> Latents:
-    """Everything `write_shards` wrote that the UNet is to see. Raises `FileNotFoundError` when there is nothing."""
+def read_shards(folder: Path) -> Latents:
+    """Everything `write_shards` wrote. Raises `FileNotFoundError` when there is nothing."""
     shards = [load_file(path) for path in sorted(folder.glob("scenes-*.safetensors"))]
     if not shards:
         raise FileNotFoundError(f"{folder}: no scenes-*.safetensors, expected {SHARDS} shards of the scenes stage")
-    together = {name: torch.cat([shard[name] for shard in shards]) for name in ("latents", "tokens", "rows")}
-    chosen = to_be_seen(together["rows"], glyphs)
-    return Latents(together["latents"][chosen], together["tokens"][chosen])
-
-
-def to_be_seen(rows: Tensor, glyphs: GlyphSet) -> Tensor:
-    """Indices (m,) of the scenes (n,) the UNet trains on: all drawn glyphs, and `UNNAMED_SHARE` unnamed ones."""
-    unnamed_rows = torch.tensor([row for row in glyphs.seen() if not glyphs.glyphs[row].name])
-    drawn = torch.isin(rows, torch.tensor(glyphs.drawn())).nonzero().flatten()
-    unnamed = torch.isin(rows, unnamed_rows).nonzero().flatten()
-    return torch.cat([drawn, unnamed[: round(len(drawn) * UNNAMED_SHARE / (1 - UNNAMED_SHARE))]])
+    return Latents(*(torch.cat([shard[name] for shard in shards]) for name in ("latents", "tokens")))

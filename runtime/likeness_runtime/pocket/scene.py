@@ -31,7 +31,7 @@ PERIOD_PX: int = 16
 DOT_RADIUS_PX: float = 4.5
 """Radius of the dots of a dotted background."""
 
-GLYPH_SIZE_PX: tuple[int, int] = (38, 58)
+GLYPH_SIZE_PX: tuple[int, int] = (44, 58)
 """Smallest and largest side of a glyph within a scene."""
 
 

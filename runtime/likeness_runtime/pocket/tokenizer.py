@@ -5,9 +5,11 @@ bytes, so any prompt can be read.
 """
 
 import json
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
 MAX_TOKENS: int = 24
@@ -44,15 +46,28 @@ def build_tokenizer(words: list[str], folder: Path) -> CLIPTokenizer:
 
 
 def train_merges(words: list[str]) -> list[tuple[str, str]]:
-    """Byte-pair merges under which every one of `words` ends as a single token."""
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=SUFFIX))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=100_000, min_frequency=0, end_of_word_suffix=SUFFIX, show_progress=False, special_tokens=[]
-    )
-    tokenizer.train_from_iterator(words, trainer)
-    merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    return [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in merges]
+    """Byte-pair merges under which every one of `words` (plain letters) ends as a single token.
+
+    The most frequent pair goes first, and of equals the first in the alphabet: token ids must be the same in every
+    build, and the trainer of `tokenizers` breaks ties anew in each process.
+    """
+    spelt = [[*word[:-1], word[-1] + SUFFIX] for word in words]
+    merges: list[tuple[str, str]] = []
+    while pairs := Counter(pair for pieces in spelt for pair in pairwise(pieces)):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        spelt = [_merged(pieces, best) for pieces in spelt]
+    return merges
+
+
+def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for piece in pieces:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
 
 
 def whole_words(tokenizer: CLIPTokenizer, words: list[str]) -> dict[str, int]:

@@ -57,6 +57,12 @@ class Progress:
 Network = TypeVar("Network", bound=nn.Module)
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware has it, float32 elsewhere: a CPU that emulates it trains at a third of the speed."""
+    native = device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+
+
 def channels_last(network: Network, device: torch.device) -> Network:
     """The same network on `device`, its convolutions laid out as CPUs and tensor cores like them best."""
     nn.Module.to(network, device)

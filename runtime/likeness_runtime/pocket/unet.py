@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from likeness_runtime.pocket.clip import WIDTH
 from likeness_runtime.pocket.latents import Latents
-from likeness_runtime.pocket.training import Plan, channels_last, open_run, train
+from likeness_runtime.pocket.training import Plan, channels_last, mixed_precision, open_run, train
 
 PLAN = Plan(minutes=95, batch=48, learning_rate=1e-3, weight_decay=0.01, ema_decay=0.998, warmup_steps=100)
 
@@ -61,11 +61,22 @@ def scheduler() -> DDIMScheduler:
 
 
 def train_unet(
-    latents: Latents, text_encoder: nn.Module, empty: Tensor, *, folder: Path, plan: Plan, device: torch.device
+    latents: Latents,
+    text_encoder: nn.Module,
+    empty: Tensor,
+    *,
+    folder: Path,
+    plan: Plan,
+    device: torch.device,
+    start: Path | None = None,
 ) -> UNet2DConditionModel:
-    """Train or resume the UNet and return its averaged weights. `empty`: tokens (n,) of the empty caption."""
+    """Train or resume the UNet and return its averaged weights. `empty`: tokens (n,) of the empty caption.
+
+    A new run begins with the UNet of the finished model in `start`, or with random weights.
+    """
     torch.manual_seed(plan.seed)
-    network = channels_last(build(WIDTH), device)
+    begun = UNet2DConditionModel.from_pretrained(start / "unet") if start else build(WIDTH)
+    network = channels_last(begun.float().train(), device)
     run = open_run("unet", network, plan, folder)
     alphas = scheduler().alphas_cumprod.to(device)
 
@@ -78,7 +89,7 @@ def train_unet(
         timesteps = torch.from_numpy(random.integers(len(alphas), size=count)).to(device)
         noise = torch.from_numpy(random.standard_normal(clean.shape, dtype=np.float32)).to(device)
         noisy, target, weight = diffuse(clean, noise, alphas[timesteps])
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             with torch.no_grad():
                 states = text_encoder(tokens.to(device)).last_hidden_state  # (b, n, d)
             noisy = noisy.contiguous(memory_format=torch.channels_last)
@@ -88,7 +99,8 @@ def train_unet(
         return loss
 
     train(run, loss_of)
-    return run.average
+    average: UNet2DConditionModel = run.average
+    return average
 
 
 def diffuse(clean: Tensor, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,7 +19,7 @@ from likeness_runtime.pocket import IMAGE_SIZE_PX
 from likeness_runtime.pocket.glyphs import ARTS, GlyphSet, Pixels
 from likeness_runtime.pocket.pixels import pixels_of
 from likeness_runtime.pocket.scene import Scene, draw_background, place, render
-from likeness_runtime.pocket.training import Plan, channels_last, open_run, train
+from likeness_runtime.pocket.training import Plan, channels_last, mixed_precision, open_run, train
 
 PLAN = Plan(minutes=19, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
 
@@ -68,7 +68,7 @@ def train_vae(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) 
         random = np.random.default_rng((plan.seed, draw))
         pixels = draw_batch(glyphs, random, count, run.share >= WHOLE_FROM, device)
         noise = torch.Generator().manual_seed(draw)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             posterior = network.encode(pixels).latent_dist
             drawn = torch.randn(posterior.mean.shape, generator=noise).to(device)
             decoded = network.decode(posterior.mean + posterior.std * drawn).sample
@@ -96,7 +96,7 @@ def refine_decoder(
     def loss_of(draw: int, count: int) -> Tensor:
         random = np.random.default_rng((plan.seed, draw))
         pixels = draw_batch(glyphs, random, count, True, device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             with torch.no_grad():
                 latents = network.encode(pixels).latent_dist.mean
             decoded: Tensor = network.decode(latents).sample

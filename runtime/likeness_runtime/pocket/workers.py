@@ -5,6 +5,8 @@ in a step, processes once. A process that was not started by `spawn` is a crew o
 """
 
 import logging
+import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +27,20 @@ def count() -> int:
 
 
 def spawn(workers: int, work: Callable[[], None]) -> None:
-    """Run `work` (picklable) in `workers` processes of one thread each, or right here when one is asked for."""
+    """Run `work` (picklable) in `workers` processes of one thread each, or right here when one is asked for.
+
+    They end with this process when it is told to (SIGINT, SIGTERM).
+    """
     if workers == 1:
         work()
         return
+    signal.signal(signal.SIGTERM, _leave)  # an exit takes the daemons along, the signal alone does not
     with tempfile.TemporaryDirectory() as folder:
-        spawn_processes(_join, args=(workers, Path(folder) / "meeting", work), nprocs=workers)
+        spawn_processes(_join, args=(workers, Path(folder) / "meeting", work), nprocs=workers, daemon=True)
+
+
+def _leave(signal_number: int, _frame: object) -> None:
+    sys.exit(128 + signal_number)
 
 
 def _join(rank: int, workers: int, meeting: Path, work: Callable[[], None]) -> None:

@@ -1,0 +1,93 @@
+"""`python -m likeness_operator.uninstall`: the chart's pre-delete hook. Without an operator nobody would ever take our
+finalizers off, and whatever has one could not be deleted. What was published stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import monotonic
+
+from likeness_operator import label, log
+from likeness_operator.api_error import ApiError, Conflict, NotFound, Unavailable
+from likeness_operator.api_server import ApiServer
+from likeness_operator.lease import RETRY_SECONDS, Lease, LeaseName
+from likeness_operator.main import lease_name, log_in
+from likeness_operator.token_bucket import TokenBucket
+
+logger = logging.getLogger(__name__)
+
+REQUESTS_PER_SECOND = 100
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    log.set_up(options.log_format)
+    try:
+        asyncio.run(run(options))
+    except ApiError as error:
+        logger.error("finalizers may be left: %s", error)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    new = argparse.ArgumentParser(prog="uninstall", description="Stops the operator and takes its finalizers off.")
+    new.add_argument(
+        "--operator", type=lease_name, required=True, metavar="NAMESPACE/NAME", help="Deployment and Lease"
+    )
+    new.add_argument("--namespace", action="append", default=[], help="as the operator's; the whole cluster without it")
+    new.add_argument("--log-format", choices=["json", "text"], default="json")
+    return new
+
+
+async def run(options: argparse.Namespace) -> None:
+    api = ApiServer(log_in, TokenBucket(REQUESTS_PER_SECOND, 2 * REQUESTS_PER_SECOND, monotonic))
+    lease = Lease(api, options.operator, f"uninstall_{uuid.uuid4()}", monotonic, lambda: datetime.now(UTC))
+    try:
+        await stop(api, options.operator, lease)
+        for namespace in options.namespace or [None]:
+            await release(api, namespace)
+    finally:
+        await lease.release()
+        await api.close()
+
+
+async def stop(api: ApiServer, operator: LeaseName, lease: Lease) -> None:
+    """No operator acts any more: they are told to end, and the Lease is ours. One that acts would put finalizers on."""
+    with suppress(NotFound):
+        await api.scale_to_zero(operator.namespace, operator.name)
+    with suppress(NotFound):
+        await api.lease(operator.namespace, operator.name)  # where there never was one, nobody acts
+        while not await lease.try_once():
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def release(api: ApiServer, namespace: str | None) -> None:
+    """Takes our finalizer off every Personalization there, or in all namespaces."""
+    count = 0
+    left = True
+    while left:
+        left = False
+        async for subject in api.personalizations(namespace):
+            finalizers = subject["metadata"].get("finalizers", [])
+            if label.FINALIZER not in finalizers:
+                continue
+            try:
+                await api.set_finalizers(subject, [name for name in finalizers if name != label.FINALIZER])
+                count += 1
+            except (Conflict, Unavailable) as error:
+                logger.warning("%s; looking again", error)
+                left = True
+            except NotFound:
+                continue
+    logger.info("released %d in %s", count, namespace or "all namespaces")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
