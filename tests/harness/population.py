@@ -100,7 +100,7 @@ class Population:
         }
         wrong |= dict.fromkeys(self._changed_after_end, "said something else after its end")
         return {
-            "lost": sorted(name for name, end in ends.items() if end is None or not created[name]),
+            "lost": sorted(name for name, end in ends.items() if end is None),
             "doubled": sorted(name for name in self.fates if created[name] > 1 or len(own[name]) > 1),
             "wrong": wrong,
             "personalizations": len(self.fates),
