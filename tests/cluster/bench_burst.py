@@ -101,7 +101,7 @@ def report(namespace: str, asked: dict[str, datetime], operator: Operator) -> No
     calls: Counter[str] = Counter()
     for event in audited([namespace]):
         on, verb = event["objectRef"], event["verb"]
-        if event["user"]["username"] == USER and verb != "watch":
+        if event["user"].get("username") == USER and verb != "watch":
             calls[f"{verb} {on['resource']}{'/' + on['subresource'] if 'subresource' in on else ''}"] += 1
         if (verb, on["resource"], event["responseStatus"]["code"]) == ("create", "jobs", 201):
             made[owners[on["name"]]] = datetime.fromisoformat(event["stageTimestamp"])

@@ -23,6 +23,8 @@ TUNER = "tunerServiceAccounts[0]"
 MODES: dict[str, tuple[str, ...]] = {
     "cluster-wide": (),
     "by-namespace": (f"watchNamespaces={{{SANDBOX},default}}",),
+    "with-kueue": ("kueue.enabled=true",),
+    "without-progress": ("progress.enabled=false", POLICY),
     "single": ("replicas=1",),
     "stopped": ("replicas=0",),
     "monitored": (*MONITORING, "serviceMonitor.labels.team=ml", "service.annotations.scrape=yes"),

@@ -23,9 +23,12 @@ def audit(user: str, since: str = STARTED) -> list[dict[str, Any]]:
     path = os.environ.get("LIKENESS_TEST_AUDIT_LOG")
     if not path:
         pytest.skip("this cluster's audit log is not known: set LIKENESS_TEST_AUDIT_LOG")
-    events = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    whole_lines = Path(path).read_text().split("\n")[:-1]  # the last one may be being written
+    events = [json.loads(line) for line in whole_lines]
     return [
-        event for event in events if event["user"]["username"] == user and event["requestReceivedTimestamp"] >= since
+        event
+        for event in events
+        if event["user"].get("username") == user and event["requestReceivedTimestamp"] >= since
     ]
 
 

@@ -261,7 +261,7 @@ def judge(namespace: str, found: list[Manifest]) -> list[str]:
     late = []
     for event in audited([namespace]):
         on, code = event["objectRef"], event["responseStatus"]["code"]
-        if event["user"]["username"] == USER and event["verb"] in WRITES:
+        if event["user"].get("username") == USER and event["verb"] in WRITES:
             about = jobs.get(on.get("name", ""), on.get("name", "").rpartition(".")[0] or on.get("name", ""))
             (writes if code < 300 else refused)[about] += 1
             late.append(event["requestReceivedTimestamp"])

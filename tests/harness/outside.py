@@ -170,7 +170,7 @@ def audited(namespaces: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What was asked about these namespaces and answered, by the API server's audit log, in order."""
     with Path(os.environ["LIKENESS_TEST_AUDIT_LOG"]).open() as log:
         for line in log:
-            if any(namespace in line for namespace in namespaces):
+            if line.endswith("\n") and any(namespace in line for namespace in namespaces):
                 event: Manifest = json.loads(line)
                 if event["objectRef"].get("namespace") in namespaces and event["stage"] == "ResponseComplete":
                     yield event

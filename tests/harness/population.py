@@ -18,8 +18,8 @@ from outside import USER, WRITES, audited, personalization, url_of
 
 ENDS = ("Succeeded", "Failed")
 JOB_ENDS = ("Complete", "Failed")
-KEEPS_NO_JOB = ("Failed", "OutOfMemory")
-"""The Job would start another pod that needs as much memory, so the operator deletes it."""
+MAY_LOSE_ITS_JOB = (("Failed", "OutOfMemory"),)
+"""A Job that would start another pod, which needs as much memory, is deleted by the operator."""
 LOOK_SECONDS = 1.0
 """Between two looks for pods to evict."""
 
@@ -86,7 +86,7 @@ class Population:
         refused: Counter[int] = Counter()
         for event in audited([self._namespace]):
             on, verb, code = event["objectRef"], event["verb"], event["responseStatus"]["code"]
-            if event["user"]["username"] != USER or verb not in WRITES:
+            if event["user"].get("username") != USER or verb not in WRITES:
                 continue
             if code >= 300:
                 refused[code] += 1
@@ -100,7 +100,7 @@ class Population:
         }
         wrong |= dict.fromkeys(self._changed_after_end, "said something else after its end")
         return {
-            "lost": sorted(name for name, end in ends.items() if end is None or not created[name]),
+            "lost": sorted(name for name, end in ends.items() if end is None),
             "doubled": sorted(name for name in self.fates if created[name] > 1 or len(own[name]) > 1),
             "wrong": wrong,
             "personalizations": len(self.fates),
@@ -125,8 +125,8 @@ class Population:
             "manifest": ("manifest" in status, state == "Succeeded"),
             "failure": ("failure" in status, state == "Failed"),
             "completionTime": ("completionTime" in status, True),
-            "the Job's own end": (became, [] if end == KEEPS_NO_JOB else [JOB_ENDS[ENDS.index(state)]]),
-            "the Job's uid": (uids, [] if end == KEEPS_NO_JOB else [status["jobRef"]["uid"]]),
+            "the Job's own end": (became, [JOB_ENDS[ENDS.index(state)]] if jobs or end not in MAY_LOSE_ITS_JOB else []),
+            "the Job's uid": (uids, [status["jobRef"]["uid"]] if jobs or end not in MAY_LOSE_ITS_JOB else []),
         }
         found = [f"{what} is {is_}, expected {wanted}" for what, (is_, wanted) in expected.items() if is_ != wanted]
         return "; ".join(found) or None
