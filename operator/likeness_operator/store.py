@@ -96,7 +96,10 @@ class Store:
         return self._clock() - oldest[1] if oldest else 0.0
 
     def wrote(self, key: Key, version: str) -> None:
-        """A status was written; the watch will tell."""
+        """A status was written; the watch will tell, if it was not quicker than the answer to the write."""
+        known = self._known.get(key)
+        if known is None or not is_later(version, known.version):
+            return
         self._unheard.setdefault(key, (version, self._clock()))
 
     def forget(self, key: Key) -> None:
