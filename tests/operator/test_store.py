@@ -362,3 +362,15 @@ def test_a_pod_that_somebody_deleted_is_not() -> None:
         assert scene.store.taken_away(KEY, "j") == ()
 
     asyncio.run(story(Scene()))
+
+
+@pytest.mark.parametrize("conditions", [[], SUCCEEDED], ids=["goes on", "ended"])
+def test_a_watch_that_tells_of_a_write_before_its_answer_owes_nothing(conditions: list[dict[str, str]]) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_personalization(a_subject(conditions, version=8), "MODIFIED")
+        scene.store.wrote(KEY, "8")
+        scene.now = 1000.0
+        assert scene.store.oldest_echo_seconds() == 0
+
+    asyncio.run(story(Scene()))
