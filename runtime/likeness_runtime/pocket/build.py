@@ -71,7 +71,7 @@ class Workshop:
 def build(home: Path, target: Path, plans: Plans, device: torch.device, start: Path | None = None) -> None:
     """Train what is missing under `home` and write the finished model to `target`.
 
-    With `start`, the folder of a finished model, its tokenizer and autoencoder are kept as they are, and the other
+    With `start`, the folder of a finished model, its tokenizer and its latents are kept as they are, and the other
     stages begin with its weights and carry on its log. What `home` already holds comes first.
     """
     workshop = Workshop(home)
@@ -95,9 +95,8 @@ def build(home: Path, target: Path, plans: Plans, device: torch.device, start: P
     denoiser = unet.train_unet(
         scenes, text_encoder, empty, folder=workshop.build, plan=plans.unet, device=device, start=start
     )
-    if start is None:
-        autoencoder = vae.refine_decoder(autoencoder, glyphs, workshop.build, plans.decoder, device)
-    parts = Parts(tokenizer, pair, autoencoder, denoiser)
+    refined = vae.refine_decoder(autoencoder, glyphs, workshop.build, plans.decoder, device)
+    parts = Parts(tokenizer, pair, refined, denoiser)
     workers.first_alone(lambda: export(parts, workshop.build / LOG_NAME, target))
 
 
@@ -119,7 +118,7 @@ def scaled(autoencoder: AutoencoderKL, glyphs: GlyphSet, device: torch.device) -
 def export_checkpoints(home: Path, target: Path, start: Path | None = None) -> None:
     """Write the model as it stands in the checkpoints under `home`, finished or not, to `target`.
 
-    `start` is the finished model the build began with, if any: the autoencoder is its own.
+    `start` is the finished model the build began with, if any: tokenizer and encoder of pictures are its own.
     """
     workshop, device = Workshop(home), torch.device("cpu")
     glyphs = workshop.open_glyphs()
@@ -133,6 +132,6 @@ def export_checkpoints(home: Path, target: Path, start: Path | None = None) -> N
         autoencoder = vae.build()
         autoencoder.load_state_dict(read_average(workshop.build, "vae"))
         scaled(autoencoder, glyphs, device)
-        if has_checkpoint(workshop.build, "decoder"):
-            autoencoder.load_state_dict(read_average(workshop.build, "decoder"))
+    if has_checkpoint(workshop.build, "decoder"):
+        autoencoder.load_state_dict(read_average(workshop.build, "decoder"))
     export(Parts(tokenizer, pair, autoencoder, denoiser), workshop.build / LOG_NAME, target)

@@ -58,7 +58,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start",
         type=Path,
-        help="the finished model whose weights the build begins with, and whose autoencoder it keeps",
+        help="the finished model whose weights the build begins with, and whose latents it keeps",
     )
 
 
