@@ -58,6 +58,7 @@ def export(parts: Parts, log: Path, folder: Path) -> None:
     Raises `ValueError` when the weights exceed the size limit.
     """
     text_encoder, image_encoder = split(parts.pair)
+    parts.tokenizer.backend_tokenizer.no_padding()  # the padding of its last call would be written along
     components: dict[str, Any] = {
         "vae": half(parts.vae),
         "text_encoder": half(text_encoder),
