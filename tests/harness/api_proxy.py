@@ -61,6 +61,7 @@ class ApiProxy:
             for task in unended:
                 task.cancel()
             await asyncio.gather(*unended, return_exceptions=True)
+        await asyncio.sleep(0.25)  # TLS connections close in the background after their session
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
