@@ -76,7 +76,7 @@ def rights() -> Iterator[None]:
     sets = ("--set", "replicas=0", "--set", crds, "--set", f"watchNamespaces={{{STUDIO}}}")
     run("helm", "upgrade", "--install", RELEASE, chart, "--namespace", SYSTEM, *sets)
     yield
-    run("helm", "uninstall", RELEASE, "--namespace", SYSTEM)
+    run("helm", "uninstall", RELEASE, "--namespace", SYSTEM, "--no-hooks")  # its hook would need an image; none is here
     kubectl("delete", "namespace", STUDIO, SYSTEM)
     if found:
         kubectl(*deployment, f"--replicas={found['spec']['replicas']}")
