@@ -37,6 +37,8 @@ from likeness_runtime.tune import denoise, latents_of
 
 WORD = "<subject>"
 MAX_GRADIENT = 1.0
+VAE_BATCH = 8
+"""Pictures in one pass of the VAE, which takes no gradients here."""
 CHANGEABLE = ("steps", "checkpoint_seconds", "log_seconds")
 """What a resumed plan may say differently."""
 
@@ -90,6 +92,8 @@ def pretrain(
 ) -> TrainedEncoder:
     """Trains `trained.encoder` in place, or takes up what `folder` holds; `check` may raise between steps to stop."""
     processes = processes or Processes()
+    for network in (model.unet, model.vae):
+        network.to(memory_format=torch.channels_last)  # a tenth faster on a CPU in bfloat16
     frozen = Frozen(model, trained.image_tower, trained.normalisation, vocabularies(model), empty_prompt(model))
     encoder = trained.encoder.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
@@ -140,13 +144,12 @@ def losses_of(
     model = frozen.model
     with torch.no_grad(), autocast(model, plan):
         features_of_tower, features_of_denoiser = _features(frozen, examples, generator)
+        z = latents_of(model, [each.target for each in examples], VAE_BATCH)
     features = encoder.mixed(features_of_tower, features_of_denoiser)
     v_star = encoder.embeddings(features, frozen.vocabulary)
     offsets: Offsets = {}
     if share >= plan.embedding_share:
         offsets = dropped(encoder.offsets(features), round(plan.dropped_share * len(examples)))
-    with torch.no_grad():
-        z = latents_of(model, [each.target for each in examples])
     noise = torch.randn(z.shape, generator=generator).to(model.device)
     timesteps = torch.randint(len(model.alphas_cumprod), (len(z),), generator=generator).to(model.device)
     alpha_bar = model.alphas_cumprod[timesteps]
@@ -161,7 +164,7 @@ def _features(frozen: Frozen, examples: list[Example], generator: torch.Generato
     """The backbone's features of what is seen, at a timestep of its own: a prediction must hold for every one."""
     model, tower = frozen.model, frozen.image_tower
     seen = [each.seen for each in examples]
-    z = latents_of(model, seen)
+    z = latents_of(model, seen, VAE_BATCH)
     timesteps = torch.randint(len(model.alphas_cumprod), (len(z),), generator=generator).to(model.device)
     noise = torch.randn(z.shape, generator=generator).to(model.device)
     z_t = noised(z, noise, model.alphas_cumprod[timesteps])

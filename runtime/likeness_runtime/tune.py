@@ -176,14 +176,17 @@ def measured_draw(model: DiffusionModel, subjects: list[Subject]) -> Draw:
 
 
 @torch.no_grad()
-def latents_of(model: DiffusionModel, views: list[Image.Image]) -> Tensor:
-    """The VAE's mean latents of equally large pictures, (v, c, h, w) float32, scaled as the UNet expects."""
+def latents_of(model: DiffusionModel, views: list[Image.Image], at_once: int = 1) -> Tensor:
+    """The VAE's mean latents of equally large pictures, (v, c, h, w) float32, scaled as the UNet expects.
+
+    One at a time, unless said otherwise: the VAE's activations are the largest of a whole tuning.
+    """
     import numpy as np
 
     pixels = torch.from_numpy(np.stack([np.asarray(view) for view in views])).to(model.device)
     images = rearrange(pixels, "v h w c -> v c h w").to(model.vae.dtype) / 127.5 - 1.0
-    # One at a time: the encoder's activations are the largest of the whole run.
-    means: Tensor = torch.cat([model.vae.encode(image[None]).latent_dist.mode() for image in images]).float()
+    parts = [model.vae.encode(part).latent_dist.mode() for part in images.split(at_once)]
+    means: Tensor = torch.cat(parts).float()
     shift, scale = float(model.vae.config.shift_factor or 0.0), float(model.vae.config.scaling_factor)
     return (means - shift) * scale
 
