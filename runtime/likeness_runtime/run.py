@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from likeness_runtime.warm import Warm
 
 USAGE_ERROR = 2
-BUILT_IN_MODEL = "builtin://pocket"
+BUILT_IN = ModelSource(uri="builtin://pocket")
+"""The model that ships with Likeness; under the same address its encoder."""
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def built_in_profile(spec: PersonalizationSpec) -> TuningProfileSpec:
     buckets = sorted({_bucket(uri) for uri in [*spec.subject.images, spec.output] if uri.startswith("s3://")})
     prefixes = buckets or ["s3://{namespace}"]  # a profile has to say something; nothing will be read from it
     return TuningProfileSpec(
-        model=ModelSource(uri=BUILT_IN_MODEL),
+        model=BUILT_IN,
+        encoder=BUILT_IN,
         runtime=Runtime(image="none"),
         storage=Storage(source_prefixes=prefixes, output_prefixes=prefixes),
     )
@@ -98,7 +100,9 @@ def _order(document: PersonalizationDocument, documents: Documents, model: str |
     if isinstance(profile, Refusal):
         return profile
     if model:
-        profile = profile.model_copy(update={"model": ModelSource(uri=_address(model))})
+        # The encoder that ships fits the model that ships; a profile's own is taken to fit the other model, too.
+        encoder = None if profile.encoder == BUILT_IN else profile.encoder
+        profile = profile.model_copy(update={"model": ModelSource(uri=_address(model)), "encoder": encoder})
     return accept(document.metadata.name, document.metadata.namespace, document.spec, profile, local=True)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,11 @@ def test_held_out_subjects_have_other_pictures_of_themselves_and_the_truth() -> 
         assert len(each.truth) == len(BACKGROUNDS)
 
 
+def test_skipped_subjects_are_others() -> None:
+    names = [each.name for each in held_out_subjects(3)]
+    assert [each.name for each in held_out_subjects(2, skip=1)] == names[1:]
+
+
 def test_noise_is_the_prompts_own_whatever_else_is_drawn(model: DiffusionModel) -> None:
     both, first = noise(model, 3, Sampling(seeds=(0, 1))), noise(model, 3, Sampling(seeds=(0,)))
     assert torch.equal(both[:3], first)
@@ -105,6 +111,17 @@ def test_the_hard_word_can_be_the_class(model: DiffusionModel, subject: BenchSub
     by_class = Tuned(FromWord("cat"), tuning, class_word=True)(model, subject, 0).draw(asked, QUICK)
     by_nearest = Tuned(FromWord("cat"), tuning)(model, subject, 0).draw(asked, QUICK)
     assert (by_class - by_nearest).abs().max() > 1e-4
+
+
+def test_a_baseline_starts_from_the_class_word(model: DiffusionModel, subject: BenchSubject) -> None:
+    stage = Tuned(None, TUNING, OFF)(model, replace(subject, class_word="cat"), 0)
+    assert stage.word == "cat"
+
+
+def test_an_arm_is_measured_at_those_of_its_steps_that_are_asked_for() -> None:
+    arm = Arm("ours", (0, 4, 12), lambda _model, _subject, _steps: None)
+    assert arm.only([12, 4, 500]).steps == (4, 12)
+    assert arm.only(None).steps == (0, 4, 12)
 
 
 def test_dreambooth_leaves_the_network_as_it_was(model: DiffusionModel, subject: BenchSubject) -> None:

@@ -5,7 +5,6 @@ An arm is asked for increasing numbers of steps; each stage says how long the su
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
+from likeness_runtime.bench.clock import now
 from likeness_runtime.bench.draw import TOKEN_WORD, Sampling, draw_subject
 from likeness_runtime.bench.memory import peak_bytes_of
 from likeness_runtime.bench.subject import BenchSubject
@@ -21,7 +21,7 @@ from likeness_runtime.contrastive import Strength
 from likeness_runtime.lora import Offsets, zero_offsets
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.nearest_word import nearest_word, whole_words
-from likeness_runtime.predictor import Prediction, Predictor
+from likeness_runtime.predictor import FromWord, Prediction, Predictor
 from likeness_runtime.tune import DEFAULT_STRENGTH, Subject, latents_of, tune
 from likeness_runtime.views import views_of
 
@@ -35,7 +35,7 @@ class Stage:
 
     steps: int
     seconds: float
-    """From the decoded picture on, the model loaded; drawing is not counted."""
+    """From the decoded picture on, the model loaded; drawing is not counted. See `bench/clock.py` for whose seconds."""
     artifact_bytes: int
     word: str | None
     cosine: float | None
@@ -58,12 +58,17 @@ class Arm:
     steps: tuple[int, ...]
     run: Run
 
+    def only(self, steps: list[int] | None) -> Arm:
+        """At those of its steps that are asked for; None asks for all."""
+        return self if steps is None else replace(self, steps=tuple(own for own in self.steps if own in steps))
+
 
 @dataclass(frozen=True)
 class Tuned:
     """Ours and its relatives: predict, then tune word and offsets."""
 
-    predictor: Predictor
+    predictor: Predictor | None
+    """None starts from the subject's class word, as users of the baselines do."""
     tuning: ResolvedTuning
     strength: Strength = DEFAULT_STRENGTH
     keep_offsets: bool = True
@@ -76,10 +81,9 @@ class Tuned:
     """The blend when drawing, where it is not the one of tuning."""
 
     def __call__(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Stage:
-        started = time.perf_counter()
+        started = now(model.device)
         prediction = self._tuned(model, subject, steps)
-        _wait(model)
-        seconds = time.perf_counter() - started
+        seconds = now(model.device) - started
         word, cosine = nearest_word(model, [v_star[0] for v_star in prediction.embeddings])
         alpha = float(self.tuning.alpha) if self.drawn_alpha is None else self.drawn_alpha
         words = self._words(model, subject)
@@ -94,7 +98,8 @@ class Tuned:
 
     def _tuned(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Prediction:
         generator = torch.Generator().manual_seed(self.tuning.seed)
-        start = self.predictor.predict(model, [[subject.picture]], self.tuning.rank, [generator])
+        predictor = self.predictor or FromWord(subject.class_word)
+        start = predictor.predict(model, [[subject.picture]], self.tuning.rank, [generator])
         if not self.keep_offsets:
             start = replace(start, offsets=zero_offsets(model.unet, self.tuning.rank, [generator]))
         if not self.learn_offsets:
@@ -136,8 +141,3 @@ def bytes_of(prediction: Prediction) -> int:
 
 def _nothing() -> Offsets:
     return {}
-
-
-def _wait(model: DiffusionModel) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)

@@ -7,7 +7,6 @@ prior preservation. The script's rate is 1e-4 for models of a billion parameters
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from likeness_runtime.bench.arm import HALF_BYTES, Stage
+from likeness_runtime.bench.clock import now
 from likeness_runtime.bench.draw import Sampling, noise, sampled
 from likeness_runtime.bench.subject import BenchSubject
 from likeness_runtime.from_encoder import empty_prompt
@@ -40,9 +40,9 @@ class DreamBooth:
 
     def __call__(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Stage:
         called = f"a {RARE_WORD} {subject.class_word}"
-        started = time.perf_counter()
+        started = now(model.device)
         tensors = self._trained(model, subject, called, steps)
-        seconds = time.perf_counter() - started
+        seconds = now(model.device) - started
 
         def draw(prompts: Sequence[str], sampling: Sampling) -> Tensor:
             every = list(prompts) * len(sampling.seeds)

@@ -26,11 +26,13 @@ from likeness_runtime.from_encoder import empty_prompt
 from likeness_runtime.judge.identity import Embed
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.pocket.caption import with_article
-from likeness_runtime.predictor import FromWord, Predictor
+from likeness_runtime.predictor import Predictor
 
 RECORDS = "records.jsonl"
 STEPS = (0, 4, 8, 12, 24, 100)
 BASELINE_STEPS = (12, 100, 500)
+BASELINE_BATCH = 4
+"""Of textual inversion and PTI, as diffusers' textual inversion accumulates."""
 ALPHAS = ("0", "0.2", "0.4", "0.6", "0.8", "1")
 
 log = logging.getLogger(__name__)
@@ -52,13 +54,14 @@ class Record:
     score: Score
 
 
-def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float) -> dict[str, Arm]:
-    """By name. `encoder` and `tuning` are ours; the baselines have their own rates."""
+def arms(encoder: Predictor, tuning: ResolvedTuning, baseline_rate: str) -> dict[str, Arm]:
+    """By name. `encoder` and `tuning` are ours; the baselines learn LoRA at a rate of their own, a decimal."""
 
     def ours(name: str, steps: tuple[int, ...] = (12,), predictor: Predictor = encoder, **changed: str) -> Arm:
         return Arm(name, steps, Tuned(predictor, tuning.model_copy(update=changed)))
 
     single = tuning.model_copy(update={"alpha": "1"})
+    pti = single.model_copy(update={"learning_rate": baseline_rate, "batch_size": BASELINE_BATCH})
     every = [
         ours("ours", STEPS),
         Arm("plain files of ours", STEPS, Tuned(encoder, tuning, drawn_alpha=1.0)),
@@ -69,9 +72,9 @@ def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float) -> 
         ours("without dual path", alpha="1"),
         Arm("E4T-like", (12,), Tuned(encoder, single, Strength(contrastive=0.0))),
         *(ours(f"alpha {alpha}", alpha=alpha) for alpha in ALPHAS),
-        Arm("PTI", BASELINE_STEPS, Tuned(FromWord(), single, OFF)),
-        Arm("textual inversion", BASELINE_STEPS, Tuned(FromWord(), single, OFF, learn_offsets=False)),
-        Arm("DreamBooth-LoRA", BASELINE_STEPS, DreamBooth(dreambooth_rate)),
+        Arm("PTI", BASELINE_STEPS, Tuned(None, pti, OFF)),
+        Arm("textual inversion", BASELINE_STEPS, Tuned(None, pti, OFF, learn_offsets=False)),
+        Arm("DreamBooth-LoRA", BASELINE_STEPS, DreamBooth(float(baseline_rate))),
         Arm("floor", (0,), _floor),
         Arm("ceiling", (0,), _ceiling),
     ]

@@ -28,15 +28,18 @@ def add_method(commands: Any) -> None:
     method.add_argument("--no-encoder", action="store_true", help="ours starts from the word 'object' instead")
     method.add_argument("--out", type=Path, required=True, help="folder; what it holds already is not measured again")
     method.add_argument("--subjects", type=int, default=40, help="held-out glyphs (default: %(default)s)")
+    method.add_argument("--skip", type=int, default=0, help="glyphs before these, to sweep on others (%(default)s)")
     method.add_argument("--art", default="fluent", choices=("fluent", "noto"), help="of the glyphs (%(default)s)")
     method.add_argument("--photos", type=Path, help="folder of one folder a subject, to be measured as well")
     method.add_argument("--arm", action="append", help="only this arm; may be repeated (default: all)")
+    method.add_argument("--steps", action="append", type=int, help="only these; may be repeated (default: all)")
     method.add_argument("--alpha", default="0.8", help="blend of our dual path, a decimal (default: %(default)s)")
     method.add_argument("--rate", default="0.005", help="our rate for LoRA, a decimal (default: %(default)s)")
     method.add_argument("--embedding-rate", default="0.001", help="our rate for the word, a decimal (%(default)s)")
-    method.add_argument("--dreambooth-rate", type=float, default=1e-3, help="DreamBooth-LoRA's rate (%(default)s)")
+    method.add_argument("--baseline-rate", default="0.001", help="PTI's and DreamBooth's for LoRA (%(default)s)")
     method.add_argument("--batch", type=int, default=4, help="draws of each of our steps (default: %(default)s)")
     method.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
+    method.add_argument("--threads", type=int, default=1, help="CPU threads; waiting ones count as busy (%(default)s)")
     method.add_argument("--seeds", type=int, default=2, help="pictures of each prompt (default: %(default)s)")
     method.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     method.set_defaults(handler=told(_method))
@@ -88,6 +91,7 @@ def _method(arguments: argparse.Namespace) -> int:
     from likeness_runtime.model_folder import folder_digest
     from likeness_runtime.predictor import FromWord
 
+    torch.set_num_threads(arguments.threads)
     model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
     trained = None if arguments.no_encoder else encoder_folder.load(arguments.encoder, model)
     tuning = ResolvedTuning(
@@ -97,21 +101,21 @@ def _method(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch,
         rank=trained.encoder.shape.rank if trained else RANK,
     )
-    arms = method.arms(FromEncoder(trained) if trained else FromWord(), tuning, arguments.dreambooth_rate)
+    arms = method.arms(FromEncoder(trained) if trained else FromWord(), tuning, arguments.baseline_rate)
     unknown = sorted(set(arguments.arm or ()) - set(arms))
     if unknown:
         sys.stderr.write(f"likeness bench method: --arm is {unknown[0]!r}; expected one of {', '.join(arms)}\n")
         return 2
-    subjects = held_out_subjects(arguments.subjects, arguments.art)
+    subjects = held_out_subjects(arguments.subjects, arguments.art, arguments.skip)
     subjects += photo_subjects(arguments.photos) if arguments.photos else []
     sampling = Sampling(arguments.sampling_steps, seeds=tuple(range(arguments.seeds)))
-    chosen = [arms[name] for name in arguments.arm or arms]
+    chosen = [arms[name].only(arguments.steps) for name in arguments.arm or arms]
     method.measure(model, chosen, subjects, sampling, embed=glyph.embed, folder=arguments.out)
     setting = {
         "model": model.digest,
         "encoder": folder_digest(arguments.encoder) if trained else None,
         "tuning": tuning.to_json(),
-        "dreamboothRate": arguments.dreambooth_rate,
+        "baselineRate": arguments.baseline_rate,
         "sampling": asdict(sampling),
         "device": arguments.device,
         "threads": torch.get_num_threads(),

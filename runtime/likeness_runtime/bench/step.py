@@ -8,13 +8,13 @@ also the pass with frozen weights, which only takes the gradient of the text.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from likeness_runtime.bench.clock import now
 from likeness_runtime.contrastive import Strength, regularisation, vocabularies
 from likeness_runtime.dual_path import dual_path
 from likeness_runtime.lora import zero_offsets
@@ -154,13 +154,10 @@ def saved_bytes(model: DiffusionModel, take: Callable[[], None]) -> int:
 
 
 def timed(model: DiffusionModel, take: Callable[[], None]) -> float:
-    """Seconds of one step: wall time on a GPU, this process's own time on a CPU, which others may be using too."""
-    clock = time.perf_counter if model.device.type == "cuda" else time.process_time
-    started = clock()
+    """Seconds of one step."""
+    started = now(model.device)
     take()
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
-    return clock() - started
+    return now(model.device) - started
 
 
 def _setting(model: DiffusionModel, alpha: float) -> Setting:

@@ -39,12 +39,15 @@ class BenchSubject:
     """(k, 3, h, w) in [0, 1]: what the k prompts ask for, where it can be rendered."""
 
 
-def held_out_subjects(count: int, art: str = ARTS[0]) -> list[BenchSubject]:
-    """The first `count` held-out glyphs in an order of their own, each in scenes that its code point settles."""
+def held_out_subjects(count: int, art: str = ARTS[0], skip: int = 0) -> list[BenchSubject]:
+    """`count` held-out glyphs after the first `skip` in an order of their own, in scenes that their code points settle.
+
+    Settings are chosen on glyphs that the reported figures skip, or the other way round.
+    """
     glyphs = load_subjects()
     rows = glyphs.held_out()
     order = np.random.default_rng(0).permutation(len(rows))
-    return [_of_glyph(rows[index], art) for index in order[:count]]
+    return [_of_glyph(rows[index], art) for index in order[skip : skip + count]]
 
 
 def _of_glyph(row: int, art: str) -> BenchSubject:
