@@ -78,7 +78,7 @@ def test_subjects_together_are_tuned_as_each_alone(tiny_model: Models, photo: Im
         alone = tuned(model, [picture], tuning.model_copy(update={"seed": 3 + index})).prediction
         assert torch.allclose(together.embeddings[0][index], alone.embeddings[0][0], atol=1e-4)
         for path, factors in alone.offsets.items():
-            # Adam divides: where a gradient is next to nothing, rounding decides. So the whole is compared, not each number.
+            # Adam divides: where a gradient is next to nothing, rounding decides. So wholes are compared, not numbers.
             for one, other in (
                 (together.offsets[path].A[index], factors.A[0]),
                 (together.offsets[path].B[index], factors.B[0]),
