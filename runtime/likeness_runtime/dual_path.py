@@ -14,7 +14,7 @@ Letters: b batch, n image tokens, m text tokens, h heads, d head width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,35 +63,46 @@ def conditioning_of(
     return both(soft, hard, alpha)
 
 
+def unguided() -> bool:
+    """No row of the batch is there for guidance alone."""
+    return False
+
+
 @contextmanager
-def dual_path(unet: Any, offsets: Offsets, alpha: float) -> Iterator[None]:
-    """Within, the UNet takes text states made by `both`; afterwards it is what it was."""
+def dual_path(unet: Any, offsets: Offsets, alpha: float, guided: Callable[[], bool] = unguided) -> Iterator[None]:
+    """Within, the UNet takes text states made by `both`; afterwards it is what it was. `guided` as for `install`."""
     before = unet.attn_processors
-    install(unet, offsets, alpha)
+    install(unet, offsets, alpha, guided)
     try:
         yield
     finally:
         unet.set_attn_processor(before)
 
 
-def install(unet: Any, offsets: Offsets, alpha: float) -> None:
-    """Gives every attention layer its processor. Raises ValueError where alpha is no share or a layer is unknown."""
+def install(unet: Any, offsets: Offsets, alpha: float, guided: Callable[[], bool] = unguided) -> None:
+    """Gives every attention layer its processor. Raises ValueError where alpha is no share or a layer is unknown.
+
+    While `guided` says so, a batch's first half is classifier-free guidance's unconditional one, as diffusers orders
+    it, and takes the untouched path alone: guidance then leads from the model that does not know the subject to the one
+    that does, instead of amplifying the words alone [ours].
+    """
     _check_alpha(alpha)
     processors: dict[str, DualPathProcessor] = {}
     for name in unet.attn_processors:
         path = name.removesuffix(".processor")
         _check_layer(path, unet.get_submodule(path))
         factors = {each: offsets[f"{path}.{each}"] for each in PROJECTIONS if f"{path}.{each}" in offsets}
-        processors[name] = DualPathProcessor(factors, alpha)
+        processors[name] = DualPathProcessor(factors, alpha, guided)
     unet.set_attn_processor(processors)
 
 
 class DualPathProcessor:
     """A diffusers attention processor. `alpha` can be given for one call: `cross_attention_kwargs={"alpha": 0.5}`."""
 
-    def __init__(self, factors: dict[str, Factors], alpha: float) -> None:
+    def __init__(self, factors: dict[str, Factors], alpha: float, guided: Callable[[], bool] = unguided) -> None:
         self.factors = factors
         self.alpha = alpha
+        self.guided = guided
 
     def __call__(  # noqa: PLR0917 - diffusers' own signature
         self,
@@ -107,8 +118,14 @@ class DualPathProcessor:
             raise ValueError("attention_mask came; dual-path attention expects text states of full length without one")
         share = self.alpha if alpha is None else alpha
         _check_alpha(share)
-        x = hidden_states
-        soft, hard = (x, x) if encoder_hidden_states is None else _halves(encoder_hidden_states)
+        x, texts = hidden_states, encoder_hidden_states
+        if not self.guided():
+            return self._blended(attn, x, texts, share)
+        (free, led), (free_texts, led_texts) = x.chunk(2), (None, None) if texts is None else texts.chunk(2)
+        return torch.cat([self._blended(attn, free, free_texts, 0.0), self._blended(attn, led, led_texts, share)])
+
+    def _blended(self, attn: Attention, x: Tensor, texts: Tensor | None, share: float) -> Tensor:
+        soft, hard = (x, x) if texts is None else _halves(texts)
         q = attn.to_q(x)
         if share == 0.0:
             out: Tensor = attn.to_out[0](_attention(q, attn.to_k(hard), attn.to_v(hard), attn.heads))

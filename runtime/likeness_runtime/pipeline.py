@@ -4,9 +4,10 @@
     picture = likeness.apply(pipeline)("a photo of <cat> on the moon").images[0]
 
 `apply` returns the same pipeline. Its text now comes twice, with the learned word and with the nearest word of the
-vocabulary, and its attention layers blend the two paths. Everything else, schedulers and guidance included, is as
-before. alpha can be given for one call: `pipeline(prompt, cross_attention_kwargs={"alpha": 0.5})`; SDXL's pooled text,
-which is outside of the attention layers, then keeps the blend that was applied.
+vocabulary, and its attention layers blend the two paths. Guidance leads away from the untouched model, which does not
+know the subject, so that its scale is the strength of the likeness, too. Everything else is as before. alpha can be
+given for one call: `pipeline(prompt, cross_attention_kwargs={"alpha": 0.5})`; SDXL's pooled text, which is outside of
+the attention layers, then keeps the blend that was applied.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Likeness:
             path: Factors(each.A.to(device, dtype), each.B.to(device, dtype)) for path, each in self.offsets.items()
         }
         processors = pipeline.unet.attn_processors
-        install(pipeline.unet, offsets, share)
+        install(pipeline.unet, offsets, share, lambda: bool(pipeline.do_classifier_free_guidance))
         pipeline.encode_prompt = _TwiceEncoded(pipeline.encode_prompt, self, share, processors)
         return pipeline
 

@@ -32,6 +32,8 @@ TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a photo of the {}", "a r
 """What the subject is called while it is learned: several ways, so that the word and not the sentence learns."""
 MEASURED_DRAWS = 8
 LORA_WEIGHT_DECAY = 0.01
+A_SHARE = 1 / 16
+"""A's learning rate as a share of B's: B wants far more (LoRA+, arXiv:2402.12354), and steps of B's size undo A."""
 DEFAULT_STRENGTH = Strength()
 
 
@@ -101,7 +103,12 @@ def tune(
         [
             {"params": learned.embeddings, "lr": float(tuning.embedding_learning_rate), "weight_decay": 0.0},
             {
-                "params": [part for factors in learned.offsets.values() for part in (factors.A, factors.B)],
+                "params": [factors.A for factors in learned.offsets.values()],
+                "lr": float(tuning.learning_rate) * A_SHARE,
+                "weight_decay": LORA_WEIGHT_DECAY,
+            },
+            {
+                "params": [factors.B for factors in learned.offsets.values()],
                 "lr": float(tuning.learning_rate),
                 "weight_decay": LORA_WEIGHT_DECAY,
             },

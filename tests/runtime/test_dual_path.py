@@ -84,6 +84,17 @@ def test_alpha_one_equals_the_adapted_model_with_the_soft_prompt(unet: Any) -> N
         torch.testing.assert_close(ask(unet, z_t, both(soft, hard, 1.0)), adapted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("alpha", [0.4, 1.0])
+def test_the_unconditional_half_of_a_guided_batch_takes_the_untouched_path(unet: Any, alpha: float) -> None:
+    z_t, offsets = some_latents(2), some_offsets(unet, 1)
+    text = both(some_text(2, 2), some_text(2, 3), alpha)
+    with dual_path(unet, offsets, alpha):
+        led = ask(unet, z_t, text)[1]
+        free = ask(unet, z_t, text, cross_attention_kwargs={"alpha": 0.0})[0]
+    with dual_path(unet, offsets, alpha, lambda: True):
+        torch.testing.assert_close(ask(unet, z_t, text), torch.stack([free, led]), rtol=1e-4, atol=1e-5)
+
+
 def test_a_blend_is_neither_of_its_ends(unet: Any) -> None:
     z_t, soft, hard, offsets = some_latents(1), some_text(1, 2), some_text(1, 3), some_offsets(unet, 1)
     with dual_path(unet, offsets, alpha=0.5):

@@ -79,6 +79,8 @@ class Tuned:
     """The hard prompt names the subject's class instead of the nearest word."""
     drawn_alpha: float | None = None
     """The blend when drawing, where it is not the one of tuning."""
+    untouched_guidance: bool = True
+    """As our loader draws; False draws as a stock pipeline does."""
 
     def __call__(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Stage:
         started = now(model.device)
@@ -93,7 +95,15 @@ class Tuned:
             artifact_bytes=bytes_of(prediction),
             word=word,
             cosine=cosine,
-            draw=lambda prompts, way: draw_subject(model, prediction, prompts, way, alpha=alpha, words=words),
+            draw=lambda prompts, way: draw_subject(
+                model,
+                prediction,
+                prompts,
+                way,
+                alpha=alpha,
+                words=words,
+                untouched_guidance=self.untouched_guidance,
+            ),
         )
 
     def _tuned(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Prediction:

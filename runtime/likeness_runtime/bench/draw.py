@@ -50,17 +50,19 @@ def draw_subject(
     *,
     alpha: float,
     words: Tensor | None = None,
+    untouched_guidance: bool = True,
 ) -> Tensor:
     """Each prompt once for each seed, (b, 3, h, w) in [0, 1]; the subject is `TOKEN_WORD` in the prompts.
 
-    `words` are as for `tune`.
+    `words` are as for `tune`. `untouched_guidance` leads away from the untouched model, as our loader does; files in a
+    stock pipeline lead away from the adapted one.
     """
     every = list(prompts) * len(sampling.seeds)
     prompts_read = read(model, every, TOKEN_WORD)
     text = conditioning_of(model, prompts_read, prediction.embeddings, vocabularies(model), alpha=alpha, words=words)
     empty = empty_prompt(model)
     nothing = both(empty, empty, alpha)
-    with dual_path(model.unet, prediction.offsets, alpha):
+    with dual_path(model.unet, prediction.offsets, alpha, lambda: untouched_guidance and sampling.guidance > 1.0):
         return sampled(model, text, nothing, noise(model, len(prompts), sampling), sampling)
 
 

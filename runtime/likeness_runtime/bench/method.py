@@ -54,27 +54,27 @@ class Record:
     score: Score
 
 
-def arms(encoder: Predictor, tuning: ResolvedTuning, baseline_rate: str) -> dict[str, Arm]:
-    """By name. `encoder` and `tuning` are ours; the baselines learn LoRA at a rate of their own, a decimal."""
+def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float, pti_rate: str) -> dict[str, Arm]:
+    """By name. `encoder` and `tuning` are ours; the baselines learn LoRA at rates of their own."""
 
     def ours(name: str, steps: tuple[int, ...] = (12,), predictor: Predictor = encoder, **changed: str) -> Arm:
         return Arm(name, steps, Tuned(predictor, tuning.model_copy(update=changed)))
 
     single = tuning.model_copy(update={"alpha": "1"})
-    pti = single.model_copy(update={"learning_rate": baseline_rate, "batch_size": BASELINE_BATCH})
+    pti = single.model_copy(update={"learning_rate": pti_rate, "batch_size": BASELINE_BATCH})
     every = [
         ours("ours", STEPS),
-        Arm("plain files of ours", STEPS, Tuned(encoder, tuning, drawn_alpha=1.0)),
+        Arm("plain files of ours", (0, 12), Tuned(encoder, tuning, drawn_alpha=1.0, untouched_guidance=False)),
         Arm("without contrastive term", (12,), Tuned(encoder, tuning, Strength(contrastive=0.0))),
         Arm("without norm", (12,), Tuned(encoder, tuning, Strength(norm=0.0))),
         Arm("class word", (12,), Tuned(encoder, tuning, class_word=True)),
         Arm("without hypernetwork", (12,), Tuned(encoder, tuning, keep_offsets=False)),
-        ours("without dual path", alpha="1"),
-        Arm("E4T-like", (12,), Tuned(encoder, single, Strength(contrastive=0.0))),
+        Arm("without dual path", (12,), Tuned(encoder, single, untouched_guidance=False)),
+        Arm("E4T-like", (12,), Tuned(encoder, single, Strength(contrastive=0.0), untouched_guidance=False)),
         *(ours(f"alpha {alpha}", alpha=alpha) for alpha in ALPHAS),
-        Arm("PTI", BASELINE_STEPS, Tuned(None, pti, OFF)),
-        Arm("textual inversion", BASELINE_STEPS, Tuned(None, pti, OFF, learn_offsets=False)),
-        Arm("DreamBooth-LoRA", BASELINE_STEPS, DreamBooth(float(baseline_rate))),
+        Arm("PTI", BASELINE_STEPS, Tuned(None, pti, OFF, untouched_guidance=False)),
+        Arm("textual inversion", BASELINE_STEPS, Tuned(None, pti, OFF, learn_offsets=False, untouched_guidance=False)),
+        Arm("DreamBooth-LoRA", BASELINE_STEPS, DreamBooth(dreambooth_rate)),
         Arm("floor", (0,), _floor),
         Arm("ceiling", (0,), _ceiling),
     ]

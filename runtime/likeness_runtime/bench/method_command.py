@@ -33,10 +33,11 @@ def add_method(commands: Any) -> None:
     method.add_argument("--photos", type=Path, help="folder of one folder a subject, to be measured as well")
     method.add_argument("--arm", action="append", help="only this arm; may be repeated (default: all)")
     method.add_argument("--steps", action="append", type=int, help="only these; may be repeated (default: all)")
-    method.add_argument("--alpha", default="0.8", help="blend of our dual path, a decimal (default: %(default)s)")
+    method.add_argument("--alpha", default="1", help="blend of our dual path, a decimal (default: %(default)s)")
     method.add_argument("--rate", default="0.005", help="our rate for LoRA, a decimal (default: %(default)s)")
     method.add_argument("--embedding-rate", default="0.001", help="our rate for the word, a decimal (%(default)s)")
-    method.add_argument("--baseline-rate", default="0.001", help="PTI's and DreamBooth's for LoRA (%(default)s)")
+    method.add_argument("--dreambooth-rate", type=float, default=3e-4, help="DreamBooth-LoRA's rate (%(default)s)")
+    method.add_argument("--pti-rate", default="0.002", help="PTI's rate for LoRA, a decimal (%(default)s)")
     method.add_argument("--batch", type=int, default=4, help="draws of each of our steps (default: %(default)s)")
     method.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
     method.add_argument("--threads", type=int, default=1, help="CPU threads; waiting ones count as busy (%(default)s)")
@@ -101,7 +102,9 @@ def _method(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch,
         rank=trained.encoder.shape.rank if trained else RANK,
     )
-    arms = method.arms(FromEncoder(trained) if trained else FromWord(), tuning, arguments.baseline_rate)
+    arms = method.arms(
+        FromEncoder(trained) if trained else FromWord(), tuning, arguments.dreambooth_rate, arguments.pti_rate
+    )
     unknown = sorted(set(arguments.arm or ()) - set(arms))
     if unknown:
         sys.stderr.write(f"likeness bench method: --arm is {unknown[0]!r}; expected one of {', '.join(arms)}\n")
@@ -115,7 +118,8 @@ def _method(arguments: argparse.Namespace) -> int:
         "model": model.digest,
         "encoder": folder_digest(arguments.encoder) if trained else None,
         "tuning": tuning.to_json(),
-        "baselineRate": arguments.baseline_rate,
+        "dreamboothRate": arguments.dreambooth_rate,
+        "ptiRate": arguments.pti_rate,
         "sampling": asdict(sampling),
         "device": arguments.device,
         "threads": torch.get_num_threads(),
