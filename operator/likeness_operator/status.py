@@ -124,7 +124,14 @@ def _waits(o: Observation, status: PersonalizationStatus, waiting: Waiting) -> P
 def _finished(o: Observation, status: PersonalizationStatus) -> PersonalizationStatus:
     for kind in ("Running", "Waiting"):
         status = _if_said(o, status, kind, Reason.FINISHED, "it ended")
-    return _resumed(o, status).model_copy(update={"completion_time": timestamp(o.now)})
+    ended = {"completion_time": timestamp(o.now), "settled": None if _to_be_erased(o, status) else True}
+    return _resumed(o, status).model_copy(update=ended)
+
+
+def _to_be_erased(o: Observation, status: PersonalizationStatus) -> bool:
+    """Whether its deletion must not be missed. A spec that cannot be read may ask for it."""
+    spec = o.personalization.spec
+    return (spec is None or spec.deletion_policy == "Delete") and bool(status.job_ref or status.attempts)
 
 
 def _resumed(o: Observation, status: PersonalizationStatus) -> PersonalizationStatus:

@@ -93,9 +93,16 @@ class Store:
         return iter(tuple(self._known))
 
     def oldest_echo_seconds(self) -> float:
-        """For how long the watch has owed us the news of our own writes. A watch that stalls grows it."""
-        oldest = next(iter(self._unheard.values()), None)
-        return self._clock() - oldest[1] if oldest else 0.0
+        """For how long the watch has owed us the news of our own writes. A watch that stalls grows it.
+
+        A watch tells things in their order. So what is older than what it has told will not be told any more: it broke,
+        and when it began anew, one that is settled was left out.
+        """
+        for key, (version, written_at) in list(self._unheard.items()):
+            if is_later(version, self._heard.get(key.namespace, "0")):
+                return self._clock() - written_at
+            del self._unheard[key]
+        return 0.0
 
     def wrote(self, key: Key, version: str) -> None:
         """A status was written; the watch will tell, if it was not quicker than the answer to the write."""
@@ -178,7 +185,10 @@ class Store:
         return Heard.YES
 
     def saw_personalization(self, manifest: Manifest, kind: str | None) -> None:
-        """`kind` of the watch's event; None for an object of the list before it."""
+        """`kind` of the watch's event; None for an object of the list before it.
+
+        One that is settled leaves the watch, which tells it as a deletion: of what it was, with its new version.
+        """
         metadata = manifest["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
         self._hear(key, metadata["resourceVersion"])

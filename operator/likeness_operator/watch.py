@@ -48,6 +48,7 @@ def settings() -> kopf.OperatorSettings:
     chosen.networking.error_backoffs = OUTAGE_BACKOFFS_SECONDS
     chosen.watching.label_selectors["batch", "v1", "jobs"] = label.OURS
     chosen.watching.label_selectors["", "v1", "pods"] = label.OURS
+    chosen.watching.field_selectors[GROUP, VERSION, "personalizations"] = label.UNSETTLED
     return chosen
 
 

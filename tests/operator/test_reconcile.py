@@ -14,6 +14,7 @@ from given import (
     JOB_UID,
     NOW,
     TUNED,
+    Manifest,
     a_job,
     a_personalization,
     a_pod,
@@ -29,6 +30,8 @@ from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus,
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob
+from likeness_operator.label import FINALIZER
+from likeness_operator.observed import Job
 from likeness_operator.reconcile import reconcile
 
 DELETING: dict[str, Any] = {"deletionTimestamp": "2026-11-23T11:59:00Z"}
@@ -93,6 +96,25 @@ def test_success_tells_everything_the_result_tells() -> None:
     assert status.attempts == [
         Attempt(pod="red-teapot-x", reason="Tuned", exit_code=0, finish_time="2026-11-23T11:59:00Z")
     ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "job", "settled"),
+    [
+        pytest.param({}, a_job("Complete"), True, id="nothing to erase"),
+        pytest.param({"deletionPolicy": "Delete"}, a_job("Complete"), None, id="to be erased when it is deleted"),
+        pytest.param({"deletionPolicy": "Delete", "tuning": {"steps": 10_000}}, None, True, id="never had a Job"),
+    ],
+)
+def test_one_whose_deletion_takes_no_work_is_settled_with_its_end(
+    spec: Manifest, job: Job | None, settled: bool
+) -> None:
+    pods = [a_pod(exit_code=0, message=TUNED)] if job else []
+    observation = an_observation(a_personalization(spec, finalizers=[FINALIZER]), job, *pods)
+    decision = reconcile(observation)
+    assert decision.status is not None
+    assert decision.status.completion_time is not None
+    assert decision.status.settled is settled
 
 
 def test_success_is_seen_before_the_complete_condition() -> None:
