@@ -169,7 +169,10 @@ class Population:
                 name = metadata["labels"]["likeness.dev/personalization"]
                 if name in self.evicted:
                     continue
+                # One that has ended meanwhile would be deleted with its result, which is another fate.
+                unchanged = {"preconditions": {"resourceVersion": metadata["resourceVersion"]}}
                 eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": metadata["name"]}}
+                eviction["deleteOptions"] = unchanged
                 async with self._session.post(f"{path}/{metadata['name']}/eviction", json=eviction) as answer:
                     if answer.status == 201:
                         self.evicted.add(name)
