@@ -15,7 +15,7 @@ def observed(o: Observation) -> PersonalizationStatus:
     """What is true in every situation: the Job, the attempts, the times; nothing is waiting unless said anew."""
     before = o.personalization.status
     ref = JobRef(name=o.job.name, uid=o.job.uid) if o.job else None
-    starts = [pod.started_at for pod in o.pods if pod.started_at]
+    starts = [pod.started_at for pod in (*o.pods, *o.taken_away) if pod.started_at]
     start_time = before.start_time or min(starts, default=None)
     attempts = with_ended(with_deleted_job(o), (*o.pods, *o.taken_away))
     if o.job and o.workloads and start_time:

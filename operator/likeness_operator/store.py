@@ -58,7 +58,8 @@ class Known:
     pods: dict[str, Pod] = field(default_factory=dict)
     """By uid. There may be some of a namesake that was deleted: `recall` leaves them out."""
     taken_away: dict[str, Pod] = field(default_factory=dict)
-    """Pods that were taken off their node and are gone, by uid: the API server forgets them before a status tells."""
+    """Pods that were taken off their node, or ended well, and are gone, by uid: the API server forgets them before a
+    status tells."""
     complete: bool = False
     """Everything there is has been seen. Otherwise the next pass asks the API server."""
     losses: int = 0
@@ -140,7 +141,7 @@ class Store:
         return self._erasers.get(key)
 
     def taken_away(self, key: Key, job_uid: str) -> tuple[Pod, ...]:
-        """The Job's pods that Kubernetes took off their nodes, for `status.attempts`."""
+        """The Job's pods that are gone and that its status has to tell of."""
         known = self._known.get(key)
         return tuple(pod for pod in known.taken_away.values() if pod.owner_uid == job_uid) if known else ()
 
@@ -239,7 +240,7 @@ class Store:
         pod = read_pod(manifest)
         if kind == "DELETED":
             known.pods.pop(pod.uid, None)
-            if pod.disruption is not None:
+            if pod.disruption is not None or pod.phase == "Succeeded":
                 known.taken_away[pod.uid] = pod if pod.ended else replace(pod, phase="Failed")
                 for oldest in list(known.taken_away)[:-MOST_ATTEMPTS]:
                     del known.taken_away[oldest]

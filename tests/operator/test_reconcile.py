@@ -143,6 +143,12 @@ def test_a_job_that_completed_without_a_good_result_crashed(message: str) -> Non
     assert conditions(decision)["Failed"] == ("True", "RuntimeCrashed")
 
 
+def test_a_pod_that_ended_well_as_it_was_evicted_and_went_is_a_success() -> None:
+    gone = a_pod(exit_code=0, message=TUNED, disruption="EvictionByEvictionAPI")
+    decision = reconcile(an_observation(None, a_job("Complete"), taken_away=(gone,)))
+    assert conditions(decision)["Succeeded"] == ("True", "Tuned")
+
+
 def test_a_completed_job_whose_pod_is_gone_is_run_again_to_find_what_it_published() -> None:
     assert reconcile(an_observation(None, a_job("Complete"))) == Decision(action=DeleteJob(a_job("Complete")))
 

@@ -380,7 +380,17 @@ def test_a_pod_that_was_taken_away_is_remembered_though_nobody_else_does() -> No
     asyncio.run(story(Scene()))
 
 
-def test_a_pod_that_somebody_deleted_is_not() -> None:
+def test_a_pod_that_ended_well_is_remembered_whoever_deleted_it() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_pod(a_pod("Succeeded"), "DELETED")
+        (pod,) = scene.store.taken_away(KEY, "j")
+        assert pod.phase == "Succeeded"
+
+    asyncio.run(story(Scene()))
+
+
+def test_a_pod_that_failed_and_that_somebody_deleted_is_not() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
         scene.store.saw_pod(a_pod("Failed"), "DELETED")
