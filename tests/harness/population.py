@@ -137,6 +137,9 @@ class Population:
         while True:
             async with self._session.get(url) as answer:
                 listed = await answer.json()
+                if answer.status != 200:  # too much at once, say: not what is judged here
+                    await asyncio.sleep(LOOK_SECONDS)
+                    continue
             for one in listed["items"]:
                 self._hear(one)
             since = {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"]}
