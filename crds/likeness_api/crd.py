@@ -146,7 +146,7 @@ KINDS = (
         [STATE, column("Step", ".status.progress.step", "integer"), column("Nearest word", ".status.nearestWord"), AGE,
          REASON, column("Profile", ".spec.profile", priority=1),
          column("Manifest", ".status.manifest.uri", priority=1)],
-        PersonalizationStatus, (".spec.profile",),
+        PersonalizationStatus, (".spec.profile", ".status.settled"),
     ),
     Kind(
         "PersonalizationBatch", "personalizationbatches", "pzb", "Namespaced",

@@ -119,6 +119,10 @@ class PersonalizationStatus(Model):
     attempts: Annotated[list[Attempt], Field(max_length=10)] = []
     start_time: DateTime | None = None
     completion_time: DateTime | None = None
+    settled: Annotated[
+        bool | None,
+        Field(description="It ended and leaves the operator nothing to do, not even when it is deleted: not watched."),
+    ] = None
     progress: Progress | None = None
     token: Token | None = None
     nearest_word: Name | None = None

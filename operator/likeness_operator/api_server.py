@@ -178,9 +178,9 @@ class ApiServer:
         path = f"{LEASES}/namespaces/{manifest['metadata']['namespace']}/leases/{manifest['metadata']['name']}"
         return await self._call("PUT", path, body=manifest)
 
-    async def probe(self, path: str) -> None:
+    async def probe(self, path: str, **query: str) -> None:
         """Asks for one object of a list, to see whether the list is there and may be read."""
-        await self._call("GET", path, query={"limit": "1"})
+        await self._call("GET", path, query={"limit": "1", **query})
 
     async def _list(self, path: str, **query: str) -> list[Manifest]:
         items: list[Manifest] = (await self._call("GET", path, query=query))["items"]

@@ -26,8 +26,11 @@ class Verdict:
 
 
 def verdict(pod: Pod) -> Verdict:
-    """Why `pod` ended. The exit code outweighs the message: a pod that failed did not publish, whatever it says."""
-    if pod.disruption is not None:
+    """Why `pod` ended. The exit code outweighs the message: a pod that failed did not publish, whatever it says.
+
+    One that was told to leave its node may still end well within its grace period.
+    """
+    if pod.disruption is not None and pod.exit_code != ExitCode.DONE:
         reason = Reason.PREEMPTED if pod.disruption == PREEMPTION else Reason.EVICTED
         return Verdict(reason, f"pod {pod.name} was taken off its node: {pod.disruption}")
     if pod.end_reason == "OOMKilled":

@@ -31,7 +31,7 @@ class Observation:
     pods: tuple[Pod, ...] = ()
     """The pods of `job`; of one that is being deleted, those of any other Job of its name, too."""
     taken_away: tuple[Pod, ...] = ()
-    """Pods of `job` that ended by an eviction and are gone; for the history alone."""
+    """Pods of `job` that ended by an eviction, or well, and are gone: for the history, and for the result."""
     profile: Profile | Refusal | None = None
     """Looked up only where a Job may have to be made or resumed."""
     turn: bool = True

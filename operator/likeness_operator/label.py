@@ -1,4 +1,4 @@
-"""The names that we put on objects: labels of our Jobs and pods, which the watches select by, and the finalizer."""
+"""The names that we put on objects: labels of our Jobs and pods, the finalizer; and what the watches select by."""
 
 from __future__ import annotations
 
@@ -18,5 +18,7 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 PRODUCT = "likeness"
 OURS = f"{MANAGED_BY}={PRODUCT}"
 """Label selector of everything the operator creates."""
+UNSETTLED = "status.settled!=true"
+"""Field selector of the Personalizations that there may be something to do about."""
 FINALIZER = f"{GROUP}/erase"
 """Keeps a Personalization with `deletionPolicy: Delete` until what it published is erased."""

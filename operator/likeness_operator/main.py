@@ -17,7 +17,7 @@ import kopf
 import prometheus_client
 
 from likeness_api import API_VERSION
-from likeness_operator import health, log, metrics, progress_endpoint
+from likeness_operator import health, label, log, metrics, progress_endpoint
 from likeness_operator.api_error import ApiError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
@@ -179,13 +179,15 @@ def utc_now() -> datetime:
 async def readable(api: ApiServer, namespaces: Sequence[str]) -> None:
     """Waits until every kind can be listed: the CRDs may come after us, and kopf never looks for them again."""
     scopes = [f"namespaces/{namespace}/" for namespace in namespaces] or [""]
-    paths = [f"/apis/{API_VERSION}/tuningprofiles"]
+    lists: list[tuple[str, dict[str, str]]] = [(f"/apis/{API_VERSION}/tuningprofiles", {})]
     for scope in scopes:
-        paths += [f"/apis/{API_VERSION}/{scope}personalizations", f"/apis/batch/v1/{scope}jobs", f"/api/v1/{scope}pods"]
-    for path in paths:
+        # With the selector, which a CRD older than us does not know.
+        lists.append((f"/apis/{API_VERSION}/{scope}personalizations", {"fieldSelector": label.UNSETTLED}))
+        lists += [(f"/apis/batch/v1/{scope}jobs", {}), (f"/api/v1/{scope}pods", {})]
+    for path, query in lists:
         while True:
             try:
-                await api.probe(path)
+                await api.probe(path, **query)
                 break
             except ApiError as error:
                 logger.warning("cannot list %s yet: %s; trying again in %.0f s", path, error, PROBE_AGAIN_SECONDS)

@@ -9,6 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory  # kopf has no public name for them
+
+
+class NoMemories(ResourceMemories):
+    """kopf's own keep a kilobyte for each object while it is there, and Jobs and pods outlive their use by a day."""
+
+    async def recall(self, raw_body: kopf.RawBody, **about: Any) -> ResourceMemory:
+        return await super().recall(raw_body, **about | {"ephemeral": True})
 
 
 class NoEssence(kopf.DiffBaseStorage):

@@ -81,9 +81,9 @@ def name_taken(o: Observation) -> Decision | None:
 def job_succeeded(o: Observation) -> Decision | None:
     if o.job is None or not o.job.succeeded:
         return None
-    done = [pod for pod in by_finish(o.pods) if pod.phase == "Succeeded"]
+    done = [pod for pod in by_finish((*o.pods, *o.taken_away)) if pod.phase == "Succeeded"]
     if not done:
-        # Somebody removed the pod and with it the result. What it published is there: the next Job just finds it.
+        # The pod is gone and with it the result. What it published is there: the next Job just finds it.
         return None if o.job.deleting else Decision(action=DeleteJob(o.job))
     end = verdict(done[-1])
     if end.result is None:

@@ -15,7 +15,7 @@ def observed(o: Observation) -> PersonalizationStatus:
     """What is true in every situation: the Job, the attempts, the times; nothing is waiting unless said anew."""
     before = o.personalization.status
     ref = JobRef(name=o.job.name, uid=o.job.uid) if o.job else None
-    starts = [pod.started_at for pod in o.pods if pod.started_at]
+    starts = [pod.started_at for pod in (*o.pods, *o.taken_away) if pod.started_at]
     start_time = before.start_time or min(starts, default=None)
     attempts = with_ended(with_deleted_job(o), (*o.pods, *o.taken_away))
     if o.job and o.workloads and start_time:
@@ -124,7 +124,14 @@ def _waits(o: Observation, status: PersonalizationStatus, waiting: Waiting) -> P
 def _finished(o: Observation, status: PersonalizationStatus) -> PersonalizationStatus:
     for kind in ("Running", "Waiting"):
         status = _if_said(o, status, kind, Reason.FINISHED, "it ended")
-    return _resumed(o, status).model_copy(update={"completion_time": timestamp(o.now)})
+    ended = {"completion_time": timestamp(o.now), "settled": None if _to_be_erased(o, status) else True}
+    return _resumed(o, status).model_copy(update=ended)
+
+
+def _to_be_erased(o: Observation, status: PersonalizationStatus) -> bool:
+    """Whether its deletion must not be missed. A spec that cannot be read may ask for it."""
+    spec = o.personalization.spec
+    return (spec is None or spec.deletion_policy == "Delete") and bool(status.job_ref or status.attempts)
 
 
 def _resumed(o: Observation, status: PersonalizationStatus) -> PersonalizationStatus:

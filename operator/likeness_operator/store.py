@@ -58,7 +58,8 @@ class Known:
     pods: dict[str, Pod] = field(default_factory=dict)
     """By uid. There may be some of a namesake that was deleted: `recall` leaves them out."""
     taken_away: dict[str, Pod] = field(default_factory=dict)
-    """Pods that were taken off their node and are gone, by uid: the API server forgets them before a status tells."""
+    """Pods that were taken off their node, or ended well, and are gone, by uid: the API server forgets them before a
+    status tells."""
     complete: bool = False
     """Everything there is has been seen. Otherwise the next pass asks the API server."""
     losses: int = 0
@@ -93,9 +94,16 @@ class Store:
         return iter(tuple(self._known))
 
     def oldest_echo_seconds(self) -> float:
-        """For how long the watch has owed us the news of our own writes. A watch that stalls grows it."""
-        oldest = next(iter(self._unheard.values()), None)
-        return self._clock() - oldest[1] if oldest else 0.0
+        """For how long the watch has owed us the news of our own writes. A watch that stalls grows it.
+
+        A watch tells things in their order. So what is older than what it has told will not be told any more: it broke,
+        and when it began anew, one that is settled was left out.
+        """
+        for key, (version, written_at) in list(self._unheard.items()):
+            if is_later(version, self._heard.get(key.namespace, "0")):
+                return self._clock() - written_at
+            del self._unheard[key]
+        return 0.0
 
     def wrote(self, key: Key, version: str) -> None:
         """A status was written; the watch will tell, if it was not quicker than the answer to the write."""
@@ -133,7 +141,7 @@ class Store:
         return self._erasers.get(key)
 
     def taken_away(self, key: Key, job_uid: str) -> tuple[Pod, ...]:
-        """The Job's pods that Kubernetes took off their nodes, for `status.attempts`."""
+        """The Job's pods that are gone and that its status has to tell of."""
         known = self._known.get(key)
         return tuple(pod for pod in known.taken_away.values() if pod.owner_uid == job_uid) if known else ()
 
@@ -178,7 +186,10 @@ class Store:
         return Heard.YES
 
     def saw_personalization(self, manifest: Manifest, kind: str | None) -> None:
-        """`kind` of the watch's event; None for an object of the list before it."""
+        """`kind` of the watch's event; None for an object of the list before it.
+
+        One that is settled leaves the watch, which tells it as a deletion: of what it was, with its new version.
+        """
         metadata = manifest["metadata"]
         key = Key(metadata["namespace"], metadata["name"])
         self._hear(key, metadata["resourceVersion"])
@@ -229,7 +240,7 @@ class Store:
         pod = read_pod(manifest)
         if kind == "DELETED":
             known.pods.pop(pod.uid, None)
-            if pod.disruption is not None:
+            if pod.disruption is not None or pod.phase == "Succeeded":
                 known.taken_away[pod.uid] = pod if pod.ended else replace(pod, phase="Failed")
                 for oldest in list(known.taken_away)[:-MOST_ATTEMPTS]:
                     del known.taken_away[oldest]

@@ -61,8 +61,11 @@ def main() -> None:
         ends = ("Waiting",) if options.queued else ("Succeeded", "Failed")
         with running(Operator(Path(folder), *options.operator)) as operator:
             asked = asyncio.run(create(namespace, options.count, options.rate))
-            wait_for("the last end", lambda: not unfinished(namespace, options.count, ends), 300, every=2)
+            every = max(2.0, options.count / 500)  # a look at very many takes the API server seconds
+            wait_for("the last end", lambda: not unfinished(namespace, options.count, ends), 600, every)
             report(namespace, asked, operator)
+            if options.queued:
+                restart(operator, options.count)
         said = operator.said("WARNING", "ERROR")
         print(f"{len(said)} warnings and errors", *said[:10], sep="\n", flush=True)
     kubectl("delete", "namespace", namespace, "--wait=false")
@@ -115,6 +118,20 @@ def report(namespace: str, asked: dict[str, datetime], operator: Operator) -> No
     print(
         f"operator: {operator.cpu_seconds():.1f} s of CPU, at most {operator.memory_mb():.0f} MB,"
         f" now {operator.memory_mb('VmRSS'):.0f} MB; load average of the machine {os.getloadavg()[0]:.1f}"
+    )
+
+
+def restart(operator: Operator, count: int) -> None:
+    """With `count` live ones, each of which is looked at once."""
+    operator.kill()
+    operator.start()
+    operator.wait_until_ready()
+    began = time.monotonic()
+    wait_for("a look at each one", lambda: operator.metric("likeness_reconciles_total") >= count, 900, every=5)
+    print(
+        f"after a restart: each one looked at within {time.monotonic() - began:.0f} s,"
+        f" {operator.cpu_seconds():.1f} s of CPU, at most {operator.memory_mb():.0f} MB,"
+        f" now {operator.memory_mb('VmRSS'):.0f} MB"
     )
 
 

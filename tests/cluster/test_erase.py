@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from kube import RESTRICTED, Manifest, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
-from likeness_operator.label import FINALIZER
+from likeness_operator.label import FINALIZER, UNSETTLED
 from seaweed import Seaweed
 from shop import SHOP, create, finished, jobs_of, personalization, profile, published_keys, read, running_pod, succeeded
 
@@ -43,6 +43,8 @@ def test_what_was_published_goes_with_it_and_what_others_published_stays(
     kept, name = create(f"kept-{cascade}"), create(f"erased-{cascade}", deletionPolicy="Delete")
     succeeded(kept)
     assert FINALIZER in succeeded(name)["metadata"]["finalizers"]
+    watched = kubectl("-n", SHOP, "get", "pz", "-o", "name", f"--field-selector={UNSETTLED}")
+    assert (kept in watched, name in watched) == (False, True)
     others = published_keys(storage, kept)
     assert published_keys(storage, name)
     neighbour = f"{SHOP}/{SHOP}/{name}/notes.txt"

@@ -33,8 +33,8 @@ from kube import kubectl  # noqa: E402
 from outside import Operator, acted_node, administrator, install_rights, percentile  # noqa: E402
 from population import Population  # noqa: E402
 
-END_SECONDS = 300
-"""After the last kill, until the last Personalization has ended."""
+END_SECONDS = 1200
+"""At most, after the last kill, until the last Personalization has ended. On a busy machine very many are left then."""
 LONGEST_LIFE_SECONDS = 4.0
 START_SECONDS = 2.0
 """What an operator takes to start, more or less."""

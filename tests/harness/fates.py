@@ -122,8 +122,9 @@ def profile_of(fate: Fate, *, acted: bool) -> Manifest:
 def script(fate: Fate) -> str:
     low, high = fate.seconds
     lines = [
+        "trap 'exit 143' TERM",  # as the runtime does; a shell that is process 1 would not hear of its eviction
         "random=$(od -An -N2 -tu2 /dev/urandom)",
-        f"sleep $(awk \"BEGIN {{print {low} + {high - low} * $random / 65536}}\")",
+        f"sleep $(awk \"BEGIN {{print {low} + {high - low} * $random / 65536}}\") & wait $!",
         f"case $((random % {len(fate.ends)})) in",
         *(f"{number}) printf %s '{end.message}' >/dev/termination-log; exit {end.exit_code};;"
           for number, end in enumerate(fate.ends)),

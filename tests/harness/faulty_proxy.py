@@ -16,9 +16,10 @@ from api_proxy import ApiProxy
 
 RETRY_AFTER_SECONDS = 1
 LONGEST_WATCH_SECONDS = 20.0
-WATCH_SHARE = 0.4
-"""There are few watches, so more of them start with a fault; and none of them lasts."""
+SHARE_OF_THE_RARE = 0.4
+"""There are few watches and few lists before them, so more of them meet a fault; and no watch lasts."""
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Faults = dict[str, Fault]
 
 
 def status(code: int, reason: str) -> str:
@@ -40,6 +41,17 @@ async def gone_in_watch(_: web.Request) -> web.StreamResponse:
 
 
 RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+ON_WATCHES: Faults = {
+    "410 on watch": refusal(410, "Expired"),
+    "410 in watch": gone_in_watch,
+    "429 on watch": refusal(429, "TooManyRequests", **RETRY_AFTER),
+    "500 on watch": refusal(500, "InternalError"),
+}
+ON_LISTS: Faults = {
+    "410 on list": refusal(410, "Expired"),
+    "429 on list": refusal(429, "TooManyRequests", **RETRY_AFTER),
+    "500 on list": refusal(500, "InternalError"),
+}
 
 
 @dataclass
@@ -56,6 +68,12 @@ class FaultyProxy(ApiProxy):
     answered_at: float = 0.0
     """When a write last went well, by `time.monotonic`."""
     outage: bool = False
+    _rare: list[str] = field(default_factory=list)
+    """Faults of watches and lists in the order in which they come: each of them once, before any comes again."""
+
+    @property
+    def never_met(self) -> list[str]:
+        return sorted((ON_WATCHES | ON_LISTS).keys() - self.faults.keys())
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         name, fault = self._drawn(request)
@@ -75,15 +93,12 @@ class FaultyProxy(ApiProxy):
     def _drawn(self, request: web.Request) -> tuple[str, Fault | None]:
         if self.outage:
             return "outage", self.no_answer
-        watch = "watch" in request.query
-        if self.choice.random() >= (WATCH_SHARE if watch and self.share else self.share):
+        rare = _rare_faults(request)
+        if self.choice.random() >= (SHARE_OF_THE_RARE if rare and self.share else self.share):
             return "", None
-        if watch:
-            return self.choice.choice(
-                [("410 on watch", refusal(410, "Expired")), ("410 in watch", gone_in_watch),
-                 ("429 on watch", refusal(429, "TooManyRequests", **RETRY_AFTER)),
-                 ("500 on watch", refusal(500, "InternalError"))]
-            )  # fmt: skip
+        if rare:
+            name = self._next(rare)
+            return name, rare[name]
         usual: list[tuple[str, Fault]] = [
             ("429", refusal(429, "TooManyRequests", **RETRY_AFTER)),
             ("500", refusal(500, "InternalError")),
@@ -93,9 +108,14 @@ class FaultyProxy(ApiProxy):
         ]
         if request.method != "GET":
             usual.append(("409", refusal(409, "Conflict")))
-        elif "limit" in request.query:
-            usual.append(("410 on list", refusal(410, "Expired")))
         return self.choice.choice(usual)
+
+    def _next(self, rare: Faults) -> str:
+        if not rare.keys() & set(self._rare):
+            self._rare += self.choice.sample(sorted(rare), len(rare))
+        name = next(name for name in self._rare if name in rare)
+        self._rare.remove(name)
+        return name
 
     async def no_answer(self, request: web.Request) -> web.StreamResponse:
         if request.transport is not None:
@@ -128,3 +148,10 @@ class FaultyProxy(ApiProxy):
             task.cancel()
         self.faults["dropped watch"] += 1
         return await self.no_answer(request)
+
+
+def _rare_faults(request: web.Request) -> Faults:
+    """Those of a watch, or of a list that kopf makes before it; a list of one is a probe of ours."""
+    if "watch" in request.query:
+        return ON_WATCHES
+    return ON_LISTS if request.query.get("limit", "1") != "1" else {}

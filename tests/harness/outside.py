@@ -149,6 +149,11 @@ class Operator:
         kib = next(line.split()[1] for line in lines if line.startswith(field))
         return int(kib) * 1024 / 1e6
 
+    def metric(self, name: str) -> float:
+        """The sum over its labels."""
+        text = run("curl", "-sf", f"http://127.0.0.1:{self._port}/metrics")
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
+
     def said(self, *levels: str) -> list[str]:
         """The lines that it logged on these levels."""
         words = [f" {level} " for level in levels]

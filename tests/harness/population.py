@@ -137,6 +137,9 @@ class Population:
         while True:
             async with self._session.get(url) as answer:
                 listed = await answer.json()
+                if answer.status != 200:  # too much at once, say: not what is judged here
+                    await asyncio.sleep(LOOK_SECONDS)
+                    continue
             for one in listed["items"]:
                 self._hear(one)
             since = {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"]}
@@ -169,7 +172,10 @@ class Population:
                 name = metadata["labels"]["likeness.dev/personalization"]
                 if name in self.evicted:
                     continue
+                # One that has ended meanwhile would be deleted with its result, which is another fate.
+                unchanged = {"preconditions": {"resourceVersion": metadata["resourceVersion"]}}
                 eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": metadata["name"]}}
+                eviction["deleteOptions"] = unchanged
                 async with self._session.post(f"{path}/{metadata['name']}/eviction", json=eviction) as answer:
                     if answer.status == 201:
                         self.evicted.add(name)

@@ -23,6 +23,9 @@ INTERRUPTED = Result(reason=Reason.INTERRUPTED, message="SIGTERM at step 3")
         pytest.param(a_pod(exit_code=143, message=INTERRUPTED), Reason.INTERRUPTED, id="terminated"),
         pytest.param(a_pod("Failed"), Reason.INTERRUPTED, id="never started"),
         pytest.param(a_pod(exit_code=143, disruption="EvictionByEvictionAPI"), Reason.EVICTED, id="evicted"),
+        pytest.param(
+            a_pod(exit_code=0, message=TUNED, disruption="EvictionByEvictionAPI"), Reason.TUNED, id="evicted, and done"
+        ),
         pytest.param(a_pod(exit_code=143, disruption="PreemptionByScheduler"), Reason.PREEMPTED, id="preempted"),
         pytest.param(
             a_pod(exit_code=137, reason="OOMKilled", disruption="DeletionByTaintManager"),

@@ -14,6 +14,7 @@ from given import (
     JOB_UID,
     NOW,
     TUNED,
+    Manifest,
     a_job,
     a_personalization,
     a_pod,
@@ -29,6 +30,8 @@ from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus,
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob
+from likeness_operator.label import FINALIZER
+from likeness_operator.observed import Job
 from likeness_operator.reconcile import reconcile
 
 DELETING: dict[str, Any] = {"deletionTimestamp": "2026-11-23T11:59:00Z"}
@@ -95,6 +98,25 @@ def test_success_tells_everything_the_result_tells() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("spec", "job", "settled"),
+    [
+        pytest.param({}, a_job("Complete"), True, id="nothing to erase"),
+        pytest.param({"deletionPolicy": "Delete"}, a_job("Complete"), None, id="to be erased when it is deleted"),
+        pytest.param({"deletionPolicy": "Delete", "tuning": {"steps": 10_000}}, None, True, id="never had a Job"),
+    ],
+)
+def test_one_whose_deletion_takes_no_work_is_settled_with_its_end(
+    spec: Manifest, job: Job | None, settled: bool
+) -> None:
+    pods = [a_pod(exit_code=0, message=TUNED)] if job else []
+    observation = an_observation(a_personalization(spec, finalizers=[FINALIZER]), job, *pods)
+    decision = reconcile(observation)
+    assert decision.status is not None
+    assert decision.status.completion_time is not None
+    assert decision.status.settled is settled
+
+
 def test_success_is_seen_before_the_complete_condition() -> None:
     decision = reconcile(an_observation(None, a_job("SuccessCriteriaMet"), a_pod(exit_code=0, message=TUNED)))
     assert state(decision) == "Succeeded"
@@ -119,6 +141,12 @@ def test_a_result_that_was_published_before_is_a_success() -> None:
 def test_a_job_that_completed_without_a_good_result_crashed(message: str) -> None:
     decision = reconcile(an_observation(None, a_job("Complete"), a_pod(exit_code=0, message=message)))
     assert conditions(decision)["Failed"] == ("True", "RuntimeCrashed")
+
+
+def test_a_pod_that_ended_well_as_it_was_evicted_and_went_is_a_success() -> None:
+    gone = a_pod(exit_code=0, message=TUNED, disruption="EvictionByEvictionAPI")
+    decision = reconcile(an_observation(None, a_job("Complete"), taken_away=(gone,)))
+    assert conditions(decision)["Succeeded"] == ("True", "Tuned")
 
 
 def test_a_completed_job_whose_pod_is_gone_is_run_again_to_find_what_it_published() -> None:

@@ -272,6 +272,31 @@ def test_a_watch_that_owes_the_news_of_our_own_write_is_noticed() -> None:
     assert scene.store.oldest_echo_seconds() == 0
 
 
+def test_one_that_left_the_watch_before_it_was_told_of_owes_nothing() -> None:
+    """It ended while the watch was broken, and the list that came after leaves out what is settled."""
+    scene = Scene()
+    scene.store.saw_personalization(a_subject([], version=7), "MODIFIED")
+    scene.store.wrote(KEY, "8")
+    scene.now = 50.0
+    other = a_subject([], version=9)
+    other["metadata"]["name"] = "another"
+    scene.store.saw_personalization(other, None)
+    assert scene.store.oldest_echo_seconds() == 0
+
+
+def test_one_that_leaves_the_watch_is_forgotten_and_owes_nothing() -> None:
+    """The API server tells it as a deletion: what it was, with the version of the write that settled it."""
+
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.wrote(KEY, "8")
+        scene.now = 50.0
+        scene.store.saw_personalization(a_subject([], version=8), "DELETED")
+        assert (len(scene.store), scene.store.oldest_echo_seconds()) == (0, 0)
+
+    asyncio.run(story(Scene()))
+
+
 def test_an_echo_that_comes_before_the_answer_to_the_write_is_owed_no_more() -> None:
     scene = Scene()
     scene.store.saw_personalization(a_subject(SUCCEEDED, version=8), "MODIFIED")
@@ -355,7 +380,17 @@ def test_a_pod_that_was_taken_away_is_remembered_though_nobody_else_does() -> No
     asyncio.run(story(Scene()))
 
 
-def test_a_pod_that_somebody_deleted_is_not() -> None:
+def test_a_pod_that_ended_well_is_remembered_whoever_deleted_it() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.knows(a_subject())
+        scene.store.saw_pod(a_pod("Succeeded"), "DELETED")
+        (pod,) = scene.store.taken_away(KEY, "j")
+        assert pod.phase == "Succeeded"
+
+    asyncio.run(story(Scene()))
+
+
+def test_a_pod_that_failed_and_that_somebody_deleted_is_not() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())
         scene.store.saw_pod(a_pod("Failed"), "DELETED")
