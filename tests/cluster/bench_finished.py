@@ -44,7 +44,7 @@ RESTARTS = 3
 AT_ONCE = 50
 """Requests of ours."""
 FORGET_SECONDS = 8.0
-"""kopf lets go of an object five seconds after it last heard of it."""
+"""By then kopf has let go of what it was told at the start (`watch.IDLE_SECONDS`)."""
 numbers = count()
 
 
