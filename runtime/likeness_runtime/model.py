@@ -77,6 +77,11 @@ class DiffusionModel:
         return isinstance(self.pipeline, StableDiffusionXLPipeline)
 
     @property
+    def zeroes_empty_prompts(self) -> bool:
+        """SDXL's pipeline may take zeros for the text of no words, where guidance leads away from it."""
+        return bool(getattr(self.pipeline.config, "force_zeros_for_empty_prompt", False))
+
+    @property
     def family(self) -> Family:
         if self.is_xl:
             return "sdxl"

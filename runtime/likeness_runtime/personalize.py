@@ -9,9 +9,12 @@ from PIL import Image
 
 from likeness_api.order import Order
 from likeness_api.personalization import Metric, Preview
+from likeness_runtime.contrastive import vocabularies
+from likeness_runtime.dual_path import both, conditioning_of, dual_path
 from likeness_runtime.export.subject import Base, Picture, TunedSubject
+from likeness_runtime.from_encoder import empty_prompt
 from likeness_runtime.image import squared
-from likeness_runtime.lora import Factors, injected
+from likeness_runtime.lora import Factors
 from likeness_runtime.manifest import metric
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.nearest_word import nearest_word
@@ -19,6 +22,7 @@ from likeness_runtime.predictor import Prediction, Predictor
 from likeness_runtime.preview import draw_picture
 from likeness_runtime.progress import Progress
 from likeness_runtime.source import Source, last_segment
+from likeness_runtime.text import read
 from likeness_runtime.tune import Subject, latents_of, tune
 from likeness_runtime.views import views_of
 
@@ -82,21 +86,18 @@ def previews_of(order: Order) -> list[Preview]:
 def draw_previews(
     order: Order, model: DiffusionModel, prediction: Prediction, side_px: int, check: Callable[[], None]
 ) -> list[Picture]:
-    """The pictures that the order asks for, with the prediction's words and offsets."""
+    """The pictures that the order asks for, as the loader of `pipeline.py` draws them from the published files."""
+    alpha, vocabulary = float(order.tuning.alpha), vocabularies(model)
+    empty = empty_prompt(model)
+    nothing = None if model.zeroes_empty_prompts else both(empty, empty, alpha)
 
     def picture(preview: Preview) -> Image.Image:
         assert preview.seed is not None
-        return draw_picture(
-            model,
-            preview.prompt,
-            order.token,
-            prediction.embeddings,
-            seed=preview.seed,
-            side_px=side_px,
-            check=check,
-        )
+        prompts = read(model, [preview.prompt], order.token)
+        text = conditioning_of(model, prompts, prediction.embeddings, vocabulary, alpha=alpha)
+        return draw_picture(model, text, nothing, seed=preview.seed, side_px=side_px, check=check)
 
-    with injected(model.unet, prediction.offsets):
+    with torch.no_grad(), dual_path(model.unet, prediction.offsets, alpha, guided=lambda: True):
         return [Picture(preview.prompt, picture(preview)) for preview in previews_of(order)]
 
 

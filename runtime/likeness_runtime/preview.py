@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from likeness_runtime.model import DiffusionModel
-from likeness_runtime.text import encode, read
+from likeness_runtime.text import Conditioning
 
 SAMPLING_STEPS = 25
 GUIDANCE_SCALE = 5.0
@@ -19,30 +18,28 @@ GUIDANCE_SCALE = 5.0
 @torch.no_grad()
 def draw_picture(
     model: DiffusionModel,
-    prompt: str,
-    token: str,
-    embeddings: list[Tensor],
+    text: Conditioning,
+    nothing: Conditioning | None = None,
     *,
     seed: int,
     side_px: int,
     check: Callable[[], None],
 ) -> Image.Image:
-    """One picture; offsets, if any, are injected by the caller. `embeddings`: v* (1, d) of each text encoder.
+    """One picture of `text`, one row; guidance leads away from `nothing`, or from the pipeline's own where it is None.
 
-    `check` is called between sampling steps and may raise to stop.
+    Whatever changes the attention layers is installed by the caller. `check` is called between sampling steps and may
+    raise to stop.
     """
 
     def between_steps(_pipeline: Any, _step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
         check()
         return values
 
-    conditioning = encode(model, read(model, [prompt], token), embeddings)
     dtype = model.unet.dtype
-    pooled = {} if conditioning.pooled is None else {"pooled_prompt_embeds": conditioning.pooled.to(dtype)}
     with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
         answer = model.pipeline(
-            prompt_embeds=conditioning.states.to(dtype),
-            **pooled,
+            **_embeds("", text, dtype),
+            **({} if nothing is None else _embeds("negative_", nothing, dtype)),
             num_inference_steps=SAMPLING_STEPS,
             guidance_scale=GUIDANCE_SCALE,
             generator=torch.Generator("cpu").manual_seed(seed),
@@ -52,3 +49,10 @@ def draw_picture(
         )
     image: Image.Image = answer.images[0]
     return image
+
+
+def _embeds(which: str, text: Conditioning, dtype: torch.dtype) -> dict[str, Any]:
+    """As a pipeline's arguments; only SDXL's take the pooled text."""
+    states = {f"{which}prompt_embeds": text.states.to(dtype)}
+    pooled = {} if text.pooled is None else {f"{which}pooled_prompt_embeds": text.pooled.to(dtype)}
+    return states | pooled

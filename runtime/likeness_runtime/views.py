@@ -7,8 +7,8 @@ from PIL import Image, ImageOps
 
 from likeness_runtime.image import squared
 
-CROPS = 3
-"""Closer crops of each picture, next to the whole one."""
+CROPS = 1
+"""Closer crops of each picture, next to the whole one: each view costs a pass of the VAE, and few steps see few."""
 SMALLEST_CROP = 0.85
 """Side of the closest crop as a share of the square's: near enough to be the same subject."""
 

@@ -23,7 +23,7 @@ from likeness_runtime.predictor import START_WORD
 from likeness_runtime.preview import draw_picture
 from likeness_runtime.stop import Stop
 from likeness_runtime.storage import Stores
-from likeness_runtime.text import embedding_of
+from likeness_runtime.text import embedding_of, encode, read
 
 
 class Warm:
@@ -65,15 +65,8 @@ class Warm:
         plain = [row[None] for row in embedding_of(model, START_WORD)]
         for index, preview in enumerate(previews_of(order)):
             assert preview.seed is not None
-            before = draw_picture(
-                model,
-                preview.prompt,
-                order.token,
-                plain,
-                seed=preview.seed,
-                side_px=squared.width,
-                check=self._stop.check,
-            )
+            text = encode(model, read(model, [preview.prompt], order.token), plain)
+            before = draw_picture(model, text, seed=preview.seed, side_px=squared.width, check=self._stop.check)
             row = Row(preview.prompt, squared, before, stored(f"previews/{index:02d}.png"))
             self._rows.append(row)
 

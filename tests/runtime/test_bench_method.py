@@ -21,6 +21,7 @@ from likeness_runtime.bench.method import Record, measure, read
 from likeness_runtime.bench.score import BACKGROUNDS, Score, prompts, score
 from likeness_runtime.bench.step import saved_bytes, tuning_step
 from likeness_runtime.bench.subject import BenchSubject, held_out_subjects
+from likeness_runtime.bench.sweep import variants
 from likeness_runtime.cli import main
 from likeness_runtime.lora import zero_offsets
 from likeness_runtime.model import DiffusionModel
@@ -122,6 +123,17 @@ def test_an_arm_is_measured_at_those_of_its_steps_that_are_asked_for() -> None:
     arm = Arm("ours", (0, 4, 12), lambda _model, _subject, _steps: None)
     assert arm.only([12, 4, 500]).steps == (4, 12)
     assert arm.only(None).steps == (0, 4, 12)
+
+
+def test_a_sweep_changes_one_number_at_a_time() -> None:
+    arms = variants(FromWord(), ResolvedTuning())
+    ours = arms["ours"].run
+    for name, arm in arms.items():
+        assert isinstance(ours, Tuned)
+        assert isinstance(arm.run, Tuned)
+        pairs = [(ours.tuning.to_json(), arm.run.tuning.to_json()), (vars(ours.strength), vars(arm.run.strength))]
+        changed = [f"{key}" for before, after in pairs for key in before if before[key] != after[key]]
+        assert len(changed) == (name != "ours"), name
 
 
 def test_dreambooth_leaves_the_network_as_it_was(model: DiffusionModel, subject: BenchSubject) -> None:

@@ -13,6 +13,7 @@ from likeness_runtime.failure import Failed
 from likeness_runtime.model import DiffusionModel, device_named, load
 from likeness_runtime.predictor import FromWord
 from likeness_runtime.preview import draw_picture
+from likeness_runtime.text import encode, read
 from likeness_runtime.tiny import KINDS, Kind
 from likeness_runtime.tune import Subject, latents_of, tune
 
@@ -49,8 +50,8 @@ def test_the_precision_of_a_gpu_tunes_and_draws(tiny_folders: dict[Kind, Path], 
     result = tune(model, start, [subject], "<x>", tuning=ResolvedTuning(steps=3), progress=lambda _step, _total: None)
     assert result.loss_after.isfinite().all()
     assert result.prediction.embeddings[0].dtype == torch.float32
-    embeddings = result.prediction.embeddings
-    picture = draw_picture(model, "a <x>", "<x>", embeddings, seed=1, side_px=64, check=lambda: None)
+    text = encode(model, read(model, ["a <x>"], "<x>"), result.prediction.embeddings)
+    picture = draw_picture(model, text, seed=1, side_px=64, check=lambda: None)
     assert len(picture.getcolors(10_000) or []) > 100
 
 

@@ -28,6 +28,8 @@ class Sampling:
     steps: int = 25
     guidance: float = 3.0
     seeds: tuple[int, ...] = (0, 1)
+    bfloat16: bool = False
+    """Faster on processors and GPUs that compute in it."""
 
 
 def noise(model: DiffusionModel, count: int, sampling: Sampling) -> Tensor:
@@ -71,13 +73,14 @@ def sampled(
     model: DiffusionModel, text: Conditioning, nothing: Conditioning, start: Tensor, sampling: Sampling
 ) -> Tensor:
     """The pipeline's own sampler on given text states (b, n, d)."""
-    drawn = model.pipeline(
-        prompt_embeds=text.states.to(model.unet.dtype),
-        negative_prompt_embeds=nothing.states.expand(len(text.states), -1, -1).to(model.unet.dtype),
-        latents=start.to(model.unet.dtype),
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance,
-        output_type="pt",
-    )
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=sampling.bfloat16):
+        drawn = model.pipeline(
+            prompt_embeds=text.states.to(model.unet.dtype),
+            negative_prompt_embeds=nothing.states.expand(len(text.states), -1, -1).to(model.unet.dtype),
+            latents=start.to(model.unet.dtype),
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance,
+            output_type="pt",
+        )
     images: Tensor = drawn.images.float().cpu()
     return images

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from likeness_api.reason import EXIT_CODE_OF
+from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.failure import Failed
 from likeness_runtime.pocket import MODEL_PATH
 
@@ -31,15 +32,22 @@ def add_method(commands: Any) -> None:
     method.add_argument("--skip", type=int, default=0, help="glyphs before these, to sweep on others (%(default)s)")
     method.add_argument("--art", default="fluent", choices=("fluent", "noto"), help="of the glyphs (%(default)s)")
     method.add_argument("--photos", type=Path, help="folder of one folder a subject, to be measured as well")
+    method.add_argument("--sweep", action="store_true", help="ours with one number changed at a time, nothing else")
     method.add_argument("--arm", action="append", help="only this arm; may be repeated (default: all)")
     method.add_argument("--steps", action="append", type=int, help="only these; may be repeated (default: all)")
-    method.add_argument("--alpha", default="1", help="blend of our dual path, a decimal (default: %(default)s)")
-    method.add_argument("--rate", default="0.005", help="our rate for LoRA, a decimal (default: %(default)s)")
-    method.add_argument("--embedding-rate", default="0.001", help="our rate for the word, a decimal (%(default)s)")
+    ours = ResolvedTuning()
+    method.add_argument("--alpha", default=ours.alpha, help="blend of our dual path, a decimal (default: %(default)s)")
+    method.add_argument("--rate", default=ours.learning_rate, help="our rate for LoRA, a decimal (%(default)s)")
+    method.add_argument(
+        "--embedding-rate", default=ours.embedding_learning_rate, help="our rate for the word, a decimal (%(default)s)"
+    )
     method.add_argument("--dreambooth-rate", type=float, default=3e-4, help="DreamBooth-LoRA's rate (%(default)s)")
     method.add_argument("--pti-rate", default="0.002", help="PTI's rate for LoRA, a decimal (%(default)s)")
-    method.add_argument("--batch", type=int, default=4, help="draws of each of our steps (default: %(default)s)")
+    method.add_argument(
+        "--batch", type=int, default=ours.batch_size, help="draws of each of our steps (default: %(default)s)"
+    )
     method.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
+    method.add_argument("--bfloat16", action="store_true", help="every arm's pictures are drawn, none tuned, in it")
     method.add_argument("--threads", type=int, default=1, help="CPU threads; waiting ones count as busy (%(default)s)")
     method.add_argument("--seeds", type=int, default=2, help="pictures of each prompt (default: %(default)s)")
     method.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
@@ -81,9 +89,8 @@ def told(handler: Handler) -> Handler:
 def _method(arguments: argparse.Namespace) -> int:
     import torch
 
-    from likeness_api.tuning import ResolvedTuning
     from likeness_runtime import encoder_folder
-    from likeness_runtime.bench import method, summary
+    from likeness_runtime.bench import method, summary, sweep
     from likeness_runtime.bench.draw import Sampling
     from likeness_runtime.bench.subject import held_out_subjects, photo_subjects
     from likeness_runtime.from_encoder import FromEncoder
@@ -102,16 +109,18 @@ def _method(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch,
         rank=trained.encoder.shape.rank if trained else RANK,
     )
-    arms = method.arms(
-        FromEncoder(trained) if trained else FromWord(), tuning, arguments.dreambooth_rate, arguments.pti_rate
-    )
+    predictor = FromEncoder(trained) if trained else FromWord()
+    if arguments.sweep:
+        arms = sweep.variants(predictor, tuning)
+    else:
+        arms = method.arms(predictor, tuning, arguments.dreambooth_rate, arguments.pti_rate)
     unknown = sorted(set(arguments.arm or ()) - set(arms))
     if unknown:
         sys.stderr.write(f"likeness bench method: --arm is {unknown[0]!r}; expected one of {', '.join(arms)}\n")
         return 2
     subjects = held_out_subjects(arguments.subjects, arguments.art, arguments.skip)
     subjects += photo_subjects(arguments.photos) if arguments.photos else []
-    sampling = Sampling(arguments.sampling_steps, seeds=tuple(range(arguments.seeds)))
+    sampling = Sampling(arguments.sampling_steps, seeds=tuple(range(arguments.seeds)), bfloat16=arguments.bfloat16)
     chosen = [arms[name].only(arguments.steps) for name in arguments.arm or arms]
     method.measure(model, chosen, subjects, sampling, embed=glyph.embed, folder=arguments.out)
     setting = {

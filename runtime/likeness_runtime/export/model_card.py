@@ -23,6 +23,15 @@ The nearest word of the model's vocabulary is *{nearest}*.
 image = pipe("a photo of {token}").images[0]
 ```
 
+## diffusers, with both paths
+As the previews were drawn; needs the package `likeness`. Guidance leads away from the model without the subject.
+```python
+from likeness_runtime.pipeline import load_likeness
+
+pipe = load_likeness("personalization.json").apply(pipe)
+image = pipe("a photo of {token}").images[0]
+```
+
 ## ComfyUI
 1. Put `{kohya}` into `models/loras` and `{embedding}` into `models/embeddings`.
 2. Add a *Load LoRA* node with `{kohya}`, strength 1.
