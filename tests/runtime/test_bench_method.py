@@ -190,6 +190,12 @@ def test_the_report_is_written_from_the_records_alone(tmp_path: Path) -> None:
         assert curves.size == (WIDTH_PX, HEIGHT_PX)
 
 
+def test_the_blend_is_drawn_over_alpha(tmp_path: Path) -> None:
+    summary.write([a_record("a", f"alpha {alpha}", 12, 0.5) for alpha in ("0", "0.4", "1")], tmp_path, {})
+    with Image.open(tmp_path / "alpha.png") as blends:
+        assert blends.size == (WIDTH_PX, HEIGHT_PX)
+
+
 def test_a_chart_draws_each_series_in_its_own_colour() -> None:
     one = chart([Series("a", [(0, 0.1), (12, 0.9)])], across="steps", up="score")
     two = chart([Series("a", [(0, 0.1), (12, 0.9)]), Series("b", [(0, 0.5), (12, 0.2)])], across="steps", up="score")

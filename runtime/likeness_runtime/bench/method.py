@@ -33,6 +33,7 @@ STEPS = (0, 4, 8, 12, 24, 100)
 BASELINE_STEPS = (12, 100, 500)
 BASELINE_BATCH = 4
 """Of textual inversion and PTI, as diffusers' textual inversion accumulates."""
+ALPHA_ARM = "alpha "
 ALPHAS = ("0", "0.2", "0.4", "0.6", "0.8", "1")
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float, pti
         Arm("without hypernetwork", (12,), Tuned(encoder, tuning, keep_offsets=False)),
         Arm("without dual path", (12,), Tuned(encoder, single, untouched_guidance=False)),
         Arm("E4T-like", (12,), Tuned(encoder, single, Strength(contrastive=0.0), untouched_guidance=False)),
-        *(ours(f"alpha {alpha}", alpha=alpha) for alpha in ALPHAS),
+        *(ours(f"{ALPHA_ARM}{alpha}", alpha=alpha) for alpha in ALPHAS),
         Arm("PTI", BASELINE_STEPS, Tuned(None, pti, OFF, untouched_guidance=False)),
         Arm("textual inversion", BASELINE_STEPS, Tuned(None, pti, OFF, learn_offsets=False, untouched_guidance=False)),
         Arm("DreamBooth-LoRA", BASELINE_STEPS, DreamBooth(dreambooth_rate)),

@@ -11,7 +11,7 @@ from statistics import mean, median
 import numpy as np
 
 from likeness_runtime.bench.chart import Series, chart
-from likeness_runtime.bench.method import Record
+from likeness_runtime.bench.method import ALPHA_ARM, Record
 
 RESAMPLES = 10_000
 COLUMNS = (
@@ -87,7 +87,7 @@ def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
 
 
 def write(records: list[Record], folder: Path, setting: dict[str, object]) -> str:
-    """results.json, results.md and curves.png; returns the table."""
+    """results.json, results.md, curves.png and alpha.png; returns the table."""
     table, compared = rows(records), differences(records)
     facts = {"setting": setting, "rows": [asdict(row) for row in table], "differences": [asdict(d) for d in compared]}
     (folder / "results.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -96,6 +96,9 @@ def write(records: list[Record], folder: Path, setting: dict[str, object]) -> st
     curves = curves_of(table)
     if curves:
         chart(curves, across="optimizer steps", up="harmonic mean").save(folder / "curves.png")
+    blends = blends_of(table)
+    if blends:
+        chart(blends, across="alpha, of tuning and drawing", up="share").save(folder / "alpha.png")
     return text
 
 
@@ -104,6 +107,17 @@ def curves_of(table: list[Row]) -> list[Series]:
     points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in table:
         points[f"{row.arm} ({row.kind})"].append((row.steps, row.harmonic))
+    return [Series(name, sorted(own)) for name, own in points.items() if len(own) > 1]
+
+
+def blends_of(table: list[Row]) -> list[Series]:
+    """Both halves of the score and their mean over the dual path's alpha."""
+    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row in table:
+        if row.arm.startswith(ALPHA_ARM):
+            alpha = float(row.arm.removeprefix(ALPHA_ARM))
+            for half in ("identity", "fidelity", "harmonic"):
+                points[f"{half} ({row.kind})"].append((alpha, getattr(row, half)))
     return [Series(name, sorted(own)) for name, own in points.items() if len(own) > 1]
 
 
