@@ -91,6 +91,8 @@ class Pod:
     resource_version: str = field(compare=False)
     owner_uid: str | None
     phase: str
+    due_to_go: str | None
+    """When its time to end is over, of one that was told to end."""
     started_at: str | None
     running: bool
     """The tuner started. That it ended is told a moment before the pod's phase; until then nothing else is true."""
@@ -203,6 +205,7 @@ def read_pod(manifest: Manifest) -> Pod:
         resource_version=metadata["resourceVersion"],
         owner_uid=_controller_uid(metadata),
         phase=status.get("phase", "Pending"),
+        due_to_go=metadata.get("deletionTimestamp"),
         started_at=running.get("startedAt") or ended.get("startedAt"),
         running=bool(running or ended) and status.get("phase") == "Running",
         exit_code=ended.get("exitCode"),

@@ -43,6 +43,17 @@ def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: 
     )
 
 
+def still_running(pod: Pod) -> Waiting:
+    """Of a pod that was told to end and has not said that it did."""
+    return Waiting(
+        reason=Reason.STILL_RUNNING,
+        message=f"pod {pod.name} should have ended by {pod.due_to_go}, and nothing was heard of it since; the next"
+        " attempt starts when it has ended",
+        next_step=f"if its node is gone, `kubectl delete pod {pod.name} --force` or delete the Node; until then"
+        " nobody knows whether it runs",
+    )
+
+
 def _pod_refused(refusal: str) -> Waiting:
     if "exceeded quota" in refusal:
         step = "wait until others of the namespace have ended, or have its ResourceQuota raised"
