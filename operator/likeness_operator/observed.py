@@ -21,6 +21,8 @@ Manifest = dict[str, Any]
 
 CONTAINER = "tuner"
 TERMINAL = ("Succeeded", "Failed")
+NEVER = "1970-01-01T00:00:00Z"
+"""When, by the kubelet's word, a container started that never did: there is no command, or no GPU runtime, in it."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ def read_pod(manifest: Manifest) -> Pod:
     disruption = true_conditions(manifest).get("DisruptionTarget")
     state = _named(status.get("containerStatuses", [])).get("state", {})
     running, ended, waiting = (state.get(kind) or {} for kind in ("running", "terminated", "waiting"))
+    started = running.get("startedAt") or ended.get("startedAt")
     resources = _named(manifest["spec"].get("containers", [])).get("resources", {})
     return Pod(
         name=metadata["name"],
@@ -206,7 +209,7 @@ def read_pod(manifest: Manifest) -> Pod:
         owner_uid=_controller_uid(metadata),
         phase=status.get("phase", "Pending"),
         due_to_go=metadata.get("deletionTimestamp"),
-        started_at=running.get("startedAt") or ended.get("startedAt"),
+        started_at=started if started != NEVER else None,
         running=bool(running or ended) and status.get("phase") == "Running",
         exit_code=ended.get("exitCode"),
         end_reason=ended.get("reason") or status.get("reason", ""),

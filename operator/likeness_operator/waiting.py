@@ -13,7 +13,8 @@ from likeness_operator.observed import Job, Pod
 
 NO_POD = "NoPod"
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
-CONFIGURATION_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError")
+CONFIGURATION_REASON = "CreateContainerConfigError"
+START_REASONS = ("CreateContainerError", "RunContainerError", "StartError")
 
 
 def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: str | None = None) -> Waiting:
@@ -79,7 +80,14 @@ def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:
             message=cut(pod.waiting_message or f"{pod.name}: {pod.waiting_reason}"),
             next_step="correct runtime.image or runtime.imagePullSecrets in the TuningProfile",
         )
-    if pod.waiting_reason in CONFIGURATION_REASONS:
+    if pod.waiting_reason in START_REASONS:
+        return Waiting(
+            reason=pod.waiting_reason,
+            message=cut(pod.waiting_message),
+            next_step="correct what the message names in the TuningProfile's runtime: image, podTemplate,"
+            " runtimeClassName",
+        )
+    if pod.waiting_reason == CONFIGURATION_REASON:
         return Waiting(
             reason=pod.waiting_reason,
             message=cut(pod.waiting_message),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from kube import Manifest, apply, fetch, kubectl, true_conditions, wait_for
 from likeness_operator.job import job_name
-from shop import SHOP, create, jobs_of, pods_of, profile, read, succeeded, waiting
+from shop import SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded, waiting
 
 
 def stuck(name: str, **runtime: object) -> str:
@@ -34,6 +35,19 @@ def test_it_says_what_it_waits_for(shop: str, name: str, runtime: Manifest, reas
     assert words in found["message"]
     assert found["nextStep"]
     kubectl("-n", SHOP, "delete", "pz", name)
+
+
+def test_an_image_without_the_command_is_told_in_the_container_runtimes_words(shop: str) -> None:
+    unprivileged = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    image = os.environ["LIKENESS_TEST_OPERATOR_IMAGE"]
+    tuner = {"name": "tuner", "image": image, "command": ["/tune"], "securityContext": unprivileged}
+    once = profile("no-command", backoffLimit=0)
+    once["spec"]["runtime"]["podTemplate"] = {"spec": {"containers": [tuner]}}
+    apply(once)
+    status = finished(create("no-command", profile="no-command"))["status"]
+    assert status["failure"]["reason"] == "RuntimeCrashed"
+    assert "/tune: no such file" in status["failure"]["message"]
+    assert "startTime" not in status
 
 
 def test_a_corrected_profile_lets_it_go_on(shop: str) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from given import a_job, a_pod
 from likeness_api.personalization import Waiting
 from likeness_operator.observed import Job, Pod
-from likeness_operator.waiting import why_waiting
+from likeness_operator.waiting import CONFIGURATION_REASON, NO_POD, START_REASONS, why_waiting
 
 BACK_OFF = a_pod(waiting=("ImagePullBackOff", 'Back-off pulling image "x"'))
 PULL_ERROR = a_pod(waiting=("ErrImagePull", "x: not found"))
@@ -22,6 +25,9 @@ PULL_ERROR = a_pod(waiting=("ErrImagePull", "x: not found"))
             "CreateContainerConfigError",
             'secret "s3"',
             id="secret",
+        ),
+        pytest.param(
+            a_job(), [a_pod(waiting=("RunContainerError", "exec: no"))], "RunContainerError", "exec: no", id="command"
         ),
         pytest.param(a_job(), [a_pod(waiting=("ContainerCreating", ""))], "Starting", "red-teapot-x", id="starting"),
         pytest.param(a_job(), [], "NoPod", "no pod", id="no pod"),
@@ -49,6 +55,11 @@ def test_a_pod_that_nobody_may_create_is_told_in_the_servers_words(refusal: str,
     waiting = why_waiting(a_job(), [], None, refusal)
     assert (waiting.reason, waiting.message) == (reason, refusal)
     assert waiting.next_step
+
+
+def test_the_kubelets_reasons_are_on_the_troubleshooting_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
+    assert {CONFIGURATION_REASON, *START_REASONS, "ImagePullBackOff", NO_POD} <= set(re.findall(r"`(\w+)`", page))
 
 
 def test_the_next_try_with_another_pod_name_says_the_same() -> None:
