@@ -88,7 +88,8 @@ def _without_result(pod: Pod, why: str) -> Verdict:
     if pod.exit_code in (ExitCode.KILLED, ExitCode.TERMINATED):
         return Verdict(Reason.INTERRUPTED, f"pod {pod.name} was stopped from outside (exit code {pod.exit_code})")
     if pod.exit_code is None:
-        return Verdict(Reason.INTERRUPTED, f"pod {pod.name} ended before its container started: {pod.end_reason}")
+        why = f"{pod.end_reason}: {pod.message}" if pod.message else pod.end_reason
+        return Verdict(Reason.INTERRUPTED, f"pod {pod.name} ended before its container started: {why}")
     said = why if pod.message else "it left no result"
     return Verdict(
         Reason.RUNTIME_CRASHED,

@@ -103,7 +103,7 @@ class Pod:
     """The kubelet's word, such as OOMKilled."""
     finished_at: str | None
     message: str
-    """The termination message: the runtime's result, or anything at all."""
+    """The termination message: the runtime's result, or anything at all; the kubelet's where no container ended."""
     waiting_reason: str
     waiting_message: str
     unschedulable: str | None
@@ -214,7 +214,7 @@ def read_pod(manifest: Manifest) -> Pod:
         exit_code=ended.get("exitCode"),
         end_reason=ended.get("reason") or status.get("reason", ""),
         finished_at=ended.get("finishedAt"),
-        message=ended.get("message") or "",
+        message=(ended if ended else status).get("message") or "",
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else None,

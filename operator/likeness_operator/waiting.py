@@ -63,14 +63,20 @@ def _pod_refused(refusal: str) -> Waiting:
     return Waiting(reason="FailedCreate", message=cut(refusal), next_step=step)
 
 
+def _unschedulable(message: str) -> Waiting:
+    step = (
+        "free or add a node that has what the TuningProfile's resources, nodeSelector and tolerations ask for, or wait"
+        " until one is free"
+    )
+    if "persistentvolumeclaim" in message.lower():
+        step = "see to the PersistentVolumeClaim that the message names, in this namespace; or have the TuningProfile's"
+        step += " model.volume corrected"
+    return Waiting(reason="Unschedulable", message=cut(message), next_step=step)
+
+
 def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:
     if pod.unschedulable is not None:
-        return Waiting(
-            reason="Unschedulable",
-            message=cut(pod.unschedulable),
-            next_step="free or add a node that has what the TuningProfile's resources, nodeSelector and tolerations"
-            " ask for, or wait until one is free",
-        )
+        return _unschedulable(pod.unschedulable)
     if pod.waiting_reason in IMAGE_REASONS:
         # The kubelet goes back and forth between the error and the back-off; one word, one write.
         if before and before.reason == "ImagePullBackOff" and pod.waiting_reason == "ImagePullBackOff":

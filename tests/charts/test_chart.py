@@ -175,6 +175,16 @@ def test_every_alert_has_its_steps_and_every_metric_its_line_in_the_operations_p
     assert set(re.findall(r"^\| `(likeness_\w+)", page, re.MULTILINE)) == described
 
 
+def test_an_alert_names_only_reasons_that_are_explained(render: Render) -> None:
+    page = (CHART.parents[1] / "docs/troubleshooting.md").read_text()
+    (rule,) = of_kind(render(*MONITORED), "PrometheusRule")
+    expressions = " ".join(alert["expr"] for alert in rule["spec"]["groups"][0]["rules"])
+    reasons = {reason for found in re.findall(r'reason!?=?~"([^"]+)"', expressions) for reason in found.split("|")}
+    assert len(reasons) > 10
+    explained = re.findall(r"`(\w+)`", page)
+    assert [reason for reason in reasons if not any(re.fullmatch(reason, word) for word in explained)] == []
+
+
 def test_every_metric_is_shown(render: Render) -> None:
     from likeness_operator.metrics import REGISTRY
 

@@ -80,6 +80,12 @@ def test_the_kubelets_to_and_fro_over_an_image_changes_nothing() -> None:
     assert why_waiting(a_job(), [PULL_ERROR], first) == first
 
 
+def test_a_claim_that_is_not_there_is_no_matter_of_nodes() -> None:
+    missing = a_pod(unschedulable='0/3 nodes are available: persistentvolumeclaim "models" not found')
+    assert "model.volume" in why_waiting(a_job(), [missing], None).next_step
+    assert "node" in why_waiting(a_job(), [a_pod(unschedulable="0/3 nodes")], None).next_step
+
+
 def test_another_kind_of_waiting_is_told() -> None:
     before = Waiting(reason="Unschedulable", message="full", next_step="wait")
     assert why_waiting(a_job(), [BACK_OFF], before).reason == "ImagePullBackOff"
