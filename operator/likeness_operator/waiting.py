@@ -45,13 +45,16 @@ def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: 
 
 
 def still_running(pod: Pod) -> Waiting:
-    """Of a pod that was told to end and has not said that it did."""
+    """Of a pod that was told to end and has not said that it did.
+
+    To delete it by force does not help (tried on 1.34): a Job with a podFailurePolicy keeps it until it has failed.
+    """
     return Waiting(
         reason=Reason.STILL_RUNNING,
         message=f"pod {pod.name} should have ended by {pod.due_to_go}, and nothing was heard of it since; the next"
         " attempt starts when it has ended",
-        next_step=f"if its node is gone, `kubectl delete pod {pod.name} --force` or delete the Node; until then"
-        " nobody knows whether it runs",
+        next_step="if its node is gone, delete the Node, or taint it with node.kubernetes.io/out-of-service: Kubernetes"
+        " then calls the pod failed, and no attempt is charged; `kubectl delete pod --force` does not do that",
     )
 
 

@@ -411,7 +411,8 @@ def test_a_pod_that_does_not_end_when_it_should_is_not_called_running() -> None:
     assert conditions(late)["Waiting"] == ("True", "StillRunning")
     assert late.status is not None
     assert late.status.waiting is not None
-    assert "kubectl delete pod lost --force" in late.status.waiting.next_step
+    assert "pod lost should have ended" in late.status.waiting.message
+    assert "delete the Node" in late.status.waiting.next_step
 
 
 def test_a_prompt_without_the_token_is_a_warning() -> None:
