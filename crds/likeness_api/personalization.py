@@ -115,6 +115,9 @@ class PersonalizationStatus(Model):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = []
+    profile: Annotated[
+        Name | None, Field(description="The TuningProfile that its Job was made with; it erases with the same one.")
+    ] = None
     job_ref: JobRef | None = None
     attempts: Annotated[list[Attempt], Field(max_length=10)] = []
     start_time: DateTime | None = None

@@ -152,9 +152,11 @@ class ApiServer:
         selector = f"kueue.x-k8s.io/job-uid={job_uid}"
         return await self._list(f"{WORKLOADS}/namespaces/{namespace}/workloads", labelSelector=selector)
 
-    async def create_event(self, manifest: Manifest) -> Manifest:
+    async def create_event(self, manifest: Manifest, *, rehearsal: bool = False) -> Manifest:
+        """A rehearsal is answered like the real thing, and nothing is stored."""
         namespace = manifest["metadata"]["namespace"]
-        return await self._call("POST", f"{EVENTS}/namespaces/{namespace}/events", body=manifest)
+        query = {"dryRun": "All"} if rehearsal else None
+        return await self._call("POST", f"{EVENTS}/namespaces/{namespace}/events", query=query, body=manifest)
 
     async def review_token(self, token: str, audience: str) -> Manifest:
         """Whose token it is, if it is for `audience`. Nothing is stored by this."""

@@ -15,6 +15,8 @@ GOOD = (Reason.TUNED, Reason.ALREADY_PUBLISHED)
 DISRUPTED = (Reason.EVICTED, Reason.PREEMPTED)
 """Not the pod's fault, so never why a Job failed."""
 PREEMPTION = "PreemptionByScheduler"
+NOT_STARTED = ("StartError", "ContainerCannotRun")
+"""The kubelet's reasons where the container runtime could not start it; its words are then in place of a result."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,13 @@ def _out_of_memory(pod: Pod) -> str:
 
 
 def _without_result(pod: Pod, why: str) -> Verdict:
+    if pod.end_reason in NOT_STARTED:
+        return Verdict(Reason.RUNTIME_CRASHED, f"pod {pod.name} could not be started: {pod.message}")
     if pod.exit_code in (ExitCode.KILLED, ExitCode.TERMINATED):
         return Verdict(Reason.INTERRUPTED, f"pod {pod.name} was stopped from outside (exit code {pod.exit_code})")
     if pod.exit_code is None:
-        return Verdict(Reason.INTERRUPTED, f"pod {pod.name} ended before its container started: {pod.end_reason}")
+        why = f"{pod.end_reason}: {pod.message}" if pod.message else pod.end_reason
+        return Verdict(Reason.INTERRUPTED, f"pod {pod.name} ended before its container started: {why}")
     said = why if pod.message else "it left no result"
     return Verdict(
         Reason.RUNTIME_CRASHED,

@@ -142,6 +142,8 @@ class Controller:
                 observation = await self._with_pod_refusal(observation, observation.job)
             elif decision.asks_for_workloads and observation.job:
                 observation = replace(observation, workloads=await self._workloads(observation.job, key.namespace))
+            elif decision.asks_for_namespace:
+                observation = replace(observation, namespace_goes=await self._namespace_goes(observation))
             elif isinstance(decision.action, Guard | Release):
                 manifest = await self._finalize(manifest, observation, decision.action)
                 observation = replace(observation, personalization=read_personalization(manifest))
@@ -187,7 +189,9 @@ class Controller:
             needed = idle and not about.finished and not (about.spec and about.spec.suspend)
         if about.spec is None or not needed:
             return observation
-        found = replace(observation, profile=await self._profiles.choose(about.spec.profile))
+        # The default profile may be another one since; what was published lies where the former one says.
+        wanted = about.spec.profile or (about.status.profile if about.deleting else None)
+        found = replace(observation, profile=await self._profiles.choose(wanted))
         return found if about.deleting else await self._with_turn(found, surely=surely)
 
     async def _with_turn(self, observation: Observation, *, surely: bool) -> Observation:
@@ -221,6 +225,18 @@ class Controller:
             return tuple(read_workload(found) for found in await self._api.workloads(namespace, job.uid))
         except NotFound:
             return ()
+
+    async def _namespace_goes(self, observation: Observation) -> bool:
+        """We may not read namespaces. But nothing can be created in one that is being deleted, an event for example."""
+        about = observation.personalization
+        event = tombstone(about, Release(Reason.ERASED, "a rehearsal"), self._instance, self._now())
+        try:
+            await self._api.create_event(event, rehearsal=True)
+        except Refused as error:
+            return error.namespace_terminating
+        except AlreadyExists:
+            return False
+        return False
 
     async def _job(self, namespace: str, name: str) -> Job | None:
         try:

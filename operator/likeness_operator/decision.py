@@ -47,6 +47,8 @@ class Observation:
     eraser: Job | None = None
     """The Job that erases what was published, of one that is being deleted."""
     eraser_pods: tuple[Pod, ...] = ()
+    namespace_goes: bool | None = None
+    """Whether its namespace is being deleted; None where nobody asked. Asked for where a rule wants to know."""
     job_refusal: Waiting | None = None
     """What the API server said when it refused the Job in this very pass."""
 
@@ -98,3 +100,5 @@ class Decision:
     """Decide anew once `Observation.pod_refusal` is known."""
     asks_for_workloads: bool = False
     """Decide anew once `Observation.workloads` is known."""
+    asks_for_namespace: bool = False
+    """Decide anew once `Observation.namespace_goes` is known."""

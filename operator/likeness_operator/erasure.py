@@ -52,7 +52,8 @@ def tuning_goes_on(o: Observation) -> Decision | None:
 
 def namespace_goes(o: Observation) -> Decision | None:
     """No Job can be made there any more, so what was published stays; and nothing else should."""
-    if o.job_refusal is None or o.job_refusal.reason != Reason.NAMESPACE_TERMINATING:
+    refused = o.job_refusal is not None and o.job_refusal.reason == Reason.NAMESPACE_TERMINATING
+    if not refused and not o.namespace_goes:
         return None
     spec = o.personalization.spec
     where = f"{spec.output}/{o.personalization.namespace}/{o.personalization.name}/" if spec else "its output"
@@ -69,13 +70,13 @@ def eraser_missing(o: Observation) -> Decision | None:
         return None
     owner = o.personalization
     if owner.spec is None:
-        return _say_refusal(o, Refusal(Reason.INVALID_SPEC, owner.problem))
+        return _refused(o, Refusal(Reason.INVALID_SPEC, owner.problem))
     assert o.profile is not None, "the profile is looked up wherever there is no Job"
     if isinstance(o.profile, Refusal):
-        return _say_refusal(o, o.profile)
+        return _refused(o, o.profile)
     order = accept_erase(owner.name, owner.namespace, owner.spec, o.profile.spec)
     if isinstance(order, Refusal):
-        return _say_refusal(o, order)
+        return _refused(o, order)
     return Decision(action=CreateJob(build_erase_job(owner, o.profile.name, o.profile.spec, order)))
 
 
@@ -152,7 +153,10 @@ def _how_it_failed(eraser: Job, o: Observation) -> tuple[str, str]:
     return end.reason, end.message
 
 
-def _say_refusal(o: Observation, refusal: Refusal) -> Decision:
+def _refused(o: Observation, refusal: Refusal) -> Decision:
+    """There is no Job to be made, so no API server would tell by its refusal that the namespace is on its way out."""
+    if o.namespace_goes is None:
+        return Decision(asks_for_namespace=True)
     step = "correct the TuningProfile, or make it anew with what it had when the artifacts were published"
     return _say(o, Waiting(reason=refusal.reason, message=refusal.message, next_step=step))
 

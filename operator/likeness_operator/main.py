@@ -137,6 +137,7 @@ async def run(options: argparse.Namespace) -> None:
     store = Store(queue, monotonic)
     metrics.QUEUE_AGE_SECONDS.set_function(queue.oldest_wait_seconds)
     metrics.WATCH_DEBT_SECONDS.set_function(store.oldest_echo_seconds)
+    metrics.WAITING.set_function(store.waiting)
     vitals = Vitals(queue, store, monotonic, ready.is_set)
     try:
         async with health.serve(options.probe_port, vitals):

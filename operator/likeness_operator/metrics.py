@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from likeness_operator.observed import Personalization
 
@@ -46,6 +49,27 @@ SECONDS_TO_RESULT = Histogram(
 TUNE_SECONDS = Histogram(
     "likeness_tune_seconds", "From the start of the first pod to `Succeeded`.", registry=REGISTRY, buckets=SECONDS
 )
+
+
+class Waiting(Collector):
+    """Counted when it is asked for, so that no reason stays that nobody has any longer."""
+
+    def __init__(self) -> None:
+        self._count: Callable[[], Mapping[str, int]] = dict
+
+    def set_function(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """`count` gives how many there are for each reason."""
+        self._count = count
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        told = GaugeMetricFamily("likeness_waiting", "Personalizations that wait, by reason.", labels=["reason"])
+        for reason, number in self._count().items():
+            told.add_metric([reason], number)
+        yield told
+
+
+WAITING = Waiting()
+REGISTRY.register(WAITING)
 
 
 def count_job(owner: Personalization, now: datetime) -> None:

@@ -21,6 +21,8 @@ Manifest = dict[str, Any]
 
 CONTAINER = "tuner"
 TERMINAL = ("Succeeded", "Failed")
+NEVER = "1970-01-01T00:00:00Z"
+"""When, by the kubelet's word, a container started that never did: there is no command, or no GPU runtime, in it."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Pod:
     resource_version: str = field(compare=False)
     owner_uid: str | None
     phase: str
+    due_to_go: str | None
+    """When its time to end is over, of one that was told to end."""
     started_at: str | None
     running: bool
     """The tuner started. That it ended is told a moment before the pod's phase; until then nothing else is true."""
@@ -99,7 +103,7 @@ class Pod:
     """The kubelet's word, such as OOMKilled."""
     finished_at: str | None
     message: str
-    """The termination message: the runtime's result, or anything at all."""
+    """The termination message: the runtime's result, or anything at all; the kubelet's where no container ended."""
     waiting_reason: str
     waiting_message: str
     unschedulable: str | None
@@ -196,6 +200,7 @@ def read_pod(manifest: Manifest) -> Pod:
     disruption = true_conditions(manifest).get("DisruptionTarget")
     state = _named(status.get("containerStatuses", [])).get("state", {})
     running, ended, waiting = (state.get(kind) or {} for kind in ("running", "terminated", "waiting"))
+    started = running.get("startedAt") or ended.get("startedAt")
     resources = _named(manifest["spec"].get("containers", [])).get("resources", {})
     return Pod(
         name=metadata["name"],
@@ -203,12 +208,13 @@ def read_pod(manifest: Manifest) -> Pod:
         resource_version=metadata["resourceVersion"],
         owner_uid=_controller_uid(metadata),
         phase=status.get("phase", "Pending"),
-        started_at=running.get("startedAt") or ended.get("startedAt"),
+        due_to_go=metadata.get("deletionTimestamp"),
+        started_at=started if started != NEVER else None,
         running=bool(running or ended) and status.get("phase") == "Running",
         exit_code=ended.get("exitCode"),
         end_reason=ended.get("reason") or status.get("reason", ""),
         finished_at=ended.get("finishedAt"),
-        message=ended.get("message") or "",
+        message=(ended if ended else status).get("message") or "",
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else None,

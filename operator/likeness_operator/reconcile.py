@@ -19,13 +19,15 @@ from likeness_operator.decision import CreateJob, Decision, DeleteJob, Guard, Ob
 from likeness_operator.erasure import erase
 from likeness_operator.job import build_job, ttl_seconds
 from likeness_operator.observed import Job, Manifest, Pod
-from likeness_operator.waiting import NO_POD, why_waiting
+from likeness_operator.waiting import NO_POD, still_running, why_waiting
 from likeness_operator.workload import why_queued
 
 MOST_DELETED_JOBS = 3
 """So often a Job that was deleted under us is created again; then somebody must mean it."""
 SETTLE_SECONDS = 3.0
 """What passes by itself within this time (a pod that starts, a Job that notices its pod's end) is worth no write."""
+OVERDUE_SECONDS = 30.0
+"""A kubelet needs a moment to tell that a pod has ended; one that has told nothing by then is not there any more."""
 LONGEST_UNASKED_SECONDS = 300.0
 """Between two questions why a Job has no pod, or what Kueue says of it."""
 WAITS_FOR = {
@@ -183,8 +185,14 @@ def job_differs(o: Observation) -> Decision | None:
 
 
 def pod_running(o: Observation) -> Decision | None:
+    """One that does not end when it should is not called running: most likely its node is gone. No watch tells."""
+    overdue = [(pod, _overdue_seconds(o, pod.due_to_go)) for pod in o.pods if pod.due_to_go and not pod.ended]
+    late = [pod for pod, seconds in overdue if seconds >= 0]
+    if late:
+        return Decision(status=status.pending(o, still_running(late[-1])))
+    again = min((-seconds for _, seconds in overdue), default=None)
     running = [pod for pod in o.pods if pod.running]
-    return Decision(status=status.running(o, running[-1].name)) if running else None
+    return Decision(status=status.running(o, running[-1].name), look_again_seconds=again) if running else None
 
 
 def settling(o: Observation) -> Decision | None:
@@ -253,6 +261,10 @@ RULES: tuple[Callable[[Observation], Decision | None], ...] = (
 def _pause(o: Observation, since: datetime) -> float:
     """No watch tells of this. The longer it has lasted, the less it matters to hear of a change at once."""
     return min(max((o.now - since).total_seconds(), SETTLE_SECONDS), LONGEST_UNASKED_SECONDS)
+
+
+def _overdue_seconds(o: Observation, due_to_go: str) -> float:
+    return (o.now - datetime.fromisoformat(due_to_go)).total_seconds() - OVERDUE_SECONDS
 
 
 def _own_job(o: Observation) -> Job | None:

@@ -23,6 +23,7 @@ def observed(o: Observation) -> PersonalizationStatus:
     status = before.model_copy(
         update={
             "observed_generation": o.personalization.generation,
+            "profile": o.job.profile if o.job else before.profile,
             "job_ref": ref,
             "attempts": attempts,
             "start_time": start_time,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -65,6 +66,8 @@ class Known:
     losses: int = 0
     """Jobs and pods that were seen to go."""
     progress: Tracked | None = None
+    waiting: str | None = None
+    """The reason in its status."""
 
 
 class Store:
@@ -92,6 +95,10 @@ class Store:
 
     def keys(self) -> Iterator[Key]:
         return iter(tuple(self._known))
+
+    def waiting(self) -> Counter[str]:
+        """How many wait for each reason."""
+        return Counter(known.waiting for known in self._known.values() if known.waiting is not None)
 
     def oldest_echo_seconds(self) -> float:
         """For how long the watch has owed us the news of our own writes. A watch that stalls grows it.
@@ -298,6 +305,7 @@ def _keep(known: Known, manifest: Manifest) -> None:
     known.manifest = json.dumps(kept, separators=(",", ":")).encode()
     known.version = metadata["resourceVersion"]
     known.profile = manifest.get("spec", {}).get("profile")
+    known.waiting = manifest.get("status", {}).get("waiting", {}).get("reason")
 
 
 def _owner(manifest: Manifest) -> Key | None:

@@ -13,7 +13,8 @@ from likeness_operator.observed import Job, Pod
 
 NO_POD = "NoPod"
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
-CONFIGURATION_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError")
+CONFIGURATION_REASON = "CreateContainerConfigError"
+START_REASONS = ("CreateContainerError", "RunContainerError", "StartError")
 
 
 def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: str | None = None) -> Waiting:
@@ -43,6 +44,20 @@ def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: 
     )
 
 
+def still_running(pod: Pod) -> Waiting:
+    """Of a pod that was told to end and has not said that it did.
+
+    To delete it by force does not help (tried on 1.34): a Job with a podFailurePolicy keeps it until it has failed.
+    """
+    return Waiting(
+        reason=Reason.STILL_RUNNING,
+        message=f"pod {pod.name} should have ended by {pod.due_to_go}, and nothing was heard of it since; the next"
+        " attempt starts when it has ended",
+        next_step="if its node is gone, delete the Node, or taint it with node.kubernetes.io/out-of-service: Kubernetes"
+        " then calls the pod failed, and no attempt is charged; `kubectl delete pod --force` does not do that",
+    )
+
+
 def _pod_refused(refusal: str) -> Waiting:
     if "exceeded quota" in refusal:
         step = "wait until others of the namespace have ended, or have its ResourceQuota raised"
@@ -51,14 +66,20 @@ def _pod_refused(refusal: str) -> Waiting:
     return Waiting(reason="FailedCreate", message=cut(refusal), next_step=step)
 
 
+def _unschedulable(message: str) -> Waiting:
+    step = (
+        "free or add a node that has what the TuningProfile's resources, nodeSelector and tolerations ask for, or wait"
+        " until one is free"
+    )
+    if "persistentvolumeclaim" in message.lower():
+        step = "see to the PersistentVolumeClaim that the message names, in this namespace; or have the TuningProfile's"
+        step += " model.volume corrected"
+    return Waiting(reason="Unschedulable", message=cut(message), next_step=step)
+
+
 def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:
     if pod.unschedulable is not None:
-        return Waiting(
-            reason="Unschedulable",
-            message=cut(pod.unschedulable),
-            next_step="free or add a node that has what the TuningProfile's resources, nodeSelector and tolerations"
-            " ask for, or wait until one is free",
-        )
+        return _unschedulable(pod.unschedulable)
     if pod.waiting_reason in IMAGE_REASONS:
         # The kubelet goes back and forth between the error and the back-off; one word, one write.
         if before and before.reason == "ImagePullBackOff" and pod.waiting_reason == "ImagePullBackOff":
@@ -68,7 +89,14 @@ def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:
             message=cut(pod.waiting_message or f"{pod.name}: {pod.waiting_reason}"),
             next_step="correct runtime.image or runtime.imagePullSecrets in the TuningProfile",
         )
-    if pod.waiting_reason in CONFIGURATION_REASONS:
+    if pod.waiting_reason in START_REASONS:
+        return Waiting(
+            reason=pod.waiting_reason,
+            message=cut(pod.waiting_message),
+            next_step="correct what the message names in the TuningProfile's runtime: image, podTemplate,"
+            " runtimeClassName",
+        )
+    if pod.waiting_reason == CONFIGURATION_REASON:
         return Waiting(
             reason=pod.waiting_reason,
             message=cut(pod.waiting_message),

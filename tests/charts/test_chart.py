@@ -72,7 +72,8 @@ def test_by_namespace_only_profiles_are_read_across_the_cluster_and_tokens_check
 def test_the_operator_takes_every_argument_that_the_chart_gives(render: Render) -> None:
     from likeness_operator.main import parser
 
-    parsed = parser().parse_args(container(render(NAMESPACES))["args"])
+    parsed = parser().parse_args(container(render(NAMESPACES, "apiRequestsPerSecond=70"))["args"])
+    assert parsed.qps == 70
     assert parsed.namespace == ["shop", "studio"]
     assert parsed.probe_port == container(render())["ports"][0]["containerPort"]
 
@@ -148,7 +149,8 @@ def test_dashboard_and_alerts_name_only_metrics_that_there_are(render: Render) -
     from likeness_operator.metrics import REGISTRY
 
     known = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
-    known |= {f"{metric.name}_total" for metric in REGISTRY.collect() if metric.type == "counter"}
+    # One with labels has no sample before it is used.
+    known |= {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in REGISTRY.collect()}
     objects = render(*MONITORED)
     (rule,) = of_kind(objects, "PrometheusRule")
     (dashboard,) = of_kind(objects, "ConfigMap")
@@ -158,6 +160,29 @@ def test_dashboard_and_alerts_name_only_metrics_that_there_are(render: Render) -
     used = set(re.findall(r"\blikeness_\w+", " ".join(shown + alerts)))
     assert len(used) > 10
     assert used <= known
+
+
+def test_every_alert_has_its_steps_and_every_metric_its_line_in_the_operations_page(render: Render) -> None:
+    from likeness_operator.metrics import REGISTRY
+
+    page = (CHART.parents[1] / "docs/operations.md").read_text()
+    (rule,) = of_kind(render(*MONITORED), "PrometheusRule")
+    for alert in rule["spec"]["groups"][0]["rules"]:
+        assert alert["annotations"]["description"]
+        assert alert["annotations"]["runbook"] == f"docs/operations.md#{alert['alert'].lower()}"
+        assert f"\n### {alert['alert']}\n" in page
+    described = {f"{metric.name}_total" if metric.type == "counter" else metric.name for metric in REGISTRY.collect()}
+    assert set(re.findall(r"^\| `(likeness_\w+)", page, re.MULTILINE)) == described
+
+
+def test_an_alert_names_only_reasons_that_are_explained(render: Render) -> None:
+    page = (CHART.parents[1] / "docs/troubleshooting.md").read_text()
+    (rule,) = of_kind(render(*MONITORED), "PrometheusRule")
+    expressions = " ".join(alert["expr"] for alert in rule["spec"]["groups"][0]["rules"])
+    reasons = {reason for found in re.findall(r'reason!?=?~"([^"]+)"', expressions) for reason in found.split("|")}
+    assert len(reasons) > 10
+    explained = re.findall(r"`(\w+)`", page)
+    assert [reason for reason in reasons if not any(re.fullmatch(reason, word) for word in explained)] == []
 
 
 def test_every_metric_is_shown(render: Render) -> None:
@@ -185,6 +210,17 @@ def test_the_network_policy_covers_the_operator_and_its_port(render: Render) -> 
     names, server = policy["spec"]["egress"]
     assert {port["port"] for port in names["ports"]} == {53}
     assert server["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+
+
+def test_helm_test_reaches_the_metrics_though_only_some_may_ask_for_them(render: Render) -> None:
+    monitoring = "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring"
+    objects = render("networkPolicy.enabled=true", monitoring)
+    (policy,), (pod,) = of_kind(objects, "NetworkPolicy"), of_kind(objects, "Pod")
+    asked, tested = policy["spec"]["ingress"][0]["from"]
+    assert asked == {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}
+    assert tested["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (everybody,) = of_kind(render("networkPolicy.enabled=true"), "NetworkPolicy")
+    assert "from" not in everybody["spec"]["ingress"][0]
 
 
 def test_people_get_rights_with_the_clusters_own_roles_but_not_over_profiles(render: Render) -> None:

@@ -110,16 +110,21 @@ def test_what_is_in_the_way_can_be_put_right(shop: str, storage: Seaweed) -> Non
     assert published_keys(storage, name) == []
 
 
-def test_a_namespace_that_is_deleted_is_not_held_up(shop: str, figure: Callable[[str], None]) -> None:
-    namespace = "erase-annex"
+@pytest.mark.parametrize("profile_is", ["there", "gone"])
+def test_a_namespace_that_is_deleted_is_not_held_up(shop: str, figure: Callable[[str], None], profile_is: str) -> None:
+    """Without the profile there is no erase Job to be made, and so none that the API server could refuse."""
+    namespace, its = f"erase-annex-{profile_is}", f"annex-{profile_is}"
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": RESTRICTED}})
-    subject = personalization("going", deletionPolicy="Delete", output=f"s3://artifacts/{namespace}")
+    apply(profile(its))
+    subject = personalization("going", profile=its, deletionPolicy="Delete", output=f"s3://artifacts/{namespace}")
     subject["metadata"]["namespace"] = namespace
     apply(subject)
     wait_for("its finalizer", lambda: (fetch("pz", "going", namespace) or {})["metadata"].get("finalizers"), seconds=30)
+    if profile_is == "gone":
+        kubectl("delete", "tuningprofile", its)
     start = time.monotonic()
     kubectl("delete", "namespace", namespace, "--timeout=120s")
     figure(f"{time.monotonic() - start:.0f} s from kubectl delete namespace to its end")
-    (event,) = tombstones("going", "default")
+    (event,) = [each for each in tombstones("going", "default") if each["regarding"]["name"] == namespace]
     assert (event["type"], event["reason"]) == ("Warning", "NamespaceTerminating")
     assert f"s3://artifacts/{namespace}/{namespace}/going/" in event["note"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable, Iterator
+
 import pytest
 
-from kube import Manifest, apply, fetch, kubectl, wait_for
+from kube import Manifest, apply, fetch, kubectl, true_conditions, wait_for
 from likeness_operator.job import job_name
-from shop import SHOP, create, jobs_of, profile, read, succeeded, waiting
+from shop import SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded, waiting
 
 
 def stuck(name: str, **runtime: object) -> str:
@@ -31,6 +35,19 @@ def test_it_says_what_it_waits_for(shop: str, name: str, runtime: Manifest, reas
     assert words in found["message"]
     assert found["nextStep"]
     kubectl("-n", SHOP, "delete", "pz", name)
+
+
+def test_an_image_without_the_command_is_told_in_the_container_runtimes_words(shop: str) -> None:
+    unprivileged = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    image = os.environ["LIKENESS_TEST_OPERATOR_IMAGE"]
+    tuner = {"name": "tuner", "image": image, "command": ["/tune"], "securityContext": unprivileged}
+    once = profile("no-command", backoffLimit=0)
+    once["spec"]["runtime"]["podTemplate"] = {"spec": {"containers": [tuner]}}
+    apply(once)
+    status = finished(create("no-command", profile="no-command"))["status"]
+    assert status["failure"]["reason"] == "RuntimeCrashed"
+    assert "/tune: no such file" in status["failure"]["message"]
+    assert "startTime" not in status
 
 
 def test_a_corrected_profile_lets_it_go_on(shop: str) -> None:
@@ -68,3 +85,50 @@ def test_somebody_elses_job_is_neither_taken_over_nor_deleted(shop: str) -> None
     failure = wait_for("the end", lambda: read(name)["status"].get("failure"), 60)
     assert failure["reason"] == "JobNameTaken"
     assert fetch("job", foreign, SHOP) is not None
+
+
+def say(kind: str, name: str, status: Manifest) -> None:
+    """As the kubelet would."""
+    said = json.dumps({"status": status})
+    kubectl("-n", SHOP, "patch", kind, name, "--subresource=status", "--type=merge", "-p", said)
+
+
+@pytest.fixture
+def lost_node(cluster: None) -> Iterator[str]:
+    """A node without a kubelet: what was said of it last is that it is well."""
+    name = "lost"
+    labels = {"kubernetes.io/hostname": name}
+    apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
+    room = {"cpu": "4", "memory": "8Gi", "pods": "10"}
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "it was"}
+    say("node", name, {"capacity": room, "allocatable": room, "conditions": [ready]})
+    yield name
+    kubectl("delete", "node", name, "--ignore-not-found")
+
+
+def test_a_pod_that_is_lost_with_its_node_is_not_called_running_for_ever(
+    shop: str, lost_node: str, figure: Callable[[str], None]
+) -> None:
+    name = stuck("lost", nodeSelector={"kubernetes.io/hostname": lost_node})
+
+    def placed() -> str | None:
+        return next((pod["metadata"]["name"] for pod in pods_of(name) if "nodeName" in pod["spec"]), None)
+
+    pod = wait_for("a pod on the node", placed, seconds=60)
+    running = {"running": {"startedAt": "2026-11-26T00:00:00Z"}}
+    tuner = {"name": "tuner", "image": "x", "imageID": "", "ready": True, "restartCount": 0, "state": running}
+    say("pod", pod, {"phase": "Running", "containerStatuses": [tuner]})
+    wait_for("Running", lambda: "Running" in true_conditions(read(name)), seconds=30)
+    kubectl("-n", SHOP, "delete", "pod", pod, "--wait=false", "--grace-period=1")
+    told = waiting(name, "StillRunning", seconds=60)
+    assert pod in told["message"]
+    assert "Running" not in true_conditions(read(name))
+    figure(told["nextStep"])
+    kubectl("delete", "node", lost_node)
+
+    def evicted() -> list[str]:
+        return [one["reason"] for one in read(name)["status"].get("attempts", []) if one["pod"] == pod]
+
+    wait_for("the next attempt", lambda: {each["metadata"]["name"] for each in pods_of(name)} - {pod}, seconds=120)
+    assert wait_for("the lost one in the history", evicted, seconds=60) == ["Evicted"]
+    kubectl("-n", SHOP, "delete", "pz", name)

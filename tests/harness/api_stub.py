@@ -24,6 +24,8 @@ class ApiStub:
         self.objects: dict[str, Manifest] = {}
         self.calls: list[str] = []
         self.url = ""
+        self.terminating = False
+        """Whether nothing can be created any more, as in a namespace that is being deleted."""
         self.tokens: dict[str, Manifest] = {}
         """The status of a TokenReview, by token; every other token is nobody's."""
         self._versions = itertools.count(100)
@@ -57,7 +59,7 @@ class ApiStub:
         self.calls.append(f"{request.method} {request.path}")
         held = self.objects.get(path)
         if request.method == "POST":
-            return self._create(f"{path}/{body['metadata']['name']}", body)
+            return self._create(request, f"{path}/{body['metadata']['name']}", body)
         items = [item for below, item in self.objects.items() if below.startswith(f"{path}/")]
         if held is None and request.method == "GET" and (items or path.rpartition("/")[2] in LISTS):
             return web.json_response({"items": items})
@@ -87,11 +89,16 @@ class ApiStub:
             del self.objects[path]
         return web.json_response(patched)
 
-    def _create(self, path: str, manifest: Manifest) -> web.Response:
+    def _create(self, request: web.Request, path: str, manifest: Manifest) -> web.Response:
+        if self.terminating and "/namespaces/default/" not in path:
+            return refusal(403, "Forbidden", "unable to create new content because it is being terminated")
         if path in self.objects:
             return refusal(409, "AlreadyExists")
+        if "dryRun" in request.query:
+            return web.json_response(manifest, status=201)
         return web.json_response(self.put(path, manifest), status=201)
 
 
-def refusal(code: int, reason: str) -> web.Response:
-    return web.json_response({"kind": "Status", "reason": reason, "message": reason, "code": code}, status=code)
+def refusal(code: int, reason: str, message: str = "") -> web.Response:
+    status = {"kind": "Status", "reason": reason, "message": message or reason, "code": code}
+    return web.json_response(status, status=code)

@@ -130,6 +130,7 @@ def a_pod(
     unschedulable: str | None = None,
     ended_seconds_ago: float = 60,
     memory: str | None = "2Gi",
+    due_to_go: str | None = None,
 ) -> Pod:
     """A pod of the Job. An exit code makes it Succeeded or Failed."""
     conditions = []
@@ -156,9 +157,10 @@ def a_pod(
     elif waiting:
         state["waiting"] = {"reason": waiting[0], "message": waiting[1]}
     limits = {"memory": memory} if memory else {}
+    going = {"deletionTimestamp": due_to_go} if due_to_go else {}
     return read_pod(
         {
-            "metadata": {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "9"},
+            "metadata": {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "9"} | going,
             "spec": {"containers": [{"name": "sidecar"}, {"name": "tuner", "resources": {"limits": limits}}]},
             "status": {
                 "phase": phase,

@@ -49,6 +49,12 @@ def test_a_crash_says_where_to_look() -> None:
     assert "kubectl logs red-teapot-x" in message
 
 
+def test_a_container_that_could_not_be_started_is_told_in_the_runtimes_words() -> None:
+    pod = a_pod(exit_code=128, reason="StartError", message='exec: "/tune": no such file or directory')
+    assert verdict(pod).reason == Reason.RUNTIME_CRASHED
+    assert verdict(pod).message == 'pod red-teapot-x could not be started: exec: "/tune": no such file or directory'
+
+
 def test_without_a_limit_the_node_is_to_blame() -> None:
     assert "no memory limit of its own" in verdict(a_pod(exit_code=137, reason="OOMKilled", memory=None)).message
 

@@ -269,6 +269,25 @@ def test_erasing_takes_one_write_more_in_life_and_three_after_it() -> None:
     play(story, deletionPolicy="Delete")
 
 
+def test_it_is_erased_with_the_profile_that_it_was_made_with_though_the_default_is_another_one() -> None:
+    async def story(scene: Scene) -> None:
+        profiles = "/apis/likeness.dev/v1alpha1/tuningprofiles"
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"default": True}})
+        await scene.calls()
+        scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
+        scene.job_says("Complete")
+        await scene.calls()
+        assert scene.status()["profile"] == "sd15"
+        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE})
+        moved = PROFILE | {"default": True, "storage": PROFILE["storage"] | {"endpoint": "https://elsewhere"}}
+        scene.server.put(f"{profiles}/sdxl", {"metadata": {"name": "sdxl"}, "spec": moved})
+        scene.deleted()
+        await scene.calls()
+        assert scene.server.objects[ERASER]["metadata"]["labels"]["likeness.dev/profile"] == "sd15"
+
+    play(story, deletionPolicy="Delete", profile=None)
+
+
 def test_the_tuning_is_ended_and_its_pod_has_ended_before_anything_is_erased() -> None:
     async def story(scene: Scene) -> None:
         await scene.calls()
@@ -312,6 +331,24 @@ def test_a_failure_to_erase_is_told_once_and_is_no_second_end() -> None:
         assert await scene.calls() == LOOKS
         assert [condition["type"] for condition in scene.status()["conditions"]] == ["Failed", "Accepted", "Erased"]
         assert len([path for path in scene.server.objects if path.startswith(EVENTS)]) == 1
+
+    play(story, deletionPolicy="Delete")
+
+
+def test_whether_the_namespace_goes_is_found_out_without_a_right_to_read_it() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.job_says("Complete")
+        scene.server.objects.pop(SD15)
+        nothing_kept = Profiles(scene.api, lambda: 0.0)
+        scene.controller = Controller(scene.api, scene.store, nothing_kept, "test", lambda: scene.moment)
+        scene.deleted()
+        assert (await scene.calls())[-2:] == [f"POST {EVENTS}", f"PUT {SUBJECT}/status"]
+        assert [path for path in scene.server.objects if path.startswith(EVENTS)] == []
+        assert scene.status()["waiting"]["reason"] == "ProfileNotFound"
+        scene.server.terminating = True
+        await scene.calls()
+        assert SUBJECT not in scene.server.objects
 
     play(story, deletionPolicy="Delete")
 

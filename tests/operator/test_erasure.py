@@ -168,11 +168,20 @@ def test_one_that_starts_is_worth_no_word_and_one_that_cannot_start_is() -> None
     ],
 )  # fmt: skip
 def test_what_is_in_the_way_is_said(more: dict[str, Any], reason: str) -> None:
-    assert conditions(reconcile(deleted(**more)))["Erased"] == ("False", reason)
+    assert conditions(reconcile(deleted(namespace_goes=False, **more)))["Erased"] == ("False", reason)
 
 
 def test_a_spec_that_cannot_be_read_is_said() -> None:
-    assert conditions(reconcile(deleted(spec={"output": 7})))["Erased"] == ("False", "InvalidSpec")
+    unreadable = deleted(spec={"output": 7}, namespace_goes=False)
+    assert conditions(reconcile(unreadable))["Erased"] == ("False", "InvalidSpec")
+
+
+def test_one_that_cannot_be_erased_does_not_hold_up_its_namespace() -> None:
+    no_profile = deleted(profile=Refusal(Reason.PROFILE_NOT_FOUND, "none"))
+    assert reconcile(no_profile) == Decision(asks_for_namespace=True)
+    action = reconcile(replace(no_profile, namespace_goes=True)).action
+    assert isinstance(action, Release)
+    assert action.reason == Reason.NAMESPACE_TERMINATING
 
 
 def test_a_namespace_on_its_way_out_is_not_held_up() -> None:

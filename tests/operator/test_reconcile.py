@@ -29,10 +29,11 @@ from likeness_api.accept import Refusal
 from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus, Progress, Waiting
 from likeness_api.reason import Reason
 from likeness_api.result import Result
+from likeness_operator.condition import timestamp
 from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob
 from likeness_operator.label import FINALIZER
 from likeness_operator.observed import Job
-from likeness_operator.reconcile import reconcile
+from likeness_operator.reconcile import OVERDUE_SECONDS, reconcile
 
 DELETING: dict[str, Any] = {"deletionTimestamp": "2026-11-23T11:59:00Z"}
 KNOWS_JOB = PersonalizationStatus(job_ref=JobRef(name=the_job_name(), uid=JOB_UID))
@@ -399,6 +400,21 @@ def test_a_running_pod_makes_it_running() -> None:
     assert decision.status.waiting is None
 
 
+def test_a_pod_that_does_not_end_when_it_should_is_not_called_running() -> None:
+    def told_to_end(seconds_ago: float) -> Decision:
+        due = timestamp(NOW - timedelta(seconds=seconds_ago))
+        return reconcile(an_observation(None, a_job(), a_pod("Running", name="lost", due_to_go=due)))
+
+    in_time, late = told_to_end(seconds_ago=10), told_to_end(seconds_ago=31)
+    assert state(in_time) == "Running"
+    assert in_time.look_again_seconds == OVERDUE_SECONDS - 10
+    assert conditions(late)["Waiting"] == ("True", "StillRunning")
+    assert late.status is not None
+    assert late.status.waiting is not None
+    assert "pod lost should have ended" in late.status.waiting.message
+    assert "delete the Node" in late.status.waiting.next_step
+
+
 def test_a_prompt_without_the_token_is_a_warning() -> None:
     spec = {"previews": [{"prompt": "a teapot on a beach"}]}
     decision = reconcile(an_observation(a_personalization(spec), a_job(spec=spec), a_pod("Running")))
@@ -443,6 +459,7 @@ PODS = st.lists(
         disruption=st.none() | st.just("PreemptionByScheduler"),
         waiting=st.none() | st.just(("ImagePullBackOff", "no")),
         ended_seconds_ago=st.sampled_from([0, 60]),
+        due_to_go=st.none() | st.sampled_from([timestamp(NOW), timestamp(NOW - timedelta(minutes=1))]),
     ),
     max_size=3,
 )

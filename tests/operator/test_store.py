@@ -102,6 +102,20 @@ def test_a_deleted_one_is_forgotten() -> None:
     asyncio.run(story(Scene()))
 
 
+def test_those_that_wait_are_counted_by_reason_as_long_as_they_do() -> None:
+    def scene(reason: str | None, version: int) -> Manifest:
+        waiting = {"waiting": {"reason": reason}} if reason else {}
+        return a_subject([], version) | {"status": {"conditions": [], **waiting}}
+
+    store = Scene().store
+    store.saw_personalization(scene("Unschedulable", 7), "ADDED")
+    assert store.waiting() == {"Unschedulable": 1}
+    store.saw_personalization(scene("ImagePullBackOff", 8), "MODIFIED")
+    assert store.waiting() == {"ImagePullBackOff": 1}
+    store.saw_personalization(scene(None, 9), "MODIFIED")
+    assert store.waiting() == {}
+
+
 def test_our_own_write_is_no_reason_to_look_but_anothers_is() -> None:
     async def story(scene: Scene) -> None:
         await scene.knows(a_subject())

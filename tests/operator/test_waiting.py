@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from given import a_job, a_pod
 from likeness_api.personalization import Waiting
 from likeness_operator.observed import Job, Pod
-from likeness_operator.waiting import why_waiting
+from likeness_operator.waiting import CONFIGURATION_REASON, NO_POD, START_REASONS, why_waiting
 
 BACK_OFF = a_pod(waiting=("ImagePullBackOff", 'Back-off pulling image "x"'))
 PULL_ERROR = a_pod(waiting=("ErrImagePull", "x: not found"))
@@ -22,6 +25,9 @@ PULL_ERROR = a_pod(waiting=("ErrImagePull", "x: not found"))
             "CreateContainerConfigError",
             'secret "s3"',
             id="secret",
+        ),
+        pytest.param(
+            a_job(), [a_pod(waiting=("RunContainerError", "exec: no"))], "RunContainerError", "exec: no", id="command"
         ),
         pytest.param(a_job(), [a_pod(waiting=("ContainerCreating", ""))], "Starting", "red-teapot-x", id="starting"),
         pytest.param(a_job(), [], "NoPod", "no pod", id="no pod"),
@@ -51,6 +57,11 @@ def test_a_pod_that_nobody_may_create_is_told_in_the_servers_words(refusal: str,
     assert waiting.next_step
 
 
+def test_the_kubelets_reasons_are_on_the_troubleshooting_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
+    assert {CONFIGURATION_REASON, *START_REASONS, "ImagePullBackOff", NO_POD} <= set(re.findall(r"`(\w+)`", page))
+
+
 def test_the_next_try_with_another_pod_name_says_the_same() -> None:
     job = a_job()
     first, second = (
@@ -67,6 +78,12 @@ def test_the_kubelets_to_and_fro_over_an_image_changes_nothing() -> None:
     first = why_waiting(a_job(), [PULL_ERROR], None)
     assert why_waiting(a_job(), [BACK_OFF], first) == first
     assert why_waiting(a_job(), [PULL_ERROR], first) == first
+
+
+def test_a_claim_that_is_not_there_is_no_matter_of_nodes() -> None:
+    missing = a_pod(unschedulable='0/3 nodes are available: persistentvolumeclaim "models" not found')
+    assert "model.volume" in why_waiting(a_job(), [missing], None).next_step
+    assert "node" in why_waiting(a_job(), [a_pod(unschedulable="0/3 nodes")], None).next_step
 
 
 def test_another_kind_of_waiting_is_told() -> None:
