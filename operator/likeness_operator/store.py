@@ -205,7 +205,7 @@ class Store:
             if key in self._erasers:
                 self._queue.add(key)
             return
-        known = self._known.get(key)
+        known, new = self._known.get(key), False
         if known is None or known.uid != metadata["uid"]:
             new = kind == "ADDED" and "status" not in manifest
             known = Known(None, metadata["uid"], "", complete=new)
@@ -215,7 +215,7 @@ class Store:
         elif not is_later(metadata["resourceVersion"], known.version):
             return  # our own write, which we have known for longer than the watch
         _keep(known, manifest)
-        self._queue.add(key)
+        self._queue.add(key, new=new)
 
     def saw_job(self, manifest: Manifest, kind: str | None) -> None:
         """A Job that still runs is always looked at: its Personalization may have ended without it."""

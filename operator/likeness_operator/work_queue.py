@@ -34,11 +34,13 @@ class WorkQueue:
     ) -> None:
         self._jitter = jitter
         self._clock = clock
+        self._new: deque[Key] = deque()
+        """Taken before `_ready`: in a burst nobody should wait for a Job until all others' pods were looked at."""
         self._ready: deque[Key] = deque()
         self._since: dict[Key, float] = {}
-        """When each one of `_ready` was put there."""
+        """When each one of these was put there."""
         self._waiting: set[Key] = set()
-        """In `_ready`, or to be put there when its worker is done."""
+        """In one of these, or to be put there when its worker is done."""
         self._busy: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
@@ -47,17 +49,18 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, key: Key) -> None:
-        """Has `key` looked at soon; nothing new where it already waits."""
+    def add(self, key: Key, *, new: bool = False) -> None:
+        """Has `key` looked at soon, before all others if it is `new`; changes nothing where it already waits."""
         if key in self._waiting:
             return
         self._waiting.add(key)
         if key not in self._busy:
-            self._put(key)
+            self._put(key, self._new if new else self._ready)
 
     def oldest_wait_seconds(self) -> float:
         """How long the key that waits longest for a worker has waited."""
-        return self._clock() - self._since[self._ready[0]] if self._ready else 0.0
+        oldest = [self._since[line[0]] for line in (self._new, self._ready) if line]
+        return self._clock() - min(oldest) if oldest else 0.0
 
     def add_later(self, key: Key, seconds: float) -> None:
         """Has `key` looked at once the time is over. The earliest of several wishes counts."""
@@ -84,10 +87,10 @@ class WorkQueue:
 
     async def take(self) -> Key:
         """The next key; the caller says `done` when finished with it."""
-        while not self._ready:
+        while not (self._new or self._ready):
             self._changed.clear()
             await self._changed.wait()
-        key = self._ready.popleft()
+        key = (self._new or self._ready).popleft()
         del self._since[key]
         self._waiting.discard(key)
         self._busy.add(key)
@@ -96,10 +99,10 @@ class WorkQueue:
     def done(self, key: Key) -> None:
         self._busy.discard(key)
         if key in self._waiting:
-            self._put(key)
+            self._put(key, self._ready)
 
-    def _put(self, key: Key) -> None:
-        self._ready.append(key)
+    def _put(self, key: Key, line: deque[Key]) -> None:
+        line.append(key)
         self._since[key] = self._clock()
         self._changed.set()
 

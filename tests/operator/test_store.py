@@ -102,6 +102,16 @@ def test_a_deleted_one_is_forgotten() -> None:
     asyncio.run(story(Scene()))
 
 
+def test_one_that_is_new_is_looked_at_before_those_that_wait_longer() -> None:
+    async def story(scene: Scene) -> None:
+        other = Key("shop", "older")
+        scene.queue.add(other)
+        scene.store.saw_personalization(a_subject(), "ADDED")
+        assert [await scene.queue.take(), await scene.queue.take()] == [KEY, other]
+
+    asyncio.run(story(Scene()))
+
+
 def test_those_that_wait_are_counted_by_reason_as_long_as_they_do() -> None:
     def scene(reason: str | None, version: int) -> Manifest:
         waiting = {"waiting": {"reason": reason}} if reason else {}

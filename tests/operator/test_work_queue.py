@@ -36,6 +36,17 @@ def test_a_key_is_in_the_queue_once() -> None:
     asyncio.run(scene())
 
 
+def test_a_new_key_comes_before_those_that_wait_longer() -> None:
+    async def scene() -> None:
+        queue = a_queue()
+        queue.add(A)
+        queue.add(B, new=True)
+        assert [await next_of(queue), await next_of(queue)] == [B, A]
+        assert await nothing_in(queue)
+
+    asyncio.run(scene())
+
+
 def test_a_key_that_is_worked_on_comes_again_only_when_that_is_done() -> None:
     async def scene() -> None:
         queue = a_queue()
@@ -122,9 +133,9 @@ def test_it_knows_how_long_the_oldest_has_waited() -> None:
         assert queue.oldest_wait_seconds() == 0
         queue.add(A)
         await asyncio.sleep(0.05)
-        queue.add(B)
+        queue.add(B, new=True)
         assert queue.oldest_wait_seconds() >= 0.05
-        await next_of(queue)
-        assert queue.oldest_wait_seconds() < 0.05
+        assert [await next_of(queue), await next_of(queue)] == [B, A]
+        assert queue.oldest_wait_seconds() == 0
 
     asyncio.run(scene())
