@@ -132,7 +132,7 @@ def test_a_sweep_changes_one_number_at_a_time() -> None:
         assert isinstance(ours, Tuned)
         assert isinstance(arm.run, Tuned)
         pairs = [(ours.tuning.to_json(), arm.run.tuning.to_json()), (vars(ours.strength), vars(arm.run.strength))]
-        changed = [f"{key}" for before, after in pairs for key in before if before[key] != after[key]]
+        changed = [key for before, after in pairs for key in before if before[key] != after[key]]
         assert len(changed) == (name != "ours"), name
 
 
