@@ -2,10 +2,12 @@
 
 The backbone follows E4T (Gal et al., arXiv:2302.12228) as Arar et al. (arXiv:2307.06925) do: features of a CLIP image
 tower, from the class token after every second layer, mixed with the frozen denoiser's features of the noisy latent.
-Every one of them passes through its own linear layer and becomes a token; the embedding head reads their mean, the
-hypernetwork reads them all. All widths come from the models' configurations.
+Every one of them passes through its own linear layer and becomes a token. Such summaries say what a subject is made of
+and not what shape it has; so the image tower's patches and the places of the denoiser's mid block are tokens too [ours].
+The embedding head reads the summaries' mean and what it looks for among all tokens, the hypernetwork reads them all.
+All widths come from the models' configurations.
 
-Letters: b subjects, f feature tokens, d a feature's width, w width of this network, e text encoders.
+Letters: b subjects, f summaries, n patches, d a feature's width, w width of this network.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from likeness_runtime.contrastive import Vocabulary
@@ -24,6 +27,8 @@ from likeness_runtime.text import Conditioning
 from likeness_runtime.tune import denoise
 
 IMAGE_LAYER_STRIDE = 2
+PATCH_LAYER = -2
+"""Which of the taken layers' patches are read: in the last one they serve the class token alone."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Shape:
     """Width of each class token taken from the image tower."""
     denoiser_widths: list[int]
     """Channels of each pooled feature map taken from the denoiser."""
+    patch_widths: list[int]
+    """Width of the image tower's patches and of the mid block's places."""
     text_widths: list[int]
     """Width of each text encoder's token table."""
     projections: dict[str, tuple[int, int]]
@@ -59,6 +66,7 @@ def shape_for(model: DiffusionModel, image_tower: Any, *, rank: int, width: int,
     return Shape(
         image_widths=[vision.hidden_size] * len(taken),
         denoiser_widths=[*channels, channels[-1]],  # each down block, then the mid block
+        patch_widths=[vision.hidden_size, channels[-1]],
         text_widths=[table.shape[1] for table in model.token_tables],
         projections=widths,
         rank=rank,
@@ -73,6 +81,21 @@ def image_layers(layers: int) -> list[int]:
     return list(range(layers, 0, -IMAGE_LAYER_STRIDE))[::-1]
 
 
+@dataclass(frozen=True)
+class Features:
+    """What one network sees in b pictures."""
+
+    summaries: list[Tensor]
+    """(b, d) each."""
+    patches: Tensor
+    """(b, n, d)"""
+
+    def repeated(self, times: int) -> Features:
+        """Every subject's `times` times, one after the other."""
+        summaries = [each.repeat_interleave(times, dim=0) for each in self.summaries]
+        return Features(summaries, self.patches.repeat_interleave(times, dim=0))
+
+
 class Encoder(nn.Module):
     """Backbone features in; v* for each text encoder and the LoRA factors out."""
 
@@ -83,27 +106,33 @@ class Encoder(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(d) for d in feature_widths)
         self.linears = nn.ModuleList(nn.Linear(d, shape.width) for d in feature_widths)
         self.places = nn.Parameter(0.02 * torch.randn(len(feature_widths), shape.width))
+        self.patch_linears = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(d), nn.Linear(d, shape.width)) for d in shape.patch_widths
+        )
+        self.look = nn.MultiheadAttention(shape.width, shape.heads, batch_first=True)
         self.embedding_trunk = nn.Sequential(
             nn.LayerNorm(shape.width), nn.Linear(shape.width, 2 * shape.width), nn.GELU()
         )
         self.embedding_heads = nn.ModuleList(nn.Linear(2 * shape.width, d) for d in shape.text_widths)
         self.hypernetwork = Hypernetwork(shape.projections, shape.rank, shape.width, shape.layers, shape.heads)
-        for head in self.embedding_heads:
-            assert isinstance(head, nn.Linear)
+        for head in (self.look.out_proj, *self.embedding_heads):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
 
-    def mixed(self, image_features: list[Tensor], denoiser_features: list[Tensor]) -> Tensor:
-        """The feature tokens (b, f, w), from one (b, d) for each."""
-        given = [*image_features, *denoiser_features]
-        tokens = [
+    def mixed(self, image: Features, denoiser: Features) -> Tensor:
+        """The feature tokens (b, f + n, w), the f summaries first."""
+        given = [*image.summaries, *denoiser.summaries]
+        summaries = [
             linear(norm(each.float())) for linear, norm, each in zip(self.linears, self.norms, given, strict=True)
         ]
-        return torch.stack(tokens, dim=1) + self.places
+        pairs = zip(self.patch_linears, (image.patches, denoiser.patches), strict=True)
+        return torch.cat([torch.stack(summaries, dim=1) + self.places, *(each(x.float()) for each, x in pairs)], dim=1)
 
     def embeddings(self, features: Tensor, vocabulary: list[Vocabulary]) -> list[Tensor]:
         """v* (b, d) for each text encoder: the words' mean, plus an offset in units of their spread [ours]."""
-        trunk = self.embedding_trunk(features.mean(1))
+        mean = features[:, : len(self.places)].mean(1, keepdim=True)
+        looked, _ = self.look(mean, features, features, need_weights=False)
+        trunk = self.embedding_trunk((mean + looked)[:, 0])
         heads = zip(self.embedding_heads, vocabulary, strict=True)
         return [words.mean + words.spread * head(trunk) for head, words in heads]
 
@@ -117,15 +146,17 @@ class Encoder(nn.Module):
         return asdict(self.shape)
 
 
-def image_features(image_tower: Any, pixels: Tensor) -> list[Tensor]:
-    """The class token after every second layer of a CLIP image tower, (b, d) each, from its input (b, 3, h, w)."""
-    output = image_tower(pixel_values=pixels, output_hidden_states=True)
-    return [output.hidden_states[index][:, 0] for index in image_layers(image_tower.config.num_hidden_layers)]
+def image_features(image_tower: Any, pixels: Tensor) -> Features:
+    """Of a CLIP image tower, from its input (b, 3, h, w): the class token after every second layer, one's patches."""
+    states = image_tower(pixel_values=pixels, output_hidden_states=True).hidden_states
+    layers = image_layers(image_tower.config.num_hidden_layers)
+    patch_layer = layers[max(PATCH_LAYER, -len(layers))]
+    return Features([states[index][:, 0] for index in layers], states[patch_layer][:, 1:])
 
 
 @torch.no_grad()
-def denoiser_features(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, empty: Conditioning) -> list[Tensor]:
-    """Mean over the places of every down block's and the mid block's output, (b, d) each.
+def denoiser_features(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, empty: Conditioning) -> Features:
+    """The mean over the places of every down block's and the mid block's output, and the mid block's places.
 
     The untouched UNet is asked with the empty prompt, one row, and stopped half-way: its up blocks would be computed
     for nothing.
@@ -134,7 +165,7 @@ def denoiser_features(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, emp
 
     def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
         hidden = output[0] if isinstance(output, tuple) else output
-        found.append(hidden.float().mean(dim=(2, 3)))
+        found.append(hidden)
         if module is model.unet.mid_block:
             raise _HalfWay
 
@@ -149,7 +180,7 @@ def denoiser_features(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, emp
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return Features([each.float().mean(dim=(2, 3)) for each in found], rearrange(found[-1], "b c h w -> b (h w) c"))
 
 
 class _HalfWay(Exception):  # noqa: N818 - not an error: leaves the UNet after its mid block

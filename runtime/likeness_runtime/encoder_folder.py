@@ -108,6 +108,23 @@ def load(folder: Path, model: DiffusionModel) -> TrainedEncoder:
     return TrainedEncoder(encoder, image_tower, normalisation, negatives)
 
 
+def take_over(encoder: Encoder, folder: Path) -> tuple[int, int]:
+    """Copies those weights of the encoder in `folder` that have a namesake of the same shape in `encoder`.
+
+    Returns how many tensors those were, and of how many. Raises `Failed(EncoderMismatch)` where there is none.
+    """
+    own = encoder.state_dict()
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise _mismatch(folder, f"{WEIGHTS} does not load ({error!r:.200})") from None
+    fitting = {name: each for name, each in tensors.items() if name in own and own[name].shape == each.shape}
+    if not fitting:
+        raise _mismatch(folder, f"none of the {len(tensors)} tensors in {WEIGHTS} fits; expected another encoder's")
+    encoder.load_state_dict(own | fitting)
+    return len(fitting), len(own)
+
+
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
@@ -149,7 +166,7 @@ def normalisation_of(folder: Path) -> Normalisation:
 def _check_fits(folder: Path, shape: Shape, model: DiffusionModel, image_tower: Any) -> None:
     own = {"rank": shape.rank, "width": shape.width, "layers": shape.layers, "heads": shape.heads}
     expected = shape_for(model, image_tower, **own)
-    for field in ("image_widths", "denoiser_widths", "text_widths", "projections"):
+    for field in ("image_widths", "denoiser_widths", "patch_widths", "text_widths", "projections"):
         came, wanted = getattr(shape, field), getattr(expected, field)
         if came != wanted:
             raise _mismatch(folder, f"shape.{field} is {came!r:.150}; the base model needs {wanted!r:.150}")

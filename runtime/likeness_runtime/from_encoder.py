@@ -77,9 +77,7 @@ class FromEncoder:
         noise = torch.randn(latents.shape, generator=generator).to(model.device)
         z_t = noised(latents, noise, model.alphas_cumprod[timesteps])
         seen = image_features(tower, tower_pixels(pictures, tower.config.image_size, self.trained.normalisation, model))
-        features = encoder.mixed(
-            [each.repeat_interleave(m, dim=0) for each in seen], denoiser_features(model, z_t, timesteps, empty)
-        )
+        features = encoder.mixed(seen.repeated(m), denoiser_features(model, z_t, timesteps, empty))
         embeddings = [v_star.mean(0) for v_star in encoder.embeddings(features, vocabularies(model))]
         offsets = {path: averaged(each, rank, generator) for path, each in encoder.offsets(features).items()}
         return embeddings, offsets

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from likeness_runtime.contrastive import Strength, Vocabulary, contrastive_loss, norm_loss, vocabularies
-from likeness_runtime.encoder import Encoder, denoiser_features, image_features
+from likeness_runtime.encoder import Encoder, Features, denoiser_features, image_features
 from likeness_runtime.encoder_folder import Normalisation, TrainedEncoder
 from likeness_runtime.from_encoder import empty_prompt, tower_pixels
 from likeness_runtime.image_set import Example, ImageSet
@@ -160,7 +160,7 @@ def losses_of(
     return rows + _regularisation(v_star, frozen.vocabulary, plan.strength), v_star
 
 
-def _features(frozen: Frozen, examples: list[Example], generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
+def _features(frozen: Frozen, examples: list[Example], generator: torch.Generator) -> tuple[Features, Features]:
     """The backbone's features of what is seen, at a timestep of its own: a prediction must hold for every one."""
     model, tower = frozen.model, frozen.image_tower
     seen = [each.seen for each in examples]

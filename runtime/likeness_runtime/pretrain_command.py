@@ -36,7 +36,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--work", type=Path, default=DEFAULT_HOME / "encoder", help="checkpoint and log (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished encoder")
     parser.add_argument(
-        "--start", type=Path, help="start from this encoder's weights, for instance of another base model"
+        "--start",
+        type=Path,
+        help="start from this encoder's weights where they fit, for instance of another base model or rank",
     )
     parser.add_argument("--steps", type=int, required=True, help="steps of the whole plan, over all its runs")
     parser.add_argument("--batch", type=int, default=16, help="examples of each process and step (%(default)s)")
@@ -147,11 +149,19 @@ def _images(arguments: argparse.Namespace, stores: Stores) -> ImageSet:
 def _start(arguments: argparse.Namespace, model: DiffusionModel, folder: Path) -> TrainedEncoder:
     """An encoder that knows nothing yet, or what another one knew."""
     from likeness_runtime.encoder import Encoder, shape_for
-    from likeness_runtime.encoder_folder import IMAGE_ENCODER, TrainedEncoder, image_tower_of, load, normalisation_of
+    from likeness_runtime.encoder_folder import (
+        IMAGE_ENCODER,
+        TrainedEncoder,
+        image_tower_of,
+        normalisation_of,
+        take_over,
+    )
 
-    if arguments.start:
-        return load(arguments.start, model)
     tower = image_tower_of(arguments.tower, model)
     shape = shape_for(model, tower, rank=arguments.rank, width=arguments.width, layers=arguments.layers, heads=4)
     normalisation = normalisation_of(arguments.tower or folder / IMAGE_ENCODER)
-    return TrainedEncoder(Encoder(shape).to(model.device), tower, normalisation, [])
+    encoder = Encoder(shape)
+    if arguments.start:
+        taken, of_all = take_over(encoder, arguments.start)
+        log.info("Began with %d of %d tensors of %s.", taken, of_all, arguments.start)
+    return TrainedEncoder(encoder.to(model.device), tower, normalisation, [])
