@@ -3,9 +3,9 @@
 The backbone follows E4T (Gal et al., arXiv:2302.12228) as Arar et al. (arXiv:2307.06925) do: features of a CLIP image
 tower, from the class token after every second layer, mixed with the frozen denoiser's features of the noisy latent.
 Every one of them passes through its own linear layer and becomes a token. Such summaries say what a subject is made of
-and not what shape it has; so the image tower's patches and the places of the denoiser's mid block are tokens too [ours].
-The embedding head reads the summaries' mean and what it looks for among all tokens, the hypernetwork reads them all.
-All widths come from the models' configurations.
+and not what shape it has, so the image tower's patches and the places of the denoiser's mid block are tokens as well
+[ours]. The embedding head reads the summaries' mean and what that looks for among all tokens, the hypernetwork reads
+them all. All widths come from the models' configurations.
 
 Letters: b subjects, f summaries, n patches, d a feature's width, w width of this network.
 """

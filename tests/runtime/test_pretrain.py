@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from likeness_runtime import encoder_folder
@@ -155,6 +157,26 @@ def test_the_command_leaves_an_encoder_that_loads(
     numbers = ["--steps", "2", "--batch", "2", "--width", "16", "--layers", "1", "--rank", "2"]
     assert main(["pretrain", *(part for pair in places.items() for part in pair), *numbers]) == 0
     assert encoder_folder.load(tmp_path / "encoder", model).encoder.shape.rank == 2
+
+
+def test_an_encoder_begins_with_what_fits_of_another(model: DiffusionModel, tmp_path: Path) -> None:
+    """Of another rank here: the features' part fits, the heads of A and B do not."""
+    start = a_fresh_encoder(model)
+    torch.nn.init.normal_(start.encoder.places)
+    encoder_folder.save(tmp_path, start, model, {}, with_image_tower=False, dtype=torch.float32)
+    encoder = Encoder(replace(start.encoder.shape, rank=3))
+    untouched = encoder.hypernetwork.head_A["32"].weight.clone()
+    taken, of_all = encoder_folder.take_over(encoder, tmp_path)
+    assert 0 < taken < of_all
+    torch.testing.assert_close(encoder.places, start.encoder.places)
+    torch.testing.assert_close(encoder.hypernetwork.head_A["32"].weight, untouched)
+
+
+def test_what_is_no_encoder_cannot_be_begun_with(model: DiffusionModel, tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    save_file({"something": torch.zeros(1)}, tmp_path / "encoder/model.safetensors")
+    with pytest.raises(Failed, match="none of the 1 tensors"):
+        encoder_folder.take_over(a_fresh_encoder(model).encoder, tmp_path)
 
 
 def test_a_set_that_is_not_there_is_told_in_one_sentence(
