@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from likeness_runtime import encoder_folder
@@ -157,6 +157,11 @@ def test_the_command_leaves_an_encoder_that_loads(
     numbers = ["--steps", "2", "--batch", "2", "--width", "16", "--layers", "1", "--rank", "2"]
     assert main(["pretrain", *(part for pair in places.items() for part in pair), *numbers]) == 0
     assert encoder_folder.load(tmp_path / "encoder", model).encoder.shape.rank == 2
+    places |= {"--start": f"{tmp_path}/encoder", "--work": f"{tmp_path}/work2", "--out": f"{tmp_path}/encoder2"}
+    numbers = ["--steps", "1", "--learning-rate", "0", "--batch", "2", "--width", "16", "--layers", "1", "--rank", "2"]
+    assert main(["pretrain", *(part for pair in places.items() for part in pair), *numbers]) == 0
+    first, second = (load_file(tmp_path / name / encoder_folder.WEIGHTS) for name in ("encoder", "encoder2"))
+    torch.testing.assert_close(second["places"], first["places"])
 
 
 def test_an_encoder_begins_with_what_fits_of_another(model: DiffusionModel, tmp_path: Path) -> None:
