@@ -54,6 +54,7 @@ def accept(
             and OrderModel(uri=profile.encoder.uri, digest=profile.encoder.digest, cache=_cache(profile.encoder)),
             storage=_storage(profile.storage, namespace, local=local),
             device=profile.runtime.device,
+            rows_per_pass=profile.runtime.rows_per_pass,
         )
     except ValidationError as error:
         return Refusal(Reason.INVALID_SPEC, first_problem(error))
@@ -102,7 +103,9 @@ def _beyond_limits(spec: PersonalizationSpec, profile: TuningProfileSpec) -> Ref
 def _misplaced(spec: PersonalizationSpec, profile: TuningProfileSpec, namespace: str, *, local: bool) -> Refusal | None:
     """A refusal that names the first address outside of the profile's prefixes."""
     storage = _storage(profile.storage, namespace, local=local)
-    named = [(f"subject.images[{i}]", uri, storage.source_prefixes) for i, uri in enumerate(spec.subject.images)]
+    named = [
+        (f"subject.images[{i}].uri", image.uri, storage.source_prefixes) for i, image in enumerate(spec.subject.images)
+    ]
     for field, uri, prefixes in [*named, ("output", spec.output, storage.output_prefixes)]:
         if not local and uri.startswith(LOCAL_PREFIX):
             return Refusal(Reason.INVALID_SPEC, f"spec.{field} is {uri}; expected an s3:// address in a cluster")

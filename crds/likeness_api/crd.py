@@ -81,7 +81,11 @@ def one_volume(path: str) -> dict[str, str]:
 PERSONALIZATION_RULES = [
     *(immutable(field) for field in ("profile", "subject", "token", "output", "previews", "tuning")),
     *(immutable(field) for field in ("serviceAccountName", "credentialsSecretRef", "deletionPolicy")),
-    rule("self.subject.images.all(i, i.startsWith('s3://'))", "subject.images must be s3:// addresses in a cluster"),
+    rule("self.subject.images.all(i, i.uri.startsWith('s3://'))", "subject.images[].uri must be s3:// in a cluster"),
+    rule(
+        "self.subject.images.all(i, !has(i.caption) || i.caption.contains('{token}'))",
+        "subject.images[].caption must hold {token} where the subject is, as in 'a photo of a {token} on a table'",
+    ),
     rule("self.output.startsWith('s3://')", "output must be an s3:// prefix in a cluster"),
     rule(
         "!(has(self.serviceAccountName) && has(self.credentialsSecretRef))",

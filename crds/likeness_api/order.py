@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError
 
 from likeness_api.field import DnsLabel, LocalOrS3Uri, Model, ModelUri, Sha256, Token
-from likeness_api.personalization import Preview
-from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, ResolvedTuning
+from likeness_api.personalization import Preview, SubjectImage
+from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, ResolvedTuning, RowsPerPass
 from likeness_api.tuning_profile import ShortText
 
 ORDER_VARIABLE = "LIKENESS_ORDER"
@@ -57,7 +57,7 @@ class Order(_Encoded):
     namespace: DnsLabel
     name: DnsLabel
     token: Token
-    images: Annotated[list[LocalOrS3Uri], Field(min_length=1, max_length=MAX_IMAGES)]
+    images: Annotated[list[SubjectImage], Field(min_length=1, max_length=MAX_IMAGES)]
     output: LocalOrS3Uri
     previews: Annotated[list[Preview], Field(max_length=MAX_PREVIEWS)] = []
     tuning: ResolvedTuning = ResolvedTuning()
@@ -65,6 +65,7 @@ class Order(_Encoded):
     encoder: OrderModel | None = None
     storage: OrderStorage
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    rows_per_pass: RowsPerPass | None = None
 
 
 class EraseOrder(_Encoded):

@@ -13,6 +13,7 @@ def published(status: PersonalizationStatus, result: Result) -> PersonalizationS
         update={
             "token": result.token,
             "nearest_word": result.nearest_word,
+            "subject": result.subject,
             "manifest": result.manifest,
             "artifacts": [
                 Artifact(

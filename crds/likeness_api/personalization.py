@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from likeness_api.field import Condition, DnsLabel, DnsSubdomain, LocalOrS3Uri, Model, Sha256, Token
 from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, Seed, Tuning
@@ -15,8 +15,47 @@ Name = Annotated[str, StringConstraints(max_length=253)]
 Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$", max_length=32)]
 
 
+SUBJECT_PLACE = "{token}"
+"""What a caption writes where the subject stands."""
+
+
+def _names_the_subject(caption: str) -> str:
+    if SUBJECT_PLACE not in caption:
+        raise ValueError(
+            f"{caption!r:.100} does not say where the subject is; write {SUBJECT_PLACE} in its place, such as"
+            f" 'a photo of a {SUBJECT_PLACE} on a wooden table'"
+        )
+    return caption
+
+
+Caption = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=512),
+    AfterValidator(_names_the_subject),
+]
+
+
+class SubjectImage(Model):
+    uri: Annotated[LocalOrS3Uri, Field(description="The picture's address.")]
+    caption: Annotated[
+        Caption | None,
+        Field(
+            description="What the picture shows, with {token} where the subject is, such as 'a photo of a {token} on a"
+            " wooden table': what is said here is not learned as part of the subject. Where it is not said, the runtime"
+            " says what it recognises; status.subject tells."
+        ),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_an_address_alone(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"{value!r:.100} is an address alone; expected an object: write '- uri: {value:.100}'")
+        return value
+
+
 class Subject(Model):
-    images: Annotated[list[LocalOrS3Uri], Field(min_length=1, max_length=MAX_IMAGES)]
+    images: Annotated[list[SubjectImage], Field(min_length=1, max_length=MAX_IMAGES)]
 
 
 class Preview(Model):
@@ -71,6 +110,26 @@ class Progress(Model):
     total_steps: Annotated[int, Field(ge=0)]
     percent: Annotated[int, Field(ge=0, le=100)]
     eta_seconds: Annotated[int | None, Field(ge=0)] = None
+
+
+CaptionSource = Literal["Spec", "ZeroShot", "Unsure", "NoContexts"]
+
+
+class LearnedImage(Model):
+    """One picture that the subject was learned from, and what was said about it."""
+
+    sha256: Sha256
+    caption: Annotated[
+        Text | None, Field(description="What was said that the picture shows; nothing where it is missing.")
+    ] = None
+    caption_source: Annotated[
+        CaptionSource,
+        Field(
+            description="Spec: given with the picture. ZeroShot: the encoder's image tower chose it among the context"
+            " phrases in its folder. Unsure: none of these fitted clearly better than the others, so nothing was said."
+            " NoContexts: there is no encoder, or its folder has no context phrases, so nothing was said."
+        ),
+    ]
 
 
 class ManifestRef(Model):
@@ -129,6 +188,9 @@ class PersonalizationStatus(Model):
     progress: Progress | None = None
     token: Token | None = None
     nearest_word: Name | None = None
+    subject: Annotated[
+        list[LearnedImage], Field(max_length=MAX_IMAGES, description="The pictures that the subject was learned from.")
+    ] = []
     manifest: ManifestRef | None = None
     artifacts: Annotated[list[Artifact], Field(max_length=16)] = []
     previews: Annotated[list[Text], Field(max_length=MAX_PREVIEWS + 1)] = []

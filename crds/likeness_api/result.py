@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, ValidationError
 
 from likeness_api.field import Model, Sha256, Token
 from likeness_api.order import first_problem
-from likeness_api.personalization import ManifestRef, Metric, Name, Text
+from likeness_api.personalization import LearnedImage, ManifestRef, Metric, Name, Text
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 
 TERMINATION_MESSAGE_BYTES = 4096
 """The kubelet cuts longer messages off, which would leave half a JSON document."""
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
+
+
+GIVEN_UP: tuple[dict[str, Any], ...] = ({"previews": []}, {"metrics": []}, {"subject": []})
+"""In this order, where a result is too long; all of it is in the manifest."""
 
 
 class ResultArtifact(Model):
@@ -30,6 +34,7 @@ class Result(Model):
     message: Annotated[str, StringConstraints(max_length=2048)]
     token: Token | None = None
     nearest_word: Name | None = None
+    subject: list[LearnedImage] = []
     manifest: ManifestRef | None = None
     artifacts: list[ResultArtifact] = []
     previews: list[Text] = []
@@ -41,14 +46,12 @@ class Result(Model):
         return EXIT_CODE_OF[self.reason]
 
     def encode(self) -> bytes:
-        """Compact JSON of at most 4,096 bytes: previews, then metrics, then the message's end are given up for room."""
-        for shorter in (
-            self,
-            self.model_copy(update={"previews": []}),
-            self.model_copy(update={"previews": [], "metrics": []}),
-            self.model_copy(update={"previews": [], "metrics": [], "message": self.message[:200]}),
-            self.model_copy(update={"previews": [], "metrics": [], "message": self.message[:200], "artifacts": []}),
-        ):
+        """Compact JSON of at most 4,096 bytes. What the manifest says, too, is given up for room: previews, metrics,
+        what was said about each picture; then the message's end, and the artifacts last.
+        """
+        shorter = self
+        for given_up in ({}, *GIVEN_UP, {"message": self.message[:200]}, {"artifacts": []}):
+            shorter = shorter.model_copy(update=given_up)
             text = shorter.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True).encode()
             if len(text) <= TERMINATION_MESSAGE_BYTES:
                 return text

@@ -10,18 +10,38 @@ from likeness_api.field import LearningRate, Model, UnitInterval
 
 MAX_IMAGES = 8
 MAX_PREVIEWS = 8
+MAX_BATCH_SIZE = 64
 
 Steps = Annotated[
     int, Field(ge=0, le=1000, description="Optimizer steps after the prediction; 0 keeps the prediction.")
 ]
-BatchSize = Annotated[int, Field(ge=1, le=64, description="Noise and timestep draws of the subject's images per step.")]
+BatchSize = Annotated[
+    int, Field(ge=1, le=MAX_BATCH_SIZE, description="Noise and timestep draws of the subject's images per step.")
+]
+RowsPerPass = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MAX_BATCH_SIZE,
+        description="The most of a step's draws that pass through the model at once; the others follow, and their"
+        " gradients add up to the same step. Where it is not said, as many as fit into the device's memory.",
+    ),
+]
 Rank = Annotated[int, Field(ge=1, le=128, description="Rank r of the LoRA matrices A (r, d_in) and B (d_out, r).")]
 Alpha = Annotated[
     UnitInterval,
     Field(description="Blend of the dual path, a decimal from 0 (vanilla path only) to 1 (personalized path only)."),
 ]
-LoraRate = Annotated[LearningRate, Field(description="Learning rate of the LoRA matrices, a decimal such as 0.0005.")]
-EmbeddingRate = Annotated[LearningRate, Field(description="Learning rate of the word embedding, a decimal.")]
+LoraRate = Annotated[
+    LearningRate,
+    Field(
+        description="Learning rate of the LoRA matrices B, a decimal such as 0.005; A's is a sixteenth of it. It falls"
+        " linearly and is zero after the last step."
+    ),
+]
+EmbeddingRate = Annotated[
+    LearningRate, Field(description="Learning rate of the word embedding, a decimal; it falls like LoRA's.")
+]
 Resolution = Annotated[
     int, Field(ge=32, le=2048, multiple_of=8, description="Side in pixels that images are squared to.")
 ]

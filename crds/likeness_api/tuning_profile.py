@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from likeness_api.field import DnsLabel, DnsSubdomain, Model, ModelUri, Quantity, Sha256
-from likeness_api.tuning import Tuning, TuningLimits
+from likeness_api.tuning import RowsPerPass, Tuning, TuningLimits
 
 Free = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 """A Kubernetes object that is passed on as it is; the API server checks it when the Job is created."""
@@ -73,6 +73,7 @@ class Runtime(Model):
     runtime_class_name: DnsSubdomain | None = None
     priority_class_name: DnsSubdomain | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    rows_per_pass: RowsPerPass | None = None
     pod_template: Annotated[
         Free | None, Field(description="JSON merge patch (RFC 7386) applied to the Job's pod template last.")
     ] = None

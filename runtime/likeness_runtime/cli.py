@@ -15,6 +15,7 @@ COMMANDS = (
     "likeness_runtime.pod",
     "likeness_runtime.tiny",
     "likeness_runtime.pretrain_command",
+    "likeness_runtime.contexts_command",
     "likeness_runtime.pocket.command",
     "likeness_runtime.bench.command",
 )

@@ -3,6 +3,7 @@
 model_index.json            names the components
 encoder/config.json         shape, the picture's normalisation, the base model's digest, how it was trained
 encoder/model.safetensors   weights, and `negatives.N`: the bank of other concepts' embeddings of text encoder N
+encoder/contexts.safetensors  context phrases and their embeddings; may be left out, then pictures go uncaptioned
 image_encoder/              the CLIP image tower; left out where the base model brings its own
 """
 
@@ -20,6 +21,8 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from likeness_api.reason import Reason
+from likeness_runtime import contexts
+from likeness_runtime.contexts import Contexts
 from likeness_runtime.encoder import Encoder, Shape, shape_for
 from likeness_runtime.failure import Failed
 from likeness_runtime.model import DiffusionModel
@@ -52,6 +55,8 @@ class TrainedEncoder:
     normalisation: Normalisation
     negatives: list[Tensor]
     """(m, d) for each text encoder; empty where the pre-training kept none."""
+    contexts: Contexts | None = None
+    """What its image tower can recognise beside a subject."""
 
 
 def save(
@@ -84,6 +89,8 @@ def save(
         components[IMAGE_ENCODER] = ["transformers", "CLIPVisionModelWithProjection"]
         trained.image_tower.to(dtype).save_pretrained(folder / IMAGE_ENCODER, safe_serialization=True)
     (folder / INDEX).write_text(json.dumps({"_class_name": CLASS_NAME} | components, indent=2) + "\n")
+    if trained.contexts:
+        contexts.write(trained.contexts, folder)
 
 
 def load(folder: Path, model: DiffusionModel) -> TrainedEncoder:
@@ -105,7 +112,7 @@ def load(folder: Path, model: DiffusionModel) -> TrainedEncoder:
     except RuntimeError as error:
         raise _mismatch(folder, f"{WEIGHTS} does not fit {CONFIG} ({' '.join(str(error).split()):.200})") from None
     encoder.eval().requires_grad_(False)
-    return TrainedEncoder(encoder, image_tower, normalisation, negatives)
+    return TrainedEncoder(encoder, image_tower, normalisation, negatives, _contexts(folder, image_tower, model.device))
 
 
 def take_over(encoder: Encoder, folder: Path) -> tuple[int, int]:
@@ -170,6 +177,17 @@ def _check_fits(folder: Path, shape: Shape, model: DiffusionModel, image_tower: 
         came, wanted = getattr(shape, field), getattr(expected, field)
         if came != wanted:
             raise _mismatch(folder, f"shape.{field} is {came!r:.150}; the base model needs {wanted!r:.150}")
+
+
+def _contexts(folder: Path, image_tower: Any, device: torch.device) -> Contexts | None:
+    try:
+        found = contexts.read(folder, device)
+    except ValueError as error:
+        raise _mismatch(folder, str(error)) from None
+    if found is not None and found.embeddings.shape[1] != image_tower.config.projection_dim:
+        came, wanted = found.embeddings.shape[1], image_tower.config.projection_dim
+        raise _mismatch(folder, f"{contexts.CONTEXTS} has embeddings of width {came}; the image tower's have {wanted}")
+    return found
 
 
 def _mismatch(folder: Path, message: str) -> Failed:

@@ -17,9 +17,9 @@ from PIL import Image, ImageOps
 
 from likeness_api.reason import Reason
 from likeness_runtime.failure import Failed
+from likeness_runtime.forms import FORMS, with_article
 from likeness_runtime.image import decode, squared
 from likeness_runtime.storage import Stores
-from likeness_runtime.tune import TEMPLATES
 from likeness_runtime.views import SMALLEST_CROP
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif")
@@ -52,7 +52,7 @@ class Pictures:
         """One picture; the denoiser draws a slightly closer crop of it, maybe mirrored."""
         member = self.members[random.integers(len(self.members))]
         picture = decode(member.read(), member.name)
-        sentence = TEMPLATES[random.integers(len(TEMPLATES))]
+        sentence = FORMS[random.integers(len(FORMS))].format(with_article("{}"))
         return Example(squared(picture, side_px), closer(random, picture, side_px), sentence)
 
 

@@ -14,6 +14,16 @@ def noised(z: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * z + (1.0 - a).sqrt() * noise
 
 
+def signal(
+    prediction: Tensor, z_t: Tensor, alpha_bar: Tensor, prediction_type: Literal["epsilon", "v_prediction"]
+) -> Tensor:
+    """z_0 as a prediction (b, c, h, w) has it: (z_t - sqrt(1 - a) noise) / sqrt(a), or sqrt(a) z_t - sqrt(1 - a) v."""
+    a = alpha_bar[:, None, None, None]
+    if prediction_type == "epsilon":
+        return (z_t - (1.0 - a).sqrt() * prediction) / a.sqrt()
+    return a.sqrt() * z_t - (1.0 - a).sqrt() * prediction
+
+
 def diffusion_loss(
     prediction: Tensor,
     z: Tensor,

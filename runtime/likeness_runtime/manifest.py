@@ -13,17 +13,25 @@ from pydantic import Field, ValidationError
 
 from likeness_api.field import DnsLabel, Model, Sha256, Token
 from likeness_api.order import EraseOrder, Order, first_problem
-from likeness_api.personalization import ManifestRef, Metric, Name, Text
+from likeness_api.personalization import LearnedImage, ManifestRef, Metric, Name, Text
 from likeness_api.reason import Reason
 from likeness_api.result import Result, ResultArtifact
 from likeness_runtime.version import METHOD, VERSION
 
 MANIFEST_NAME = "manifest.json"
+CAPTION_CHARACTERS = 160
+"""Of a caption in a status; the manifest has all of it."""
 PICTURE_FORMATS = ("input", "preview")
 
 
 class ManifestFile(ResultArtifact):
     media_type: Text
+
+
+class ManifestImage(LearnedImage):
+    """A picture that was learned from; `name` is the last segment of its address."""
+
+    name: Text
 
 
 class Input(Model):
@@ -42,7 +50,7 @@ class Manifest(Model):
     token: Token
     nearest_word: Name
     steps: Annotated[int, Field(ge=0)]
-    images: list[Input]
+    images: list[ManifestImage]
     model: Input
     code_version: Name = VERSION
     method: Name = METHOD
@@ -61,15 +69,21 @@ class Manifest(Model):
             raise ValueError(f"{MANIFEST_NAME}: {first_problem(error)}") from None
 
 
+NOT_IN_DIGEST = frozenset({"namespace", "name", "output", "storage", "device", "rows_per_pass"})
+"""Fields of an order that say where something lies or what computes it, and not what comes out. Pictures, model and
+encoder count by their content, not by their address. Whatever else an order gets counts by itself."""
+
+
 def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_digest: str | None) -> str:
     """SHA-256 over everything that the published files depend on."""
-    basis = {
-        "images": image_sha256,
+    images = [
+        image.to_json() | {"uri": None, "sha256": sha256}
+        for image, sha256 in zip(order.images, image_sha256, strict=True)
+    ]
+    basis = order.model_dump(mode="json", by_alias=True, exclude=set(NOT_IN_DIGEST)) | {
+        "images": images,
         "model": model_digest,
         "encoder": encoder_digest,
-        "token": order.token,
-        "tuning": order.tuning.to_json(),
-        "previews": [preview.to_json() for preview in order.previews],
         "code": VERSION,
         "method": METHOD,
     }
@@ -100,9 +114,16 @@ def result_of(manifest: Manifest, data: bytes, folder: str, reason: Reason, mess
             if file.format not in PICTURE_FORMATS
         ],
         previews=[file.name for file in manifest.files if file.format in PICTURE_FORMATS],
+        subject=[_summary(image) for image in manifest.images],
         metrics=manifest.metrics,
         steps=manifest.steps,
     )
+
+
+def _summary(image: ManifestImage) -> LearnedImage:
+    """Without its name and with a caption that is cut: eight of them have to fit into a termination message."""
+    caption = image.caption if image.caption is None else image.caption[:CAPTION_CHARACTERS]
+    return LearnedImage(sha256=image.sha256, caption=caption, caption_source=image.caption_source)
 
 
 def metric(name: str, value: float) -> Metric:

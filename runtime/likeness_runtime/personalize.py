@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 
 from likeness_api.order import Order
-from likeness_api.personalization import Metric, Preview
+from likeness_api.personalization import LearnedImage, Metric, Preview
+from likeness_runtime.caption import Recognise, told
 from likeness_runtime.contrastive import vocabularies
 from likeness_runtime.dual_path import both, conditioning_of, dual_path
 from likeness_runtime.export.subject import Base, Picture, TunedSubject
+from likeness_runtime.forms import DEFAULT_FORM, with_article
 from likeness_runtime.from_encoder import empty_prompt
 from likeness_runtime.image import squared
 from likeness_runtime.lora import Factors
@@ -23,8 +25,7 @@ from likeness_runtime.preview import draw_picture
 from likeness_runtime.progress import Progress
 from likeness_runtime.source import Source, last_segment
 from likeness_runtime.text import read
-from likeness_runtime.tune import Subject, latents_of, tune
-from likeness_runtime.views import views_of
+from likeness_runtime.tune import subject_of, tune
 
 
 def personalize(
@@ -34,16 +35,28 @@ def personalize(
     digest: str,
     *,
     predictor: Predictor,
+    recognise: Recognise | None,
     progress: Progress,
     check: Callable[[], None],
 ) -> tuple[TunedSubject, list[Metric]]:
-    """The tuned subject and its figures. `check` is called between sampling steps and may raise to stop."""
+    """The tuned subject and its figures. `recognise` captions pictures that came without a caption; `check` is called
+    between sampling steps and may raise to stop.
+    """
     side_px = order.tuning.resolution or model.resolution_px
     generator = torch.Generator("cpu").manual_seed(order.tuning.seed)
     pictures = [source.picture for source in sources]
-    latents = latents_of(model, views_of(pictures, side_px, generator))
+    said = [told(image, picture, order.token, recognise) for image, picture in zip(order.images, pictures, strict=True)]
+    tuned_on = subject_of(model, pictures, [each.sentences for each in said], side_px, generator)
     start = predictor.predict(model, [pictures], order.tuning.rank, [generator])
-    tuned = tune(model, start, [Subject(latents, generator)], order.token, tuning=order.tuning, progress=progress)
+    tuned = tune(
+        model,
+        start,
+        [tuned_on],
+        order.token,
+        tuning=order.tuning,
+        progress=progress,
+        rows_per_pass=order.rows_per_pass,
+    )
     rounded = published_precision(tuned.prediction)
     embeddings = [v_star[0] for v_star in rounded.embeddings]
     word, cosine = nearest_word(model, embeddings)
@@ -55,7 +68,10 @@ def personalize(
         offsets=rounded.offsets,
         tuning=order.tuning,
         base=base_of(order, model, side_px),
-        image_sha256=[source.sha256 for source in sources],
+        images=[
+            LearnedImage(sha256=source.sha256, caption=each.caption, caption_source=each.source)
+            for source, each in zip(sources, said, strict=True)
+        ],
         input=squared(pictures[0], side_px),
         previews=draw_previews(order, model, rounded, side_px, check),
         digest=digest,
@@ -76,7 +92,7 @@ def published_precision(prediction: Prediction) -> Prediction:
 
 def previews_of(order: Order) -> list[Preview]:
     """What to draw, with every seed settled; a photo of the subject where the order asks for nothing."""
-    asked = order.previews or [Preview(prompt=f"a photo of {order.token}")]
+    asked = order.previews or [Preview(prompt=DEFAULT_FORM.format(with_article(order.token)))]
     return [
         Preview(prompt=each.prompt, seed=order.tuning.seed + index if each.seed is None else each.seed)
         for index, each in enumerate(asked)

@@ -14,7 +14,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def pretrain(
         book.turn(loss.detach().mean(), plan.batch * processes.size)
     book.close()
     encoder.eval().requires_grad_(False)
-    return TrainedEncoder(encoder, trained.image_tower, trained.normalisation, state.bank)
+    return replace(trained, encoder=encoder, negatives=state.bank)
 
 
 def basis_of(model: DiffusionModel, encoder: Encoder, plan: Plan) -> dict[str, Any]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness_api.reason import EXIT_CODE_OF, Reason
+from likeness_runtime.contexts_command import contexts_of
 from likeness_runtime.failure import Failed
 
 if TYPE_CHECKING:
+    from likeness_runtime.contexts import Contexts
     from likeness_runtime.encoder_folder import TrainedEncoder
     from likeness_runtime.image_set import ImageSet
     from likeness_runtime.model import DiffusionModel
@@ -103,8 +106,20 @@ def _pretrain(arguments: argparse.Namespace) -> None:
                 "examples": plan.steps * plan.batch * processes.size,
                 "images": arguments.images,
             }
+            trained = replace(trained, contexts=_contexts(arguments))
             save(arguments.out, trained, model, facts, with_image_tower=arguments.tower is not None)
             log.info("Ended: the encoder is in %s.", arguments.out)
+
+
+def _contexts(arguments: argparse.Namespace) -> Contexts | None:
+    """The phrases that we ship, where the image tower is one of a CLIP pair that is at hand."""
+    if arguments.tower is None and arguments.model != POCKET:
+        return None
+    try:
+        return contexts_of(arguments.tower)
+    except Failed as failed:
+        log.warning("The encoder recognises nothing beside a subject: %s.", failed.message)
+        return None
 
 
 def _stores(arguments: argparse.Namespace) -> Stores:

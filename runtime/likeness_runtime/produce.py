@@ -9,6 +9,7 @@ import torch
 from likeness_api.order import Order
 from likeness_api.personalization import Metric
 from likeness_api.reason import Reason
+from likeness_runtime.caption import recogniser
 from likeness_runtime.encoder_folder import load as load_encoder
 from likeness_runtime.export.embedding_file import embedding_file
 from likeness_runtime.export.facts_file import facts_file
@@ -20,7 +21,7 @@ from likeness_runtime.export.subject import TunedSubject
 from likeness_runtime.failure import Failed
 from likeness_runtime.from_encoder import FromEncoder
 from likeness_runtime.fulfil import Located, Run
-from likeness_runtime.manifest import Input, Manifest, ManifestFile
+from likeness_runtime.manifest import Input, Manifest, ManifestFile, ManifestImage
 from likeness_runtime.model import device_named
 from likeness_runtime.personalize import personalize
 from likeness_runtime.predictor import FromWord
@@ -37,16 +38,23 @@ def produce(
         model = run.load(*located.model, device_named(order.device))
         name = last_segment(order.model.uri)
         log.info("Started %s/%s: model %s on %s.", order.namespace, order.name, name, model.device.type)
-        predictor = FromEncoder(load_encoder(located.encoder[0], model)) if located.encoder else FromWord()
+        encoder = load_encoder(located.encoder[0], model) if located.encoder else None
         subject, metrics = personalize(
-            order, model, sources, digest, predictor=predictor, progress=run.progress, check=run.check
+            order,
+            model,
+            sources,
+            digest,
+            predictor=FromEncoder(encoder) if encoder else FromWord(),
+            recognise=recogniser(encoder, model) if encoder else None,
+            progress=run.progress,
+            check=run.check,
         )
     except torch.OutOfMemoryError as error:
-        batch, side = order.tuning.batch_size, order.tuning.resolution or "the model's own"
+        rows, side = order.rows_per_pass or "as many as fit", order.tuning.resolution or "the model's own"
         raise Failed(
             Reason.OUT_OF_DEVICE_MEMORY,
-            f"the GPU's memory did not suffice ({str(error).splitlines()[0]:.200}); lower spec.tuning.batchSize"
-            f" (now {batch}), then spec.tuning.resolution (now {side})",
+            f"the GPU's memory did not suffice ({str(error).splitlines()[0]:.200}); lower the profile's"
+            f" runtime.rowsPerPass (now {rows}), then spec.tuning.resolution (now {side})",
         ) from None
     files = files_of(subject)
     return files, _manifest(order, subject, sources, files, metrics)
@@ -74,7 +82,10 @@ def _manifest(
         token=order.token,
         nearest_word=subject.nearest_word,
         steps=order.tuning.steps,
-        images=[Input(name=source.name, sha256=source.sha256) for source in sources],
+        images=[
+            ManifestImage(name=source.name, **image.model_dump())
+            for source, image in zip(sources, subject.images, strict=True)
+        ],
         model=Input(name=subject.base.name, sha256=subject.base.digest),
         metrics=metrics,
         files=[

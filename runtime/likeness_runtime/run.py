@@ -80,7 +80,13 @@ def profile_for(document: PersonalizationDocument, documents: Documents) -> Tuni
 
 def built_in_profile(spec: PersonalizationSpec) -> TuningProfileSpec:
     """Without a platform team: the model that ships with Likeness, and the buckets that the resource itself names."""
-    buckets = sorted({_bucket(uri) for uri in [*spec.subject.images, spec.output] if uri.startswith("s3://")})
+    buckets = sorted(
+        {
+            _bucket(uri)
+            for uri in [*(image.uri for image in spec.subject.images), spec.output]
+            if uri.startswith("s3://")
+        }
+    )
     prefixes = buckets or ["s3://{namespace}"]  # a profile has to say something; nothing will be read from it
     return TuningProfileSpec(
         model=BUILT_IN,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from likeness_runtime.forms import FORMS, with_article
 from likeness_runtime.image_set import Example
-from likeness_runtime.pocket.caption import background_phrase
+from likeness_runtime.pocket.caption import context_phrase
 from likeness_runtime.pocket.glyphs import ARTS, GlyphSet
 from likeness_runtime.pocket.scene import Scene, draw_background, place, render
-from likeness_runtime.tune import TEMPLATES
 
 BACKGROUND_TOLD = 0.8
 """Share of the sentences that tell the background."""
@@ -32,9 +32,9 @@ class Scenes:
         row = int(self.rows[random.integers(len(self.rows))])
         art = ARTS[int(random.random() < NOTO_SHARE)]
         seen, target = (place(random, row, art, draw_background(random)) for _ in range(2))
-        sentence = TEMPLATES[random.integers(len(TEMPLATES))]
+        sentence = FORMS[random.integers(len(FORMS))].format(with_article("{}"))
         if random.random() < BACKGROUND_TOLD:
-            sentence += f" on {background_phrase(target.background)}"
+            sentence += f" {context_phrase(target.background)}"
         return Example(self._picture(seen, side_px), self._picture(target, side_px), sentence)
 
     def _picture(self, scene: Scene, side_px: int) -> Image.Image:

@@ -26,7 +26,7 @@ class Source:
 
 def fetch(order: Order, stores: Stores) -> list[Source]:
     """Every picture of the order. Raises `Failed` naming the first that is missing, too large or no picture."""
-    return [_fetch(index, uri, stores) for index, uri in enumerate(order.images)]
+    return [_fetch(index, image.uri, stores) for index, image in enumerate(order.images)]
 
 
 def _fetch(index: int, uri: str, stores: Stores) -> Source:

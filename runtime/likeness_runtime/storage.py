@@ -74,7 +74,7 @@ class Stores:
 
 def check_allowed(order: Order | EraseOrder) -> None:
     """Raises `Failed(BucketNotAllowed)` naming the first address outside of the order's prefixes."""
-    images = order.images if isinstance(order, Order) else []
+    images = [image.uri for image in order.images] if isinstance(order, Order) else []
     for index, uri in enumerate(images):
         _check(f"images[{index}]", uri, order.storage.source_prefixes, order.namespace)
     _check("output", order.output, order.storage.output_prefixes, order.namespace)

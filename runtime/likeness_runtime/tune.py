@@ -9,6 +9,7 @@ device, alone or together with others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,13 +24,13 @@ from likeness_runtime.dual_path import conditioning_of, dual_path
 from likeness_runtime.failure import Failed
 from likeness_runtime.lora import Factors, Offsets
 from likeness_runtime.losses import diffusion_loss, noised
+from likeness_runtime.memory import budget_bytes, draws_that_fit, saved_bytes
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import Prediction
 from likeness_runtime.progress import Progress
-from likeness_runtime.text import Prompts, read
+from likeness_runtime.text import Conditioning, Prompts, read
+from likeness_runtime.views import views_of
 
-TEMPLATES = ("{}", "a photo of {}", "a picture of {}", "a photo of the {}", "a rendering of {}")
-"""What the subject is called while it is learned: several ways, so that the word and not the sentence learns."""
 MEASURED_DRAWS = 4
 """Of the loss before and after: no more than one step's worth, because every draw costs a third of a tuning one."""
 LORA_WEIGHT_DECAY = 0.01
@@ -40,10 +41,13 @@ DEFAULT_STRENGTH = Strength()
 
 @dataclass(frozen=True)
 class Subject:
-    """What one subject is tuned on."""
+    """What one subject is tuned on: k pictures, each in v views and with sentences of its own."""
 
     latents: Tensor
-    """(v, c, h, w), scaled as the UNet expects."""
+    """(k, v, c, h, w), scaled as the UNet expects."""
+    sentences: list[list[str]]
+    """k lists of prompts with the token, which say what the picture shows: what it shows beside the subject and no
+    sentence says, the offsets would have to learn."""
     generator: torch.Generator
     """On the CPU."""
 
@@ -55,7 +59,9 @@ class Draw:
     latents: Tensor  # (s b, c, h, w)
     noise: Tensor  # (s b, c, h, w)
     timesteps: Tensor  # (s b)
-    sentences: Tensor  # (s), indices of TEMPLATES: one a subject and step, so that the text is encoded once
+    sentences: (
+        Tensor  # (s), indices into all subjects' sentences: one a subject and step, so that its text is encoded once
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Setting:
     """What stays the same over the steps."""
 
     sentences: list[Prompts]
-    """TEMPLATES as each text encoder reads them."""
+    """All subjects' sentences, one after the other, as each text encoder reads them."""
     vocabulary: list[Vocabulary]
     alpha: float
     """The dual path's blend."""
@@ -91,13 +97,17 @@ def tune(
     progress: Progress,
     strength: Strength = DEFAULT_STRENGTH,
     words: Tensor | None = None,
+    rows_per_pass: int | None = None,
 ) -> Tuned:
-    """Moves copies of the prediction for `tuning.steps` steps of AdamW. Raises `Failed(LossNotFinite)`.
+    """Moves copies of the prediction for `tuning.steps` steps of AdamW, whose rates fall linearly to zero.
 
-    `words`, token ids (s,), fix what the hard prompts call the subjects; otherwise they follow v*.
+    `words`, token ids (s,), fix what the hard prompts call the subjects; otherwise they follow v*. A step's rows go
+    through the model at most `rows_per_pass` at once; None takes what the device's memory holds. The step is the same.
+    Raises `Failed(LossNotFinite)`.
     """
     learned = trainable(prediction)
-    sentences = read(model, [sentence.format(token) for sentence in TEMPLATES], token)
+    every = [sentence for subject in subjects for of_picture in subject.sentences for sentence in of_picture]
+    sentences = read(model, every, token)
     setting = Setting(sentences, vocabularies(model), float(tuning.alpha), len(subjects), words)
     fixed = measured_draw(model, subjects)
     optimizer = torch.optim.AdamW(
@@ -116,16 +126,17 @@ def tune(
         ],
         fused=True,
     )
+    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - step / max(tuning.steps, 1))
     with dual_path(model.unet, learned.offsets, setting.alpha):
         losses = [_measure(model, learned, setting, fixed)]
+        at_once = _draws_at_once(model, learned, setting, fixed, draws=tuning.batch_size, rows_per_pass=rows_per_pass)
         progress(0, tuning.steps)
         for step in range(tuning.steps):
-            loss = losses_of(model, learned, setting, draw(model, subjects, tuning.batch_size))
-            loss = loss + regularisation(learned.embeddings, setting.vocabulary, learned.negatives, strength)
+            drawn = draw(model, subjects, tuning.batch_size)
             optimizer.zero_grad(set_to_none=True)
-            loss.sum().backward()
+            losses.append(_backward(model, learned, setting, drawn, strength=strength, at_once=at_once))
             optimizer.step()
-            losses.append(loss.detach())
+            falling.step()
             progress(step + 1, tuning.steps)
         losses.append(_measure(model, learned, setting, fixed))
     _check_finite(torch.stack(losses).cpu())
@@ -134,10 +145,79 @@ def tune(
 
 def losses_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Tensor:
     """Each subject's mean diffusion loss, (s,). The dual path is installed by the caller."""
+    return _denoising_losses(model, _text_of(model, learned, setting, drawn), setting, drawn)
+
+
+def _backward(
+    model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw, *, strength: Strength, at_once: int
+) -> Tensor:
+    """Leaves a step's gradients in `learned`; each subject's loss, (s,), without a graph.
+
+    The text is encoded once. `at_once` draws of each subject go through the denoiser side by side and leave their
+    gradients at the text states, from where they go on to v* in the end.
+    """
+    text = _text_of(model, learned, setting, drawn)
+    states = _as_leaves(text)
+    loss = torch.zeros(setting.subjects, device=model.device)
+    for part, share in _parts(drawn, setting.subjects, at_once):
+        of_part = share * _denoising_losses(model, states, setting, part)
+        of_part.sum().backward()
+        loss += of_part.detach()
+    regular = regularisation(learned.embeddings, setting.vocabulary, learned.negatives, strength)
+    pairs = [(regular.sum(), None), (text.states, states.states.grad)]
+    if text.pooled is not None and states.pooled is not None:
+        pairs.append((text.pooled, states.pooled.grad))
+    roots = [
+        (root, gradient) for root, gradient in pairs if root.requires_grad and (root.ndim == 0 or gradient is not None)
+    ]
+    torch.autograd.backward([root for root, _ in roots], [gradient for _, gradient in roots])
+    return loss + regular.detach()
+
+
+def _parts(drawn: Draw, subjects: int, at_once: int) -> Iterator[tuple[Draw, float]]:
+    """The draw in parts of `at_once` rows of each subject, each with its share of the whole."""
+    draws = len(drawn.latents) // subjects
+    for first in range(0, draws, at_once):
+        rows = torch.arange(first, min(first + at_once, draws), device=drawn.latents.device)
+        rows = (torch.arange(subjects, device=rows.device)[:, None] * draws + rows).flatten()
+        part = Draw(drawn.latents[rows], drawn.noise[rows], drawn.timesteps[rows], drawn.sentences)
+        yield part, len(rows) / len(drawn.latents)
+
+
+def _as_leaves(text: Conditioning) -> Conditioning:
+    """The same states, where a graph begins."""
+    pooled = None if text.pooled is None else text.pooled.detach().requires_grad_()
+    return Conditioning(text.states.detach().requires_grad_(), pooled)
+
+
+def _draws_at_once(
+    model: DiffusionModel,
+    learned: Prediction,
+    setting: Setting,
+    drawn: Draw,
+    *,
+    draws: int,
+    rows_per_pass: int | None,
+) -> int:
+    """How many draws of each subject a pass takes; where nobody says it, one is tried."""
+    if rows_per_pass is not None:
+        return max(1, min(draws, rows_per_pass // setting.subjects))
+    one, _share = next(_parts(drawn, setting.subjects, 1))
+    kept = saved_bytes(model, lambda: losses_of(model, learned, setting, one))
+    return draws_that_fit(kept, budget_bytes(model.device), draws)
+
+
+def _text_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Conditioning:
+    """Both paths' states of each subject's sentence, (s, 2 n, d)."""
     sentences = [Prompts(each.ids[drawn.sentences], each.spots[drawn.sentences]) for each in setting.sentences]
-    text = conditioning_of(
+    return conditioning_of(
         model, sentences, learned.embeddings, setting.vocabulary, alpha=setting.alpha, words=setting.words
-    ).repeated(len(drawn.latents) // setting.subjects)
+    )
+
+
+def _denoising_losses(model: DiffusionModel, text: Conditioning, setting: Setting, drawn: Draw) -> Tensor:
+    """Each subject's mean over its rows, (s,); `text` has one row a subject."""
+    text = text.repeated(len(drawn.latents) // setting.subjects)
     alpha_bar = model.alphas_cumprod[drawn.timesteps]
     z_t = noised(drawn.latents, drawn.noise, alpha_bar)
     predicted = denoise(model, z_t, drawn.timesteps, text.states, text.pooled)
@@ -159,32 +239,45 @@ def denoise(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, states: Tenso
 
 
 def draw(model: DiffusionModel, subjects: list[Subject], draws: int) -> Draw:
-    """`draws` rows of each subject, from its own generator, one timestep from each of as many equal parts of the
-    schedule: few draws still see high and low noise [ours].
+    """`draws` rows of each subject, from its own generator: views of one of its pictures, one of that picture's
+    sentences, and one timestep from each of as many equal parts of the schedule: few draws still see high and low noise
+    [ours].
     """
-    views, noises, timesteps, sentences = [], [], [], []
+    latents, noises, timesteps, sentences = [], [], [], []
+    before = 0
     for subject in subjects:
-        chosen = torch.randint(len(subject.latents), (draws,), generator=subject.generator)
+        picture = _one_of(len(subject.latents), subject.generator)
+        views = torch.randint(subject.latents.shape[1], (draws,), generator=subject.generator)
         parts = torch.arange(draws) + torch.rand(draws, generator=subject.generator)
         timesteps.append((parts / draws * len(model.alphas_cumprod)).long().clamp(max=len(model.alphas_cumprod) - 1))
-        sentences.append(torch.randint(len(TEMPLATES), (1,), generator=subject.generator))
-        noises.append(torch.randn(draws, *subject.latents.shape[1:], generator=subject.generator))
-        views.append(subject.latents[chosen.to(model.device)])
+        told = [len(of_picture) for of_picture in subject.sentences]
+        sentences.append(before + sum(told[:picture]) + _one_of(told[picture], subject.generator))
+        before += sum(told)
+        noises.append(torch.randn(draws, *subject.latents.shape[2:], generator=subject.generator))
+        latents.append(subject.latents[picture, views.to(model.device)])
     return Draw(
-        torch.cat(views),
+        torch.cat(latents),
         torch.cat(noises).to(model.device),
         torch.cat(timesteps).to(model.device),
-        torch.cat(sentences).to(model.device),
+        torch.tensor(sentences, device=model.device),
     )
 
 
+def _one_of(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (1,), generator=generator))
+
+
 def measured_draw(model: DiffusionModel, subjects: list[Subject]) -> Draw:
-    """As `draw`, but of the whole picture at evenly spread timesteps: what 'before' and 'after' are compared on."""
+    """What 'before' and 'after' are compared on: the first picture as a whole, its first sentence, timesteps evenly
+    spread.
+    """
     drawn = draw(model, subjects, MEASURED_DRAWS)
     last = len(model.alphas_cumprod) - 1
     spread = torch.linspace(0, last, MEASURED_DRAWS + 2, device=model.device)[1:-1].long()
-    first_views = torch.cat([subject.latents[:1].expand(MEASURED_DRAWS, -1, -1, -1) for subject in subjects])
-    return Draw(first_views, drawn.noise, spread.repeat(len(subjects)), drawn.sentences)
+    first_views = torch.cat([subject.latents[0, :1].expand(MEASURED_DRAWS, -1, -1, -1) for subject in subjects])
+    told = [sum(len(of_picture) for of_picture in subject.sentences) for subject in subjects]
+    first_sentences = torch.tensor([sum(told[:index]) for index in range(len(subjects))], device=model.device)
+    return Draw(first_views, drawn.noise, spread.repeat(len(subjects)), first_sentences)
 
 
 @torch.no_grad()
@@ -201,6 +294,18 @@ def latents_of(model: DiffusionModel, views: list[Image.Image], at_once: int = 1
     means: Tensor = torch.cat(parts).float()
     shift, scale = float(model.vae.config.shift_factor or 0.0), float(model.vae.config.scaling_factor)
     return (means - shift) * scale
+
+
+def subject_of(
+    model: DiffusionModel,
+    pictures: list[Image.Image],
+    sentences: list[list[str]],
+    side_px: int,
+    generator: torch.Generator,
+) -> Subject:
+    """The pictures' views as latents; one list of sentences for each picture."""
+    latents = latents_of(model, views_of(pictures, side_px, generator))
+    return Subject(rearrange(latents, "(k v) c h w -> k v c h w", k=len(pictures)), sentences, generator)
 
 
 def trainable(prediction: Prediction) -> Prediction:

@@ -1,66 +1,82 @@
-"""The arms of `likeness bench method`: every method and ablation, each as one function from a subject to its stages.
+"""The arms of `likeness bench method`: every method and ablation, each as one function from a case to what it learns.
 
-An arm is asked for increasing numbers of steps; each stage says how long the subject took so far and can draw.
+An arm is asked for increasing numbers of steps, and starts anew for each: times do not add up. What is learned is drawn
+in two ways afterwards, which is no part of the method: see `bench/draw.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.bench.clock import now
-from likeness_runtime.bench.draw import TOKEN_WORD, Sampling, draw_subject
-from likeness_runtime.bench.memory import peak_bytes_of
-from likeness_runtime.bench.subject import BenchSubject
+from likeness_runtime.bench.draw import TOKEN_WORD, Learned
+from likeness_runtime.bench.subject import Case
 from likeness_runtime.contrastive import Strength
-from likeness_runtime.lora import Offsets, zero_offsets
+from likeness_runtime.forms import with_article
+from likeness_runtime.lora import zero_offsets
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.nearest_word import nearest_word, whole_words
-from likeness_runtime.predictor import FromWord, Prediction, Predictor
-from likeness_runtime.tune import DEFAULT_STRENGTH, Subject, latents_of, tune
-from likeness_runtime.views import views_of
+from likeness_runtime.predictor import START_WORD, FromWord, Prediction, Predictor
+from likeness_runtime.text import embedding_of
+from likeness_runtime.tune import DEFAULT_STRENGTH, subject_of, tune
 
 OFF = Strength(contrastive=0.0, norm=0.0)
 HALF_BYTES, FLOAT_BYTES = 2, 4
+CALLED = with_article(TOKEN_WORD)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A subject after so many steps."""
+    """What an arm has learned after so many steps."""
 
     steps: int
+    rows: int
+    """Noisy pictures that went through the denoiser with a backward pass."""
     seconds: float
     """From the decoded picture on, the model loaded; drawing is not counted. See `bench/clock.py` for whose seconds."""
     artifact_bytes: int
     word: str | None
     cosine: float | None
-    draw: Callable[[Sequence[str], Sampling], Tensor]
-    """Prompts in which the subject is `called`, to pictures (b, 3, h, w)."""
-    called: str = TOKEN_WORD
+    learned: Learned | None
+    """None where nothing is drawn, because `pictures` are there."""
+    pictures: Tensor | None = None
+    """(k, 3, h, w) in [0, 1]: true renders of the prompts."""
     peak_bytes: int | None = None
     """Most memory held on the way here: the GPU's, or on a CPU the whole process's."""
 
 
-Run = Callable[[DiffusionModel, BenchSubject, int], Stage | None]
-"""Model, subject and number of steps; None where the arm has nothing to say about the subject."""
+Run = Callable[[DiffusionModel, Case, int], Stage | None]
+"""Model, case and number of steps; None where the arm has nothing to say about the subject."""
+DRAWINGS = ("untouched", "stock")
+"""What guidance leads away from: the model without the subject, as our loader draws, or the adapted model, as stock
+pipelines draw."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A method at the steps it is measured at."""
+    """A method, and in which steps, tellings and drawings it is measured."""
 
     name: str
-    steps: tuple[int, ...]
     run: Run
+    steps: tuple[int, ...] = (12,)
+    tellings: tuple[str, ...] = ("recognised",)
+    """Who says what the picture shows beside its subject: the runtime ("recognised"), the user, who knows the truth
+    ("given"), or nobody ("untold")."""
+    drawings: tuple[str, ...] = DRAWINGS
 
-    def only(self, steps: list[int] | None) -> Arm:
-        """At those of its steps that are asked for; None asks for all."""
-        return self if steps is None else replace(self, steps=tuple(own for own in self.steps if own in steps))
+    def only(self, steps: list[int] | None, tellings: list[str] | None, drawings: list[str] | None) -> Arm:
+        """Those of its own that are asked for; None asks for all."""
+        return replace(
+            self,
+            steps=tuple(own for own in self.steps if steps is None or own in steps),
+            tellings=tuple(own for own in self.tellings if tellings is None or own in tellings),
+            drawings=tuple(own for own in self.drawings if drawings is None or own in drawings),
+        )
 
 
 @dataclass(frozen=True)
@@ -75,71 +91,54 @@ class Tuned:
     """False starts from offsets of zero, as without a hypernetwork."""
     learn_offsets: bool = True
     """False leaves the attention alone: textual inversion."""
+    keep_word: bool = True
+    """False starts from the word "object", as without an embedding head."""
     class_word: bool = False
     """The hard prompt names the subject's class instead of the nearest word."""
-    drawn_alpha: float | None = None
-    """The blend when drawing, where it is not the one of tuning."""
-    untouched_guidance: bool = True
-    """As our loader draws; False draws as a stock pipeline does."""
 
-    def __call__(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Stage:
+    def __call__(self, model: DiffusionModel, case: Case, steps: int) -> Stage:
         started = now(model.device)
-        prediction = self._tuned(model, subject, steps)
+        prediction = self._tuned(model, case, steps)
         seconds = now(model.device) - started
         word, cosine = nearest_word(model, [v_star[0] for v_star in prediction.embeddings])
-        alpha = float(self.tuning.alpha) if self.drawn_alpha is None else self.drawn_alpha
-        words = self._words(model, subject)
         return Stage(
             steps=steps,
+            rows=steps * self.tuning.batch_size,
             seconds=seconds,
             artifact_bytes=bytes_of(prediction),
             word=word,
             cosine=cosine,
-            draw=lambda prompts, way: draw_subject(
-                model,
-                prediction,
-                prompts,
-                way,
-                alpha=alpha,
-                words=words,
-                untouched_guidance=self.untouched_guidance,
-            ),
+            learned=Learned(prediction, CALLED, float(self.tuning.alpha), self._words(model, case)),
         )
 
-    def _tuned(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Prediction:
+    def _tuned(self, model: DiffusionModel, case: Case, steps: int) -> Prediction:
         generator = torch.Generator().manual_seed(self.tuning.seed)
-        predictor = self.predictor or FromWord(subject.class_word)
-        start = predictor.predict(model, [[subject.picture]], self.tuning.rank, [generator])
+        predictor = self.predictor or FromWord(case.subject.class_word)
+        picture = case.subject.picture
+        start = predictor.predict(model, [[picture]], self.tuning.rank, [generator])
         if not self.keep_offsets:
             start = replace(start, offsets=zero_offsets(model.unet, self.tuning.rank, [generator]))
         if not self.learn_offsets:
-            start = replace(start, offsets=_nothing())
+            start = replace(start, offsets={})
+        if not self.keep_word:
+            start = replace(start, embeddings=[row[None] for row in embedding_of(model, START_WORD)])
         if steps == 0:
             return start
-        latents = latents_of(model, views_of([subject.picture], model.resolution_px, generator))
         return tune(
             model,
             start,
-            [Subject(latents, generator)],
+            [subject_of(model, [picture], [case.told.sentences], model.resolution_px, generator)],
             TOKEN_WORD,
             tuning=self.tuning.model_copy(update={"steps": steps}),
             progress=lambda _done, _total: None,
             strength=self.strength,
-            words=self._words(model, subject),
+            words=self._words(model, case),
         ).prediction
 
-    def _words(self, model: DiffusionModel, subject: BenchSubject) -> Tensor | None:
+    def _words(self, model: DiffusionModel, case: Case) -> Tensor | None:
         if not self.class_word:
             return None
-        return torch.tensor([whole_words(model)[subject.class_word]], device=model.device)
-
-
-def stages(arm: Arm, model: DiffusionModel, subject: BenchSubject) -> Iterator[Stage]:
-    """One after the other, each from the start: times do not add up other arms' measuring."""
-    for steps in arm.steps:
-        stage, peak = peak_bytes_of(partial(arm.run, model, subject, steps), model.device)
-        if stage:
-            yield replace(stage, peak_bytes=peak)
+        return torch.tensor([whole_words(model)[case.subject.class_word]], device=model.device)
 
 
 def bytes_of(prediction: Prediction) -> int:
@@ -147,7 +146,3 @@ def bytes_of(prediction: Prediction) -> int:
     words = sum(v_star[0].numel() for v_star in prediction.embeddings)
     factors = sum(each.A[0].numel() + each.B[0].numel() for each in prediction.offsets.values())
     return FLOAT_BYTES * words + HALF_BYTES * factors
-
-
-def _nothing() -> Offsets:
-    return {}

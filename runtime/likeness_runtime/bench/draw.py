@@ -1,4 +1,7 @@
-"""Drawing a subject's pictures for the judges, all prompts in one batch, through the dual path at any alpha.
+"""Drawing what was learned for the judges, all prompts in one batch; the same for every method.
+
+Guidance is a part of drawing, not of the method, so everything is drawn in two ways: leading away from the untouched
+model, as our loader does, or from the adapted one, as stock pipelines do with published files.
 
 Letters: b pictures, n tokens, d text width, c h w latent channels, height, width.
 """
@@ -19,6 +22,18 @@ from likeness_runtime.predictor import Prediction
 from likeness_runtime.text import Conditioning, read
 
 TOKEN_WORD = "<subject>"  # noqa: S105 - a word, not a secret
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What any method leaves behind of one subject; a model that learned nothing has no offsets."""
+
+    prediction: Prediction
+    called: str
+    """The subject in a sentence: `a <subject>`, "a sks toy"."""
+    alpha: float = 1.0
+    words: Tensor | None = None
+    """Token ids (1,) that the hard prompt names; the nearest word where there are none."""
 
 
 @dataclass(frozen=True)
@@ -44,37 +59,33 @@ def noise(model: DiffusionModel, count: int, sampling: Sampling) -> Tensor:
 
 
 @torch.no_grad()
-def draw_subject(
-    model: DiffusionModel,
-    prediction: Prediction,
-    prompts: Sequence[str],
-    sampling: Sampling,
-    *,
-    alpha: float,
-    words: Tensor | None = None,
-    untouched_guidance: bool = True,
+def drawn(
+    model: DiffusionModel, learned: Learned, prompts: Sequence[str], sampling: Sampling, *, untouched_guidance: bool
 ) -> Tensor:
-    """Each prompt once for each seed, (b, 3, h, w) in [0, 1]; the subject is `TOKEN_WORD` in the prompts.
-
-    `words` are as for `tune`. `untouched_guidance` leads away from the untouched model, as our loader does; files in a
-    stock pipeline lead away from the adapted one.
-    """
+    """Each prompt once for each seed, (b, 3, h, w) in [0, 1]."""
     every = list(prompts) * len(sampling.seeds)
-    prompts_read = read(model, every, TOKEN_WORD)
-    text = conditioning_of(model, prompts_read, prediction.embeddings, vocabularies(model), alpha=alpha, words=words)
+    alpha, prediction = learned.alpha, learned.prediction
+    text = conditioning_of(
+        model,
+        read(model, every, TOKEN_WORD),
+        prediction.embeddings,
+        vocabularies(model),
+        alpha=alpha,
+        words=learned.words,
+    )
     empty = empty_prompt(model)
     nothing = both(empty, empty, alpha)
     with dual_path(model.unet, prediction.offsets, alpha, lambda: untouched_guidance and sampling.guidance > 1.0):
-        return sampled(model, text, nothing, noise(model, len(prompts), sampling), sampling)
+        return _sampled(model, text, nothing, noise(model, len(prompts), sampling), sampling)
 
 
 @torch.no_grad()
-def sampled(
+def _sampled(
     model: DiffusionModel, text: Conditioning, nothing: Conditioning, start: Tensor, sampling: Sampling
 ) -> Tensor:
     """The pipeline's own sampler on given text states (b, n, d)."""
     with torch.autocast(model.device.type, torch.bfloat16, enabled=sampling.bfloat16):
-        drawn = model.pipeline(
+        answer = model.pipeline(
             prompt_embeds=text.states.to(model.unet.dtype),
             negative_prompt_embeds=nothing.states.expand(len(text.states), -1, -1).to(model.unet.dtype),
             latents=start.to(model.unet.dtype),
@@ -82,5 +93,5 @@ def sampled(
             guidance_scale=sampling.guidance,
             output_type="pt",
         )
-    images: Tensor = drawn.images.float().cpu()
+    images: Tensor = answer.images.float().cpu()
     return images

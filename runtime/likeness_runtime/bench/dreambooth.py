@@ -2,31 +2,34 @@
 
 Follows diffusers' examples/dreambooth/train_dreambooth_lora.py: a rare word before a class word, LoRA of rank 4 drawn
 from a Gaussian on the UNet's attention projections, AdamW with weight decay 0.01, batch 1, the text tower frozen, no
-prior preservation. The script's rate is 1e-4 for models of a billion parameters; the rate is an argument here.
+prior preservation, gradients clipped at a norm of 1. The script's rate is 1e-4 for models of a billion parameters; the
+rate is an argument here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
+from likeness_api.personalization import SUBJECT_PLACE
 from likeness_runtime.bench.arm import HALF_BYTES, Stage
 from likeness_runtime.bench.clock import now
-from likeness_runtime.bench.draw import Sampling, noise, sampled
-from likeness_runtime.bench.subject import BenchSubject
-from likeness_runtime.from_encoder import empty_prompt
-from likeness_runtime.lora import PROJECTIONS
+from likeness_runtime.bench.draw import Learned
+from likeness_runtime.bench.subject import Case
+from likeness_runtime.forms import with_article
+from likeness_runtime.lora import PROJECTIONS, Factors, Offsets
 from likeness_runtime.losses import diffusion_loss, noised
 from likeness_runtime.model import DiffusionModel
+from likeness_runtime.predictor import Prediction
 from likeness_runtime.text import Conditioning, encode, read
 from likeness_runtime.tune import denoise, latents_of
 
 ADAPTER = "dreambooth"
 RARE_WORD = "sks"
+MAX_GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,26 +41,20 @@ class DreamBooth:
     batch: int = 1
     seed: int = 0
 
-    def __call__(self, model: DiffusionModel, subject: BenchSubject, steps: int) -> Stage:
-        called = f"a {RARE_WORD} {subject.class_word}"
+    def __call__(self, model: DiffusionModel, case: Case, steps: int) -> Stage:
+        named = f"{RARE_WORD} {case.subject.class_word}"
         started = now(model.device)
-        tensors = self._trained(model, subject, called, steps)
+        offsets = self._trained(model, case, case.caption.replace(SUBJECT_PLACE, named), steps)
         seconds = now(model.device) - started
+        size = HALF_BYTES * sum(each.A.numel() + each.B.numel() for each in offsets.values())
+        prediction = Prediction([table[:1].float() for table in model.token_tables], offsets)
+        learned = Learned(prediction, with_article(named))
+        return Stage(steps, steps * self.batch, seconds, size, word=None, cosine=None, learned=learned)
 
-        def draw(prompts: Sequence[str], sampling: Sampling) -> Tensor:
-            every = list(prompts) * len(sampling.seeds)
-            with _Adapter(model.unet, self.rank, self.seed) as adapter:
-                adapter.load(tensors)
-                start = noise(model, len(prompts), sampling)
-                return sampled(model, plain_text(model, every), empty_prompt(model), start, sampling)
-
-        size = HALF_BYTES * sum(tensor.numel() for tensor in tensors.values())
-        return Stage(steps, seconds, size, word=None, cosine=None, draw=draw, called=called)
-
-    def _trained(self, model: DiffusionModel, subject: BenchSubject, called: str, steps: int) -> dict[str, Tensor]:
+    def _trained(self, model: DiffusionModel, case: Case, sentence: str, steps: int) -> Offsets:
         generator = torch.Generator().manual_seed(self.seed)
-        latents = latents_of(model, [subject.picture]).repeat(self.batch, 1, 1, 1)
-        text = plain_text(model, [f"a picture of {called}"] * self.batch)
+        latents = latents_of(model, [case.subject.picture]).repeat(self.batch, 1, 1, 1)
+        text = plain_text(model, [sentence] * self.batch)
         with _Adapter(model.unet, self.rank, self.seed) as adapter:
             optimizer = torch.optim.AdamW(adapter.parameters, lr=self.learning_rate, weight_decay=0.01)
             for _ in range(steps):
@@ -70,8 +67,9 @@ class DreamBooth:
                 loss = diffusion_loss(predicted, latents, draw, alpha_bar, model.prediction_type).mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                nn.utils.clip_grad_norm_(adapter.parameters, MAX_GRADIENT_NORM)
                 optimizer.step()
-            return adapter.tensors()
+            return adapter.offsets()
 
 
 @torch.no_grad()
@@ -107,9 +105,12 @@ class _Adapter:
     def parameters(self) -> list[Any]:
         return list(self._named.values())
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {name: each.detach().clone() for name, each in self._named.items()}
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        for name, each in self._named.items():
-            each.data.copy_(tensors[name])
+    def offsets(self) -> Offsets:
+        """As ours, by the projection's path; PEFT's scale is one, as alpha is the rank."""
+        found: Offsets = {}
+        for name, tensor in self._named.items():
+            path, half = name.split(".lora_")
+            if half.startswith("A"):
+                other = self._named[f"{path}.lora_B{half.removeprefix('A')}"]
+                found[path] = Factors(tensor.detach().clone()[None], other.detach().clone()[None])
+        return found

@@ -14,6 +14,7 @@ from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.failure import Failed
 from likeness_runtime.pocket import MODEL_PATH
 
+TELLINGS, DRAWINGS = ("recognised", "given", "untold"), ("untouched", "stock")
 RANK = 4
 """Of the offsets where no encoder says one."""
 
@@ -35,6 +36,8 @@ def add_method(commands: Any) -> None:
     method.add_argument("--sweep", action="store_true", help="ours with one number changed at a time, nothing else")
     method.add_argument("--arm", action="append", help="only this arm; may be repeated (default: all)")
     method.add_argument("--steps", action="append", type=int, help="only these; may be repeated (default: all)")
+    method.add_argument("--telling", action="append", choices=TELLINGS, help="only this one; may be repeated")
+    method.add_argument("--drawing", action="append", choices=DRAWINGS, help="only this one; may be repeated")
     ours = ResolvedTuning()
     method.add_argument("--alpha", default=ours.alpha, help="blend of our dual path, a decimal (default: %(default)s)")
     method.add_argument("--rate", default=ours.learning_rate, help="our rate for LoRA, a decimal (%(default)s)")
@@ -93,6 +96,7 @@ def _method(arguments: argparse.Namespace) -> int:
     from likeness_runtime.bench import method, summary, sweep
     from likeness_runtime.bench.draw import Sampling
     from likeness_runtime.bench.subject import held_out_subjects, photo_subjects
+    from likeness_runtime.caption import recogniser
     from likeness_runtime.from_encoder import FromEncoder
     from likeness_runtime.judge import glyph
     from likeness_runtime.model import load
@@ -114,15 +118,23 @@ def _method(arguments: argparse.Namespace) -> int:
         arms = sweep.variants(predictor, tuning)
     else:
         arms = method.arms(predictor, tuning, arguments.dreambooth_rate, arguments.pti_rate)
-    unknown = sorted(set(arguments.arm or ()) - set(arms))
+    known = list(dict.fromkeys(arm.name for arm in arms))
+    unknown = sorted(set(arguments.arm or ()) - set(known))
     if unknown:
-        sys.stderr.write(f"likeness bench method: --arm is {unknown[0]!r}; expected one of {', '.join(arms)}\n")
+        sys.stderr.write(f"likeness bench method: --arm is {unknown[0]!r}; expected one of {'; '.join(known)}\n")
         return 2
     subjects = held_out_subjects(arguments.subjects, arguments.art, arguments.skip)
     subjects += photo_subjects(arguments.photos) if arguments.photos else []
     sampling = Sampling(arguments.sampling_steps, seeds=tuple(range(arguments.seeds)), bfloat16=arguments.bfloat16)
-    chosen = [arms[name].only(arguments.steps) for name in arguments.arm or arms]
-    method.measure(model, chosen, subjects, sampling, embed=glyph.embed, folder=arguments.out)
+    wanted = arguments.arm or known
+    chosen = [
+        arm.only(arguments.steps, arguments.telling, arguments.drawing)
+        for name in wanted
+        for arm in arms
+        if arm.name == name
+    ]
+    recognise = recogniser(trained, model) if trained else None
+    method.measure(model, chosen, subjects, sampling, recognise=recognise, embed=glyph.embed, folder=arguments.out)
     setting = {
         "model": model.digest,
         "encoder": folder_digest(arguments.encoder) if trained else None,

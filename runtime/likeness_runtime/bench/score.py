@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from likeness_runtime.forms import FORMS
 from likeness_runtime.judge.background import read_backgrounds, same_colours, same_pattern
 from likeness_runtime.judge.identity import Embed, similarity
-from likeness_runtime.pocket.caption import background_phrase
+from likeness_runtime.pocket.caption import context_phrase
 from likeness_runtime.pocket.scene import Background
 
 BACKGROUNDS: tuple[Background, ...] = (
@@ -53,8 +54,8 @@ class Score:
 
 
 def prompts(subject: str) -> list[str]:
-    """One for each background; `subject` as it stands in the sentence, such as "<cat>" or "a fox"."""
-    return [f"a picture of {subject} on {background_phrase(background)}" for background in BACKGROUNDS]
+    """One for each background; `subject` as it stands in the sentence, such as "a <cat>" or "a fox"."""
+    return [f"{FORMS[1].format(subject)} {context_phrase(background)}" for background in BACKGROUNDS]
 
 
 @torch.no_grad()

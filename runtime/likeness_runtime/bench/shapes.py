@@ -22,10 +22,12 @@ from torch.nn import functional
 
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.bench.published import RANK, build
-from likeness_runtime.bench.step import saved_bytes, tuning_step
+from likeness_runtime.bench.step import tuning_step
 from likeness_runtime.encoder_folder import CLIP, TrainedEncoder
+from likeness_runtime.forms import sentences
 from likeness_runtime.from_encoder import FromEncoder
 from likeness_runtime.lora import projections
+from likeness_runtime.memory import saved_bytes
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.tune import Subject, tune
 
@@ -98,7 +100,7 @@ def ran(name: str, resolution_px: int) -> Ran:
     prediction = FromEncoder(trained).predict(model, [[picture]], RANK, [generator])
     predicted = time.perf_counter()
     side = model.unet.config.sample_size
-    subject = Subject(torch.randn(1, 4, side, side, generator=generator), generator)
+    subject = Subject(torch.randn(1, 1, 4, side, side, generator=generator), [sentences("<subject>")], generator)
     settings = ResolvedTuning(steps=1, batch_size=1, alpha="0.8")
     instants: list[float] = []
     tuned = tune(

@@ -17,11 +17,13 @@ import torch
 from likeness_runtime.bench.clock import now
 from likeness_runtime.contrastive import Strength, regularisation, vocabularies
 from likeness_runtime.dual_path import dual_path
+from likeness_runtime.forms import sentences
 from likeness_runtime.lora import zero_offsets
+from likeness_runtime.memory import saved_bytes
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import Prediction
 from likeness_runtime.text import embedding_of, read
-from likeness_runtime.tune import TEMPLATES, Setting, Subject, denoise, draw, losses_of, trainable
+from likeness_runtime.tune import Setting, Subject, denoise, draw, losses_of, trainable
 
 TOKEN_WORD = "<subject>"  # noqa: S105 - a word, not a secret
 
@@ -135,24 +137,6 @@ def tuning_step(model: DiffusionModel, batch: int, alpha: float) -> Callable[[],
     return take
 
 
-def saved_bytes(model: DiffusionModel, take: Callable[[], None]) -> int:
-    """Bytes that autograd keeps between forward and backward; shared storage counts once, weights do not."""
-    # Storages are told apart by themselves and not by their address, which the meta device has none of.
-    networks = (model.unet, *model.text_encoders)
-    weights = {each.untyped_storage()._cdata for network in networks for each in network.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        take()
-    return sum(kept.values())
-
-
 def timed(model: DiffusionModel, take: Callable[[], None]) -> float:
     """Seconds of one step."""
     started = now(model.device)
@@ -161,11 +145,11 @@ def timed(model: DiffusionModel, take: Callable[[], None]) -> float:
 
 
 def _setting(model: DiffusionModel, alpha: float) -> Setting:
-    sentences = read(model, [sentence.format(TOKEN_WORD) for sentence in TEMPLATES], TOKEN_WORD)
-    return Setting(sentences, vocabularies(model), alpha, subjects=1)
+    return Setting(read(model, sentences(TOKEN_WORD), TOKEN_WORD), vocabularies(model), alpha, subjects=1)
 
 
 def _subject(model: DiffusionModel) -> Subject:
     side = model.unet.config.sample_size
     generator = torch.Generator().manual_seed(0)
-    return Subject(torch.randn(2, 4, side, side, generator=generator).to(model.device), generator)
+    latents = torch.randn(1, 2, 4, side, side, generator=generator).to(model.device)
+    return Subject(latents, [sentences(TOKEN_WORD)], generator)

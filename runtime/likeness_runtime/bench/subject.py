@@ -6,19 +6,25 @@ like them was copied, not learned. Letters: v pictures, h w height, width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
+from likeness_api.personalization import SUBJECT_PLACE, SubjectImage
+from likeness_runtime.bench.draw import TOKEN_WORD
 from likeness_runtime.bench.score import BACKGROUNDS
+from likeness_runtime.caption import Recognise, Told, told
+from likeness_runtime.forms import FORMS, with_article
 from likeness_runtime.image import decode, squared
 from likeness_runtime.pocket import IMAGE_SIZE_PX
-from likeness_runtime.pocket.glyphs import ARTS
+from likeness_runtime.pocket.caption import context_phrase
+from likeness_runtime.pocket.glyphs import ARTS, Pixels
 from likeness_runtime.pocket.pixels import images_of
-from likeness_runtime.pocket.scene import draw_background, place, render
+from likeness_runtime.pocket.scene import Background, Scene, draw_background, place, render
 from likeness_runtime.pocket.subjects import load_subjects
 
 REFERENCES = 6
@@ -37,6 +43,44 @@ class BenchSubject:
     """(v, 3, h, w) in [0, 1]: other pictures of the subject."""
     truth: Tensor | None = None
     """(k, 3, h, w) in [0, 1]: what the k prompts ask for, where it can be rendered."""
+    context: str | None = None
+    """What the picture shows beside the subject, where the truth is known: "on a red background"."""
+    reference_contexts: tuple[str, ...] = ()
+    """The same of each reference."""
+    masks: Tensor | None = None
+    """(v, h, w) in [0, 1]: where the subject is in each reference, if that is known."""
+
+    @property
+    def reference_pictures(self) -> list[Image.Image]:
+        pixels = (self.references.permute(0, 2, 3, 1) * 255.0).round().byte().numpy()
+        return [Image.fromarray(each) for each in pixels]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A subject, and what is said about its picture."""
+
+    subject: BenchSubject
+    told: Told
+
+    @property
+    def caption(self) -> str:
+        """With `{token}` in the subject's place."""
+        return self.told.caption or FORMS[1].format(with_article(SUBJECT_PLACE))
+
+
+def case(subject: BenchSubject, telling: str, recognise: Recognise | None) -> Case | None:
+    """As the runtime tells it: "given", "recognised" or "untold". None where there is nothing to give.
+
+    A caption that is given has the form of the others and names the true context.
+    """
+    caption = None
+    if telling == "given":
+        if subject.context is None:
+            return None
+        caption = f"{FORMS[1].format(with_article(SUBJECT_PLACE))} {subject.context}"
+    image = SubjectImage(uri="file:///subject.png", caption=caption)
+    return Case(subject, told(image, subject.picture, TOKEN_WORD, recognise if telling == "recognised" else None))
 
 
 def held_out_subjects(count: int, art: str = ARTS[0], skip: int = 0) -> list[BenchSubject]:
@@ -56,6 +100,7 @@ def _of_glyph(row: int, art: str) -> BenchSubject:
     random = np.random.default_rng([ord(character) for character in glyph.code_point])
     scenes = [place(random, row, art, draw_background(random)) for _ in range(1 + REFERENCES)]
     rendered = [render(scene, glyphs.pictures[art][row]) for scene in scenes]
+    contexts = [context_phrase(scene.background) for scene in scenes]
     return BenchSubject(
         name=f"{art}-{glyph.short_name}",
         kind=art,
@@ -63,7 +108,19 @@ def _of_glyph(row: int, art: str) -> BenchSubject:
         picture=Image.fromarray(rendered[0]),
         references=images_of(rendered[1:]),
         truth=images_of([render(place(random, row, art, each), glyphs.pictures[art][row]) for each in BACKGROUNDS]),
+        context=contexts[0],
+        reference_contexts=tuple(contexts[1:]),
+        masks=torch.stack([_mask(scene, glyphs.pictures[art][row]) for scene in scenes[1:]]),
     )
+
+
+def _mask(scene: Scene, picture: Pixels) -> Tensor:
+    """(h, w): one where the glyph covers what is behind it, since there black and white make no difference."""
+    black, white = (
+        images_of([render(replace(scene, background=Background("plain", colour, colour)), picture)])[0]
+        for colour in ("black", "white")
+    )
+    return 1.0 - (white - black).abs().mean(0).clamp(0, 1)
 
 
 def photo_subjects(folder: Path) -> list[BenchSubject]:

@@ -1,4 +1,4 @@
-"""From measurements to what is claimed: means, paired differences with confidence intervals, a table, curves."""
+"""From measurements to what is claimed: means, paired differences with confidence intervals, tables, curves."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from statistics import mean, median
 
 import numpy as np
 
+from likeness_runtime.bench.arm import DRAWINGS
 from likeness_runtime.bench.chart import Series, chart
-from likeness_runtime.bench.method import ALPHA_ARM, Record
+from likeness_runtime.bench.method import Condition, Record
 
 RESAMPLES = 10_000
-COLUMNS = (
-    *("arm", "steps", "kind", "subjects", "identity", "like input", "fidelity", "harmonic"),
-    *("seconds", "bytes", "peak MB", "cosine"),
-)
-REFERENCE_ARM, REFERENCE_STEPS = "ours", 12
+REFERENCE = ("ours", 12, "recognised")
+"""What every other condition is compared with, drawn in the same way."""
+NOT_DRAWN = ("floor", "ceiling")
+"""They are the same in both drawings and stand in both tables."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One arm at one number of steps, over its subjects."""
+    """One condition over its subjects."""
 
-    arm: str
-    steps: int
+    condition: Condition
     kind: str
     subjects: int
     identity: float
     likeness_to_input: float
     fidelity: float
     harmonic: float
+    rows: int
     seconds: float
     """Median."""
+    paired_error: float | None
     artifact_bytes: int
     peak_bytes: int | None
     """The largest of any subject."""
@@ -44,10 +45,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """Ours at 12 steps minus another, of each subject's harmonic mean; 95 % interval by the paired bootstrap."""
+    """The reference minus another condition of the same drawing, of each subject's harmonic mean; 95 % interval by the
+    paired bootstrap.
+    """
 
-    arm: str
-    steps: int
+    condition: Condition
     kind: str
     subjects: int
     harmonic: float
@@ -56,26 +58,34 @@ class Difference:
     fidelity: float
     """Mean difference of the editability half."""
     times_faster: float | None
-    """The other's median seconds over ours."""
+    """The other's median seconds over the reference's."""
 
 
 def rows(records: list[Record]) -> list[Row]:
-    """One for each arm, number of steps and kind, in the order of first measurement."""
+    """One for each condition and kind, in the order of first measurement."""
     return [_row(*key, group) for key, group in _grouped(records).items()]
 
 
 def differences(records: list[Record]) -> list[Difference]:
-    """Against every other arm, on the subjects that both have."""
+    """Against every other condition, on the subjects that both have."""
     grouped = _grouped(records)
     found = []
-    for (arm, steps, kind), group in grouped.items():
-        reference = grouped.get((REFERENCE_ARM, REFERENCE_STEPS, kind))
-        if reference is None or (arm, steps) == (REFERENCE_ARM, REFERENCE_STEPS):
-            continue
-        other = {record.subject: record for record in group}
-        pairs = [(record, other[record.subject]) for record in reference if record.subject in other]
-        if pairs:
-            found.append(_difference(arm, steps, kind, pairs))
+    for (condition, kind), group in grouped.items():
+        references = [
+            reference
+            for reference in (Condition(*REFERENCE, drawing) for drawing in DRAWINGS)
+            if reference != condition and (condition.arm in NOT_DRAWN or reference.drawing == condition.drawing)
+        ]
+        for reference in references:
+            other = {record.subject: record for record in group}
+            pairs = [
+                (record, other[record.subject])
+                for record in grouped.get((reference, kind), [])
+                if record.subject in other
+            ]
+            if pairs:
+                condition_there = Condition(condition.arm, condition.steps, condition.telling, reference.drawing)
+                found.append(_difference(condition_there, kind, pairs))
     return found
 
 
@@ -87,7 +97,7 @@ def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
 
 
 def write(records: list[Record], folder: Path, setting: dict[str, object]) -> str:
-    """results.json, results.md, curves.png and alpha.png; returns the table."""
+    """results.json, results.md and curves.png; returns the tables."""
     table, compared = rows(records), differences(records)
     facts = {"setting": setting, "rows": [asdict(row) for row in table], "differences": [asdict(d) for d in compared]}
     (folder / "results.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -95,92 +105,98 @@ def write(records: list[Record], folder: Path, setting: dict[str, object]) -> st
     (folder / "results.md").write_text(text)
     curves = curves_of(table)
     if curves:
-        chart(curves, across="optimizer steps", up="harmonic mean").save(folder / "curves.png")
-    blends = blends_of(table)
-    if blends:
-        chart(blends, across="alpha, of tuning and drawing", up="share").save(folder / "alpha.png")
+        chart(curves, across="seconds of one CPU thread", up="harmonic mean").save(folder / "curves.png")
     return text
 
 
 def curves_of(table: list[Row]) -> list[Series]:
-    """Harmonic mean over steps, of arms that were measured at several numbers of steps."""
+    """Harmonic mean over seconds of what was told and drawn like the reference, at several numbers of steps."""
     points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in table:
-        points[f"{row.arm} ({row.kind})"].append((row.steps, row.harmonic))
-    return [Series(name, sorted(own)) for name, own in points.items() if len(own) > 1]
-
-
-def blends_of(table: list[Row]) -> list[Series]:
-    """Both halves of the score and their mean over the dual path's alpha."""
-    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for row in table:
-        if row.arm.startswith(ALPHA_ARM):
-            alpha = float(row.arm.removeprefix(ALPHA_ARM))
-            for half in ("identity", "fidelity", "harmonic"):
-                points[f"{half} ({row.kind})"].append((alpha, getattr(row, half)))
+        if (row.condition.telling, row.condition.drawing) == (REFERENCE[2], DRAWINGS[0]):
+            points[f"{row.condition.arm} ({row.kind})"].append((row.seconds, row.harmonic))
     return [Series(name, sorted(own)) for name, own in points.items() if len(own) > 1]
 
 
 def markdown(table: list[Row], compared: list[Difference], records: list[Record]) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    """One table for each kind of subject and each drawing, every condition beside its difference to the reference."""
+    lines: list[str] = []
+    by_condition = {(each.condition, each.kind): each for each in compared}
+    for kind in dict.fromkeys(row.kind for row in table):
+        for drawing in DRAWINGS:
+            lines += [f"## {kind}, {HEADINGS[drawing]}", "", *HEAD]
+            for row in table:
+                condition = row.condition
+                if row.kind == kind and (condition.drawing == drawing or condition.arm in NOT_DRAWN):
+                    there = Condition(condition.arm, condition.steps, condition.telling, drawing)
+                    lines.append(_line(row, by_condition.get((there, kind))))
+            lines.append("")
+    lines += ["## Told and recognised", "", "| subject | caption | nearest word | cosine |", "|---|---|---|---|"]
     lines += [
-        f"| {row.arm} | {row.steps} | {row.kind} | {row.subjects} | {row.identity:.3f} | {row.likeness_to_input:.3f}"
-        f" | {row.fidelity:.3f} | {row.harmonic:.3f} | {row.seconds:.2f} | {row.artifact_bytes}"
-        f" | {'' if row.peak_bytes is None else f'{row.peak_bytes / 1e6:.0f}'}"
-        f" | {'' if row.cosine is None else f'{row.cosine:.3f}'} |"
-        for row in table
-    ]
-    lines += ["", f"{REFERENCE_ARM} at {REFERENCE_STEPS} steps minus:", "", "| arm | steps | kind | subjects |"]
-    lines[-1] += " harmonic | 95 % interval | fidelity | times faster |"
-    lines.append("|---|---|---|---|---|---|---|---|")
-    lines += [
-        f"| {each.arm} | {each.steps} | {each.kind} | {each.subjects} | {each.harmonic:+.3f}"
-        f" | {each.low:+.3f} … {each.high:+.3f} | {each.fidelity:+.3f}"
-        f" | {'' if each.times_faster is None else f'{each.times_faster:.1f}'} |"
-        for each in compared
-    ]
-    words = [
-        f"| {record.subject} | {record.word} | {record.cosine:.3f} |"
+        f"| {record.subject} | {record.caption or 'nothing'} | {record.word} | {record.cosine:.3f} |"
         for record in records
-        if (record.arm, record.steps) == (REFERENCE_ARM, REFERENCE_STEPS) and record.cosine is not None
+        if record.condition == Condition(*REFERENCE, DRAWINGS[0]) and record.cosine is not None
     ]
-    lines += ["", "What word was chosen:", "", "| subject | nearest word | cosine |", "|---|---|---|", *words]
     return "\n".join(lines) + "\n"
 
 
-def _grouped(records: list[Record]) -> dict[tuple[str, int, str], list[Record]]:
-    grouped: dict[tuple[str, int, str], list[Record]] = defaultdict(list)
+HEADINGS = {
+    "untouched": "drawn with guidance away from the untouched model, as our loader draws",
+    "stock": "drawn with stock guidance, as published files in a stock pipeline are",
+}
+HEAD = (
+    "| arm | steps | told | n | identity | like input | fidelity | harmonic | rows | seconds | paired error"
+    " | ours at 12 minus it | 95 % interval |",
+    "|" + "---|" * 13,
+)
+
+
+def _line(row: Row, compared: Difference | None) -> str:
+    condition = row.condition
+    gain = "" if compared is None else f"{compared.harmonic:+.3f}"
+    between = "" if compared is None else f"{compared.low:+.3f} … {compared.high:+.3f}"
+    error = "" if row.paired_error is None else f"{row.paired_error:.3f}"
+    return (
+        f"| {condition.arm} | {condition.steps} | {condition.telling} | {row.subjects} | {row.identity:.3f}"
+        f" | {row.likeness_to_input:.3f} | {row.fidelity:.3f} | {row.harmonic:.3f} | {row.rows} | {row.seconds:.2f}"
+        f" | {error} | {gain} | {between} |"
+    )
+
+
+def _grouped(records: list[Record]) -> dict[tuple[Condition, str], list[Record]]:
+    grouped: dict[tuple[Condition, str], list[Record]] = defaultdict(list)
     for record in records:
-        grouped[record.arm, record.steps, record.kind].append(record)
+        grouped[record.condition, record.kind].append(record)
     return grouped
 
 
-def _row(arm: str, steps: int, kind: str, group: list[Record]) -> Row:
+def _row(condition: Condition, kind: str, group: list[Record]) -> Row:
     cosines = [record.cosine for record in group if record.cosine is not None]
+    errors = [record.paired_error for record in group if record.paired_error is not None]
     return Row(
-        arm=arm,
-        steps=steps,
+        condition=condition,
         kind=kind,
         subjects=len(group),
         identity=mean(record.score.identity for record in group),
         likeness_to_input=mean(record.score.likeness_to_input for record in group),
         fidelity=mean(record.score.fidelity for record in group),
         harmonic=mean(record.score.harmonic for record in group),
+        rows=group[0].rows,
         seconds=median(record.seconds for record in group),
+        paired_error=mean(errors) if errors else None,
         artifact_bytes=group[0].artifact_bytes,
         peak_bytes=max((record.peak_bytes for record in group if record.peak_bytes), default=None),
         cosine=mean(cosines) if cosines else None,
     )
 
 
-def _difference(arm: str, steps: int, kind: str, pairs: list[tuple[Record, Record]]) -> Difference:
+def _difference(condition: Condition, kind: str, pairs: list[tuple[Record, Record]]) -> Difference:
     gains = [ours.score.harmonic - theirs.score.harmonic for ours, theirs in pairs]
     low, high = interval(gains)
     own = median(ours.seconds for ours, _ in pairs)
     theirs_seconds = median(theirs.seconds for _, theirs in pairs)
     return Difference(
-        arm=arm,
-        steps=steps,
+        condition=condition,
         kind=kind,
         subjects=len(pairs),
         harmonic=mean(gains),

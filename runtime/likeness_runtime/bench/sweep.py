@@ -13,23 +13,20 @@ from likeness_runtime.contrastive import Strength
 from likeness_runtime.predictor import Predictor
 from likeness_runtime.tune import DEFAULT_STRENGTH
 
-STEPS = (12,)
 TUNING: dict[str, tuple[object, ...]] = {
-    "learning_rate": ("0.000625", "0.00125", "0.0025", "0.005", "0.01"),
-    "embedding_learning_rate": ("0.0001", "0.0003", "0.001", "0.003"),
-    "batch_size": (1, 2, 4, 8),
+    "learning_rate": ("0.005", "0.01", "0.015", "0.02", "0.03"),
+    "embedding_learning_rate": ("0.0002", "0.001", "0.004"),
+    "batch_size": (4, 8, 16, 32),
     "rank": (2, 4, 8),
 }
 STRENGTHS: dict[str, Strength] = {
-    **{f"neighbours = {k}": replace(DEFAULT_STRENGTH, neighbours=k) for k in (1, 3, 30)},
-    **{f"temperature = {tau}": replace(DEFAULT_STRENGTH, temperature=tau) for tau in (0.02, 0.2)},
     **{f"contrastive = {weight}": replace(DEFAULT_STRENGTH, contrastive=weight) for weight in (0.0, 0.1)},
     **{f"norm = {weight}": replace(DEFAULT_STRENGTH, norm=weight) for weight in (0.0, 0.1)},
 }
 
 
-def variants(encoder: Predictor, tuning: ResolvedTuning) -> dict[str, Arm]:
-    """By name: ours, then ours with each number changed to each other value, such as `rank = 8`."""
+def variants(encoder: Predictor, tuning: ResolvedTuning) -> list[Arm]:
+    """Ours as it is told in each way, then ours with each number changed to each other value, such as `rank = 8`."""
     ours = Tuned(encoder, tuning)
     changed = {
         f"{name} = {value}": replace(ours, tuning=tuning.model_copy(update={name: value}))
@@ -38,4 +35,5 @@ def variants(encoder: Predictor, tuning: ResolvedTuning) -> dict[str, Arm]:
         if value != getattr(tuning, name)
     }
     held = {name: replace(ours, strength=strength) for name, strength in STRENGTHS.items()}
-    return {name: Arm(name, STEPS, run) for name, run in ({"ours": ours} | changed | held).items()}
+    first = Arm("ours", ours, (12,), ("recognised", "given", "untold"))
+    return [first, *(Arm(name, run) for name, run in (changed | held).items())]

@@ -28,7 +28,7 @@ def facts_file(subject: TunedSubject) -> File:
             "predictionType": subject.base.prediction_type,
         },
         "tuning": subject.tuning.to_json() | {"resolution": subject.base.resolution_px},
-        "images": [{"sha256": sha256} for sha256 in subject.image_sha256],
+        "images": [image.to_json() for image in subject.images],
         "versions": {"likeness": VERSION} | {library: version(library) for library in LIBRARIES},
     }
     text = json.dumps(facts, indent=2, sort_keys=True) + "\n"

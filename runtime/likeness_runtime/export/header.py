@@ -55,7 +55,7 @@ def _training(subject: TunedSubject) -> dict[str, str]:
         "ss_steps": str(tuning.steps),
         "ss_learning_rate": tuning.learning_rate,
         "ss_seed": str(tuning.seed),
-        "ss_num_train_images": str(len(subject.image_sha256)),
+        "ss_num_train_images": str(len(subject.images)),
         "ss_tag_frequency": json.dumps({subject.name: {subject.token: 1, subject.nearest_word: 1}}),
     }
 

@@ -6,6 +6,7 @@ import yaml
 
 from likeness_runtime.export.file import File
 from likeness_runtime.export.subject import TunedSubject
+from likeness_runtime.forms import with_article
 
 CARD = """\
 ---
@@ -20,7 +21,7 @@ The nearest word of the model's vocabulary is *{nearest}*.
 ## diffusers
 ```python
 {load}
-image = pipe("a photo of {token}").images[0]
+image = pipe("a photo of a {token}").images[0]
 ```
 
 ## diffusers, with both paths
@@ -29,18 +30,18 @@ As the previews were drawn; needs the package `likeness`. Guidance leads away fr
 from likeness_runtime.pipeline import load_likeness
 
 pipe = load_likeness("personalization.json").apply(pipe)
-image = pipe("a photo of {token}").images[0]
+image = pipe("a photo of a {token}").images[0]
 ```
 
 ## ComfyUI
 1. Put `{kohya}` into `models/loras` and `{embedding}` into `models/embeddings`.
 2. Add a *Load LoRA* node with `{kohya}`, strength 1.
-3. Write `embedding:{word}` in the prompt.
+3. Write `a embedding:{word}` in the prompt.
 
 ## A1111 / Forge
 1. Put `{kohya}` into `models/Lora` and `{embedding}` into `embeddings`.
 2. Write `<lora:{name}:1>` in the prompt.
-3. Write `{word}` where the subject is meant.
+3. Write `a {word}` where the subject is meant.
 """
 LOAD = """\
 pipe.load_lora_weights(".", weight_name="{lora}")
@@ -55,7 +56,7 @@ pipe.load_textual_inversion(words["clip_g"], "{token}", text_encoder=pipe.text_e
 def card_file(subject: TunedSubject) -> File:
     load = LOAD_SDXL if subject.base.family == "sdxl" else LOAD
     named = {"lora": subject.lora_file, "embedding": subject.embedding_file, "token": subject.token}
-    images = len(subject.image_sha256)
+    images = len(subject.images)
     text = CARD.format(
         front=_front(subject),
         name=subject.name,
@@ -74,7 +75,7 @@ def card_file(subject: TunedSubject) -> File:
 def _front(subject: TunedSubject) -> str:
     front = {
         "base_model": subject.base.name,
-        "instance_prompt": subject.token,
+        "instance_prompt": with_article(subject.token),
         "library_name": "diffusers",
         "tags": ["text-to-image", "diffusers", "lora", "template:diffusion-lora"],
         "widget": [

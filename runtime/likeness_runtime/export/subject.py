@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
+from likeness_api.personalization import LearnedImage
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.lora import Offsets
 from likeness_runtime.model import Family
@@ -46,7 +47,7 @@ class TunedSubject:
     """With a subject axis of one, float16."""
     tuning: ResolvedTuning
     base: Base
-    image_sha256: list[str]
+    images: list[LearnedImage]
     input: Image.Image
     """The first picture, squared."""
     previews: list[Picture]

@@ -1,0 +1,113 @@
+"""What a picture shows beside the subject, recognised zero-shot: the best of a list of phrases, or none.
+
+An encoder's folder may bring context phrases, such as "on a wooden table", with the embeddings that the text tower of
+its CLIP pair gives them. Its image tower then chooses among them; the text tower is not needed any more. A phrase is
+told only where it fits clearly better than the next one.
+
+Letters: m phrases, p width of the pair's common space.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from likeness_runtime.forms import FORMS, with_article
+
+CONTEXTS = "encoder/contexts.safetensors"
+"""In an encoder's folder."""
+
+SETTINGS: tuple[str, ...] = (
+    "on a white background", "on a black background", "on a gray background", "on a colorful background",
+    "on a table", "on a wooden table", "on a wooden floor", "on a tiled floor", "on a carpet", "on a bed", "on a sofa",
+    "on a shelf", "in a box", "in a kitchen", "in a living room", "in a bathroom", "in an office", "in a shop",
+    "in a studio", "in front of a brick wall", "in front of a white wall", "in front of a window", "in a hand",
+    "on the grass", "in a garden", "in a forest", "on a rock", "in the snow", "on a beach", "in the sand",
+    "in the water", "on a street", "on the pavement", "in front of a building", "in the mountains", "in a field",
+    "under a blue sky", "at night", "with other people",
+)  # fmt: skip
+"""Where photographs of things and animals are usually taken; for encoders of models that are not the pocket one."""
+NOUNS: tuple[str, ...] = ("thing", "toy", "animal", "person", "bag", "shoe", "plant", "machine")
+"""What stands in the subject's place while phrases are embedded: none of these is meant, so their mean is taken."""
+MARGIN = 0.02
+"""Least lead in cosine of the best phrase over the next one, where nobody has measured another."""
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Phrases that a picture's context is recognised by."""
+
+    phrases: list[str]
+    """m phrases as they follow the subject in a sentence."""
+    embeddings: Tensor
+    """(m, p) float32, unit rows."""
+    margin: float = MARGIN
+
+    def of(self, image: Tensor) -> str | None:
+        """The phrase that fits an image embedding (p,) best; None where its lead is less than `margin`."""
+        cosines = self.embeddings @ functional.normalize(image.float(), dim=-1)
+        best, *others = cosines.topk(min(2, len(self.phrases)))[0].tolist()
+        if any(best - other < self.margin for other in others):
+            return None
+        return self.phrases[int(cosines.argmax())]
+
+
+def embedded(
+    phrases: list[str], nouns: list[str], embed: Callable[[list[str]], Tensor], margin: float = MARGIN
+) -> Contexts:
+    """`embed` takes sentences to unit rows (m, p); each phrase gets the direction of its mean over nouns and forms."""
+    total = torch.stack(
+        [
+            embed([f"{form.format(with_article(noun))} {phrase}" for phrase in phrases])
+            for noun in nouns
+            for form in FORMS
+        ]
+    ).sum(0)
+    return Contexts(phrases, functional.normalize(total, dim=-1), margin)
+
+
+def text_embedder(text_encoder: Any, tokenizer: Any) -> Callable[[list[str]], Tensor]:
+    """Of a CLIP text tower: its projected summary, or, where it has no projection, the summary itself."""
+
+    def embed(sentences: list[str]) -> Tensor:
+        ids = tokenizer(sentences, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        with torch.no_grad():
+            output = text_encoder(ids.to(text_encoder.device))
+        summary = output.text_embeds if "text_embeds" in output else output.pooler_output
+        return functional.normalize(summary.float().cpu(), dim=-1)
+
+    return embed
+
+
+def write(contexts: Contexts, folder: Path) -> None:
+    """Into an encoder's folder."""
+    path = folder / CONTEXTS
+    header = {"phrases": json.dumps(contexts.phrases), "margin": str(contexts.margin)}
+    save_file({"embeddings": contexts.embeddings.half().contiguous()}, path, metadata=header)
+    path.chmod(0o644)  # safetensors writes for the owner alone, but a pod runs as anyone
+
+
+def read(folder: Path, device: torch.device) -> Contexts | None:
+    """None where the folder has none. Raises ValueError where the file is not what `write` makes."""
+    path = folder / CONTEXTS
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            header, embeddings = file.metadata(), file.get_tensor("embeddings")
+        phrases = json.loads(header["phrases"])
+        margin = float(header["margin"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{CONTEXTS} does not load ({error!r:.200})") from None
+    if not isinstance(phrases, list) or len(phrases) != len(embeddings):
+        raise ValueError(f"{CONTEXTS} has {len(embeddings)} embeddings; its header's phrases do not match them")
+    return Contexts(phrases, functional.normalize(embeddings.to(device, torch.float32), dim=-1), margin)

@@ -1,0 +1,78 @@
+"""`likeness contexts`: gives an encoder's folder the phrases by which it recognises what is beside a subject."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likeness_api.reason import EXIT_CODE_OF, Reason
+from likeness_runtime.failure import Failed
+
+if TYPE_CHECKING:
+    from likeness_runtime.contexts import Contexts
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("contexts", help="give an encoder phrases to recognise a picture's context by")
+    parser.add_argument("--encoder", type=Path, required=True, help="the encoder's folder; gets contexts.safetensors")
+    parser.add_argument(
+        "--tower", type=Path, help="folder of the CLIP pair that has its image tower (default: the pocket model's pair)"
+    )
+    parser.add_argument(
+        "--phrases", type=Path, help="one a line, as behind a noun: 'on a table' (default: those we ship)"
+    )
+    parser.add_argument(
+        "--margin", type=float, help="least lead in cosine of the best phrase (default: what was chosen)"
+    )
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    from likeness_runtime.contexts import write
+
+    try:
+        phrases = arguments.phrases.read_text(encoding="utf-8").splitlines() if arguments.phrases else None
+        found = contexts_of(arguments.tower, phrases, arguments.margin)
+    except OSError as error:
+        sys.stderr.write(f"likeness contexts: --phrases {arguments.phrases}: {error.strerror}; expected a text file\n")
+        return int(EXIT_CODE_OF[Reason.SOURCE_NOT_FOUND])
+    except Failed as failed:
+        sys.stderr.write(f"likeness contexts: {failed.message}\n")
+        return int(EXIT_CODE_OF[failed.reason])
+    write(found, arguments.encoder)
+    log.info("Ended: %d phrases are in %s.", len(found.phrases), arguments.encoder)
+    return 0
+
+
+def contexts_of(tower: Path | None, phrases: list[str] | None = None, margin: float | None = None) -> Contexts:
+    """By the CLIP pair in `tower`, or the pocket model's. Raises `Failed(ModelNotFound)` where it has no text tower."""
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    from likeness_runtime.contexts import MARGIN, NOUNS, SETTINGS, embedded, text_embedder
+    from likeness_runtime.pocket import MODEL_PATH
+    from likeness_runtime.pocket.caption import CONTEXT_MARGIN, context_phrases, group_words
+
+    encoder: Any
+    try:
+        if tower is None:
+            # The pocket pair has no projection: its text tower's summary lies in the common space as it is.
+            encoder = CLIPTextModel.from_pretrained(MODEL_PATH / "text_encoder", local_files_only=True)
+            tokenizer = CLIPTokenizer.from_pretrained(MODEL_PATH / "tokenizer", local_files_only=True)
+            settled, nouns, least = context_phrases(), group_words(), CONTEXT_MARGIN
+        else:
+            encoder = CLIPTextModelWithProjection.from_pretrained(tower, local_files_only=True, use_safetensors=True)
+            tokenizer = CLIPTokenizer.from_pretrained(tower, local_files_only=True)
+            settled, nouns, least = list(SETTINGS), list(NOUNS), MARGIN
+    except (OSError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise Failed(
+            Reason.MODEL_NOT_FOUND,
+            f"--tower {tower}: expected a CLIP model with text tower and tokenizer ({told:.200})",
+        ) from None
+    given = [line.strip() for line in phrases or settled if line.strip()]
+    return embedded(given, nouns, text_embedder(encoder.float().eval(), tokenizer), least if margin is None else margin)
