@@ -184,3 +184,15 @@ def test_every_example_is_fulfilled(
 ) -> None:
     assert main(["run", str(example), "--model", str(tiny_folders["sd15"]), "--output", str(tmp_path)]) == 0
     assert all(states(status)[0] == ("Succeeded", "Tuned") for status in statuses(capsys.readouterr().out))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_no_example_starts_from_the_word_object(
+    example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a reader runs it: on the model that the example names, with the encoder that it names."""
+    assert main(["run", str(example), "--output", str(tmp_path)]) == 0
+    for status in statuses(capsys.readouterr().out):
+        assert ("EncoderUsed", "EncoderNamed") in states(status)
+        assert status.nearest_word != START_WORD
