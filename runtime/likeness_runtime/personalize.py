@@ -11,7 +11,7 @@ from likeness_api.order import Order
 from likeness_api.personalization import Metric, Preview
 from likeness_runtime.contrastive import vocabularies
 from likeness_runtime.dual_path import both, conditioning_of, dual_path
-from likeness_runtime.export.subject import Base, Picture, TunedSubject
+from likeness_runtime.export.subject import Base, Picture, TunedSubject, UsedEncoder
 from likeness_runtime.from_encoder import empty_prompt
 from likeness_runtime.image import squared
 from likeness_runtime.lora import Factors
@@ -34,6 +34,7 @@ def personalize(
     digest: str,
     *,
     predictor: Predictor,
+    encoder: UsedEncoder | None,
     progress: Progress,
     check: Callable[[], None],
 ) -> tuple[TunedSubject, list[Metric]]:
@@ -55,6 +56,7 @@ def personalize(
         offsets=rounded.offsets,
         tuning=order.tuning,
         base=base_of(order, model, side_px),
+        encoder=encoder,
         image_sha256=[source.sha256 for source in sources],
         input=squared(pictures[0], side_px),
         previews=draw_previews(order, model, rounded, side_px, check),

@@ -16,14 +16,14 @@ from likeness_runtime.export.file import File
 from likeness_runtime.export.lora_file import diffusers_file, kohya_file
 from likeness_runtime.export.model_card import card_file
 from likeness_runtime.export.picture_file import picture_files
-from likeness_runtime.export.subject import TunedSubject
+from likeness_runtime.export.subject import TunedSubject, UsedEncoder
 from likeness_runtime.failure import Failed
 from likeness_runtime.from_encoder import FromEncoder
 from likeness_runtime.fulfil import Located, Run
 from likeness_runtime.manifest import Input, Manifest, ManifestFile
-from likeness_runtime.model import device_named
+from likeness_runtime.model import DiffusionModel, device_named
 from likeness_runtime.personalize import personalize
-from likeness_runtime.predictor import FromWord
+from likeness_runtime.predictor import FromWord, Predictor
 from likeness_runtime.source import Source, last_segment
 
 log = logging.getLogger(__name__)
@@ -37,9 +37,16 @@ def produce(
         model = run.load(*located.model, device_named(order.device))
         name = last_segment(order.model.uri)
         log.info("Started %s/%s: model %s on %s.", order.namespace, order.name, name, model.device.type)
-        predictor = FromEncoder(load_encoder(located.encoder[0], model)) if located.encoder else FromWord()
+        predictor, encoder = _start(order, located, model)
         subject, metrics = personalize(
-            order, model, sources, digest, predictor=predictor, progress=run.progress, check=run.check
+            order,
+            model,
+            sources,
+            digest,
+            predictor=predictor,
+            encoder=encoder,
+            progress=run.progress,
+            check=run.check,
         )
     except torch.OutOfMemoryError as error:
         batch, side = order.tuning.batch_size, order.tuning.resolution or "the model's own"
@@ -50,6 +57,14 @@ def produce(
         ) from None
     files = files_of(subject)
     return files, _manifest(order, subject, sources, files, metrics)
+
+
+def _start(order: Order, located: Located, model: DiffusionModel) -> tuple[Predictor, UsedEncoder | None]:
+    """What tuning starts from, and how the published files name it."""
+    if order.encoder is None or located.encoder is None:
+        return FromWord(), None
+    folder, digest = located.encoder
+    return FromEncoder(load_encoder(folder, model)), UsedEncoder(last_segment(order.encoder.uri), digest)
 
 
 def files_of(subject: TunedSubject) -> list[File]:
