@@ -149,6 +149,7 @@ KINDS = (
         PersonalizationSpec, PERSONALIZATION_RULES,
         [STATE, column("Step", ".status.progress.step", "integer"), column("Nearest word", ".status.nearestWord"), AGE,
          REASON, column("Profile", ".spec.profile", priority=1),
+         column("Encoder", '.status.conditions[?(@.type=="EncoderUsed")].status', priority=1),
          column("Manifest", ".status.manifest.uri", priority=1)],
         PersonalizationStatus, (".spec.profile", ".status.settled"),
     ),

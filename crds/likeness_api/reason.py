@@ -65,6 +65,8 @@ class Reason(StrEnum):
     INVALID_PROFILE = "InvalidProfile"
     TOKEN_MISSING = "TokenMissing"  # noqa: S105 - a reason, not a secret
     PROFILE_MATCHED = "ProfileMatched"
+    ENCODER_NAMED = "EncoderNamed"
+    NO_ENCODER = "NoEncoder"
     POD_STARTED = "PodStarted"
     POD_PENDING = "PodPending"
     SUSPENDED = "Suspended"

@@ -6,7 +6,17 @@ from datetime import datetime
 
 from likeness_api.field import Condition
 
-ORDER = ("Failed", "Succeeded", "Suspended", "Running", "Waiting", "Accepted", "TokenInPrompts", "Erased")
+ORDER = (
+    "Failed",
+    "Succeeded",
+    "Suspended",
+    "Running",
+    "Waiting",
+    "Accepted",
+    "EncoderUsed",
+    "TokenInPrompts",
+    "Erased",
+)
 """`kubectl get pz` shows the first true one."""
 LONGEST_MESSAGE = 2048
 

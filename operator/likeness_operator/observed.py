@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from likeness_api.accept import prompt_warning
+from likeness_api.encoder_use import EncoderUse, encoder_use
 from likeness_api.order import ORDER_VARIABLE, Order, first_problem
 from likeness_api.personalization import PersonalizationSpec, PersonalizationStatus
 from likeness_operator.label import ERASES, FINALIZER, PROFILE, QUEUE
@@ -70,6 +71,8 @@ class Job:
     """The subject's word, from the order."""
     token_warning: str | None
     """What is odd about the order's prompts."""
+    encoder_use: EncoderUse | None
+    """Whether the order names an encoder."""
     succeeded: bool
     """Settled, though the Complete condition may be a moment away."""
     failure_reason: str | None
@@ -186,6 +189,7 @@ def read_job(manifest: Manifest) -> Job:
         ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
         token=order.token if order else None,
         token_warning=prompt_warning(order) if order else None,
+        encoder_use=encoder_use(order) if order else None,
         succeeded="Complete" in conditions or "SuccessCriteriaMet" in conditions,
         failure_reason=failure.get("reason", "") if failure else None,
         failure_message=failure.get("message", "") if failure else "",

@@ -34,6 +34,9 @@ def observed(o: Observation) -> PersonalizationStatus:
         status = _accepted(o, status, o.job.profile)
     if o.job and o.job.token:
         status = status.model_copy(update={"token": o.job.token})
+    if o.job and o.job.encoder_use:
+        use = o.job.encoder_use
+        status = _say(o, status, ("EncoderUsed", use.used), use.reason, use.message)
     if o.job and o.job.token_warning:
         status = _say(o, status, ("TokenInPrompts", False), Reason.TOKEN_MISSING, o.job.token_warning)
     return status

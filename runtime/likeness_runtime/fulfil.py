@@ -5,12 +5,14 @@ torch and diffusers take seconds to import, so nothing here does; only what is r
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from likeness_api.encoder_use import encoder_use
 from likeness_api.order import Order
 from likeness_api.reason import Reason
 from likeness_api.result import Result
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
     from likeness_runtime.model import DiffusionModel
+
+log = logging.getLogger(__name__)
 
 
 def load_model(folder: Path, digest: str, device: torch.device) -> DiffusionModel:
@@ -58,6 +62,9 @@ class Located:
 def fulfil(order: Order, run: Run) -> Result:
     """Raises `Failed` with the reason, `Interrupted` when told to stop; in both cases nothing half is published."""
     started = time.monotonic()
+    use = encoder_use(order)
+    if not use.used:
+        log.warning("%s/%s: %s.", order.namespace, order.name, use.message)
     check_allowed(order)
     sources = fetch(order, run.stores)
     run.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from likeness_api.personalization import LearnedImage, Metric, Preview
 from likeness_runtime.caption import Recognise, told
 from likeness_runtime.contrastive import vocabularies
 from likeness_runtime.dual_path import both, conditioning_of, dual_path
-from likeness_runtime.export.subject import Base, Picture, TunedSubject
+from likeness_runtime.export.subject import Base, Picture, TunedSubject, UsedEncoder
 from likeness_runtime.forms import DEFAULT_FORM, with_article
 from likeness_runtime.from_encoder import empty_prompt
 from likeness_runtime.image import squared
@@ -28,29 +29,40 @@ from likeness_runtime.text import read
 from likeness_runtime.tune import subject_of, tune
 
 
+@dataclass(frozen=True)
+class Start:
+    """What tuning starts from."""
+
+    predictor: Predictor
+    encoder: UsedEncoder | None = None
+    """How the published files name the encoder; None where tuning starts from a plain word."""
+    recognise: Recognise | None = None
+    """Captions pictures that came without a caption."""
+
+
 def personalize(
     order: Order,
     model: DiffusionModel,
     sources: list[Source],
     digest: str,
     *,
-    predictor: Predictor,
-    recognise: Recognise | None,
+    start: Start,
     progress: Progress,
     check: Callable[[], None],
 ) -> tuple[TunedSubject, list[Metric]]:
-    """The tuned subject and its figures. `recognise` captions pictures that came without a caption; `check` is called
-    between sampling steps and may raise to stop.
-    """
+    """The tuned subject and its figures. `check` is called between sampling steps and may raise to stop."""
     side_px = order.tuning.resolution or model.resolution_px
     generator = torch.Generator("cpu").manual_seed(order.tuning.seed)
     pictures = [source.picture for source in sources]
-    said = [told(image, picture, order.token, recognise) for image, picture in zip(order.images, pictures, strict=True)]
+    said = [
+        told(image, picture, order.token, start.recognise)
+        for image, picture in zip(order.images, pictures, strict=True)
+    ]
     tuned_on = subject_of(model, pictures, [each.sentences for each in said], side_px, generator)
-    start = predictor.predict(model, [pictures], order.tuning.rank, [generator])
+    prediction = start.predictor.predict(model, [pictures], order.tuning.rank, [generator])
     tuned = tune(
         model,
-        start,
+        prediction,
         [tuned_on],
         order.token,
         tuning=order.tuning,
@@ -68,6 +80,7 @@ def personalize(
         offsets=rounded.offsets,
         tuning=order.tuning,
         base=base_of(order, model, side_px),
+        encoder=start.encoder,
         images=[
             LearnedImage(sha256=source.sha256, caption=each.caption, caption_source=each.source)
             for source, each in zip(sources, said, strict=True)

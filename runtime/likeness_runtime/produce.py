@@ -17,13 +17,13 @@ from likeness_runtime.export.file import File
 from likeness_runtime.export.lora_file import diffusers_file, kohya_file
 from likeness_runtime.export.model_card import card_file
 from likeness_runtime.export.picture_file import picture_files
-from likeness_runtime.export.subject import TunedSubject
+from likeness_runtime.export.subject import TunedSubject, UsedEncoder
 from likeness_runtime.failure import Failed
 from likeness_runtime.from_encoder import FromEncoder
 from likeness_runtime.fulfil import Located, Run
 from likeness_runtime.manifest import Input, Manifest, ManifestFile, ManifestImage
-from likeness_runtime.model import device_named
-from likeness_runtime.personalize import personalize
+from likeness_runtime.model import DiffusionModel, device_named
+from likeness_runtime.personalize import Start, personalize
 from likeness_runtime.predictor import FromWord
 from likeness_runtime.source import Source, last_segment
 
@@ -38,14 +38,12 @@ def produce(
         model = run.load(*located.model, device_named(order.device))
         name = last_segment(order.model.uri)
         log.info("Started %s/%s: model %s on %s.", order.namespace, order.name, name, model.device.type)
-        encoder = load_encoder(located.encoder[0], model) if located.encoder else None
         subject, metrics = personalize(
             order,
             model,
             sources,
             digest,
-            predictor=FromEncoder(encoder) if encoder else FromWord(),
-            recognise=recogniser(encoder, model) if encoder else None,
+            start=_start(order, located, model),
             progress=run.progress,
             check=run.check,
         )
@@ -58,6 +56,15 @@ def produce(
         ) from None
     files = files_of(subject)
     return files, _manifest(order, subject, sources, files, metrics)
+
+
+def _start(order: Order, located: Located, model: DiffusionModel) -> Start:
+    if order.encoder is None or located.encoder is None:
+        return Start(FromWord())
+    folder, digest = located.encoder
+    trained = load_encoder(folder, model)
+    used = UsedEncoder(last_segment(order.encoder.uri), digest)
+    return Start(FromEncoder(trained), used, recogniser(trained, model))
 
 
 def files_of(subject: TunedSubject) -> list[File]:

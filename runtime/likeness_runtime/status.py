@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from likeness_api.accept import Refusal, prompt_warning
+from likeness_api.encoder_use import encoder_use
 from likeness_api.field import Condition
 from likeness_api.order import Order
 from likeness_api.outcome import failed, published
@@ -44,6 +45,8 @@ def conditions_of(order: Order | Refusal, result: Result | Refusal, time: str) -
     if isinstance(order, Refusal):
         return [*conditions, said("Accepted", False, order.reason, order.message)]
     conditions.append(said("Accepted", True, Reason.PROFILE_MATCHED, f"with model {order.model.uri}"))
+    use = encoder_use(order)
+    conditions.append(said("EncoderUsed", use.used, use.reason, use.message))
     warning = prompt_warning(order)
     return [*conditions, said("TokenInPrompts", False, Reason.TOKEN_MISSING, warning)] if warning else conditions
 

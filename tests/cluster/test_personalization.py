@@ -84,8 +84,8 @@ def test_the_columns_tell_the_story(teapot: Manifest) -> None:
     assert header.split() == ["NAME", "STATE", "STEP", "NEAREST", "WORD", "AGE"]
     assert row.split()[:4] == [NAME, "Succeeded", "12", teapot["status"]["nearestWord"]]
     header, row = kubectl("-n", SHOP, "get", "pz", NAME, "-o", "wide").splitlines()
-    assert header.split()[6:] == ["REASON", "PROFILE", "MANIFEST"]
-    assert row.split()[-3:] == ["Tuned", "sd15", teapot["status"]["manifest"]["uri"]]
+    assert header.split()[6:] == ["REASON", "PROFILE", "ENCODER", "MANIFEST"]
+    assert row.split()[-4:] == ["Tuned", "sd15", "False", teapot["status"]["manifest"]["uri"]]
 
 
 def test_the_files_change_the_picture_in_stock_diffusers_and_both_formats_make_the_same(

@@ -329,7 +329,8 @@ def test_a_failure_to_erase_is_told_once_and_is_no_second_end() -> None:
         scene.job_says("Failed", ERASER)
         assert await scene.calls() == [*LOOKS, f"PUT {SUBJECT}/status"]
         assert await scene.calls() == LOOKS
-        assert [condition["type"] for condition in scene.status()["conditions"]] == ["Failed", "Accepted", "Erased"]
+        kinds = [condition["type"] for condition in scene.status()["conditions"]]
+        assert kinds == ["Failed", "Accepted", "EncoderUsed", "Erased"]
         assert len([path for path in scene.server.objects if path.startswith(EVENTS)]) == 1
 
     play(story, deletionPolicy="Delete")

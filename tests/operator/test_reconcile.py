@@ -30,9 +30,9 @@ from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus,
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_operator.condition import timestamp
-from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob
+from likeness_operator.decision import CreateJob, Decision, DeleteJob, Observation, PatchJob, Profile
 from likeness_operator.label import FINALIZER
-from likeness_operator.observed import Job
+from likeness_operator.observed import Job, Pod
 from likeness_operator.reconcile import OVERDUE_SECONDS, reconcile
 
 DELETING: dict[str, Any] = {"deletionTimestamp": "2026-11-23T11:59:00Z"}
@@ -394,7 +394,11 @@ def test_what_may_change_reaches_the_job(spec: dict[str, int], change: dict[str,
 
 def test_a_running_pod_makes_it_running() -> None:
     decision = reconcile(an_observation(None, a_job(), a_pod("Running")))
-    assert conditions(decision) == {"Running": ("True", "PodStarted"), "Accepted": ("True", "ProfileMatched")}
+    assert conditions(decision) == {
+        "Running": ("True", "PodStarted"),
+        "Accepted": ("True", "ProfileMatched"),
+        "EncoderUsed": ("False", "NoEncoder"),
+    }
     assert decision.status is not None
     assert decision.status.start_time == "2026-11-23T11:00:00Z"
     assert decision.status.waiting is None
@@ -423,6 +427,35 @@ def test_a_prompt_without_the_token_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
+    ("of_job", "pod", "expected_state"),
+    [
+        pytest.param([], a_pod(unschedulable="no GPU"), "Waiting", id="waiting"),
+        pytest.param([], a_pod("Running"), "Running", id="running"),
+        pytest.param(["Complete"], a_pod(exit_code=0, message=TUNED), "Succeeded", id="succeeded"),
+        pytest.param(["Failed"], a_pod(exit_code=1), "Failed", id="failed"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        pytest.param(a_profile(), ("False", "NoEncoder"), id="no encoder"),
+        pytest.param(a_profile(encoder={"uri": "file:///models/e"}), ("True", "EncoderNamed"), id="an encoder"),
+    ],
+)
+def test_whether_an_encoder_is_used_is_said_with_whatever_else_is_said(
+    profile: Profile, expected: tuple[str, str], of_job: list[str], pod: Pod, expected_state: str
+) -> None:
+    decision = reconcile(an_observation(None, a_job(*of_job, profile=profile), pod))
+    assert conditions(decision)["EncoderUsed"] == expected
+    assert state(decision) == expected_state
+
+
+def test_one_that_gets_no_job_uses_no_encoder_and_is_not_warned_about_it() -> None:
+    decision = reconcile(an_observation(a_personalization({"tuning": {"steps": 9999}})))
+    assert "EncoderUsed" not in conditions(decision)
+
+
+@pytest.mark.parametrize(
     ("job", "pods"),
     [
         pytest.param(a_job(age_seconds=1), [], id="a job just created"),
@@ -442,7 +475,11 @@ def test_what_passes_by_itself_is_worth_no_write(job: object, pods: list[object]
 
 def test_pending_says_what_it_waits_for() -> None:
     decision = reconcile(an_observation(None, a_job(), a_pod(unschedulable="0/3 nodes are available")))
-    assert conditions(decision) == {"Waiting": ("True", "Unschedulable"), "Accepted": ("True", "ProfileMatched")}
+    assert conditions(decision) == {
+        "Waiting": ("True", "Unschedulable"),
+        "Accepted": ("True", "ProfileMatched"),
+        "EncoderUsed": ("False", "NoEncoder"),
+    }
     assert decision.status is not None
     assert decision.status.waiting is not None
     assert decision.status.waiting.message == "0/3 nodes are available"

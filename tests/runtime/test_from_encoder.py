@@ -23,6 +23,7 @@ from likeness_runtime.fulfil import Run, fulfil
 from likeness_runtime.lora import Factors
 from likeness_runtime.manifest import digest_of
 from likeness_runtime.model import DiffusionModel
+from likeness_runtime.model_folder import folder_digest
 from likeness_runtime.pipeline import load_likeness
 from likeness_runtime.tiny import Kind
 from likeness_runtime.tune import Subject, latents_of, tune
@@ -186,6 +187,10 @@ def test_an_order_with_an_encoder_publishes_what_the_two_line_loader_reads(
     stock = StableDiffusionPipeline.from_pretrained(
         order.model.uri.removeprefix("file://"), use_safetensors=True, local_files_only=True, safety_checker=None
     )
+    assert json.loads(facts.read_bytes())["encoder"] == {
+        "name": "encoder",
+        "digest": folder_digest(tmp_path / "encoder"),
+    }
     likeness = load_likeness(facts)
     picture = likeness.apply(stock)(f"a photo of {order.token}", num_inference_steps=2).images[0]
     assert likeness.alpha == 0.6

@@ -46,6 +46,7 @@ def test_an_order_is_tuned_and_told(order: Order, start: Start, tmp_path: Path) 
     assert (Path(result.folder().removeprefix("file://")) / "manifest.json").is_file()
     for sentence in ("Accepted shop/red-teapot", "Started shop/red-teapot", "Tuned 2 of 2 steps", "Ended with Tuned"):
         assert sentence in log
+    assert "shop/red-teapot: no encoder is named" in log
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 from likeness_api.personalization import PersonalizationStatus
 from likeness_runtime.cli import main
 from likeness_runtime.documents import Documents, PersonalizationDocument, TuningProfileDocument
+from likeness_runtime.predictor import START_WORD
 from likeness_runtime.run import profile_for
 from likeness_runtime.tiny import Kind
 
@@ -97,8 +99,43 @@ def test_a_prompt_without_the_token_is_a_warning_in_the_status(
     assert [(each.type, each.status, each.reason) for each in status.conditions] == [
         ("Succeeded", "True", "Tuned"),
         ("Accepted", "True", "ProfileMatched"),
+        ("EncoderUsed", "False", "NoEncoder"),
         ("TokenInPrompts", "False", "TokenMissing"),
     ]
+
+
+def test_without_an_encoder_each_run_warns_and_its_status_says_so(
+    file: Path,
+    tiny_folders: dict[Kind, Path],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The built-in profile's encoder does not fit another model, so `--model` leaves it out."""
+    model = tiny_folders["sd15"]
+    for _ in ("tuned", "already published"):
+        caplog.clear()
+        assert main(["run", str(file), "--model", str(model)]) == 0
+        (warning,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+        (status,) = statuses(capsys.readouterr().out)
+        (said,) = [each for each in status.conditions if each.type == "EncoderUsed"]
+        assert (said.status, said.reason) == ("False", "NoEncoder")
+        assert warning == f"shop/red-teapot: {said.message}."
+        for words in (f"no encoder is named for model file://{model}", f"'{START_WORD}'", "`likeness pretrain`"):
+            assert words in warning
+    (card,) = file.parent.rglob("README.md")
+    assert f"started from the word *{START_WORD}*" in card.read_text()
+
+
+def test_with_the_encoder_of_the_built_in_profile_nothing_is_warned_about(
+    file: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text(file.read_text().replace("steps: 2", "steps: 0"))
+    assert main(["run", str(file)]) == 0
+    (status,) = statuses(capsys.readouterr().out)
+    assert ("EncoderUsed", "EncoderNamed") in states(status)
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+    (card,) = file.parent.rglob("README.md")
+    assert "what the encoder `pocket` predicted" in card.read_text()
 
 
 def a_personalization(profile: str | None) -> PersonalizationDocument:
@@ -147,3 +184,15 @@ def test_every_example_is_fulfilled(
 ) -> None:
     assert main(["run", str(example), "--model", str(tiny_folders["sd15"]), "--output", str(tmp_path)]) == 0
     assert all(states(status)[0] == ("Succeeded", "Tuned") for status in statuses(capsys.readouterr().out))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_no_example_starts_from_the_word_object(
+    example: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a reader runs it: on the model that the example names, with the encoder that it names."""
+    assert main(["run", str(example), "--output", str(tmp_path)]) == 0
+    for status in statuses(capsys.readouterr().out):
+        assert ("EncoderUsed", "EncoderNamed") in states(status)
+        assert status.nearest_word != START_WORD

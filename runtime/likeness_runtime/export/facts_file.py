@@ -27,6 +27,7 @@ def facts_file(subject: TunedSubject) -> File:
             "family": subject.base.family,
             "predictionType": subject.base.prediction_type,
         },
+        "encoder": subject.encoder and {"name": subject.encoder.name, "digest": subject.encoder.digest},
         "tuning": subject.tuning.to_json() | {"resolution": subject.base.resolution_px},
         "images": [image.to_json() for image in subject.images],
         "versions": {"likeness": VERSION} | {library: version(library) for library in LIBRARIES},

@@ -7,6 +7,7 @@ import yaml
 from likeness_runtime.export.file import File
 from likeness_runtime.export.subject import TunedSubject
 from likeness_runtime.forms import with_article
+from likeness_runtime.predictor import START_WORD
 
 CARD = """\
 ---
@@ -15,6 +16,7 @@ CARD = """\
 
 `{token}`, learned from {images} in {steps} steps on `{base}`.
 The nearest word of the model's vocabulary is *{nearest}*.
+{start}
 
 ![preview](previews/00.png)
 
@@ -64,12 +66,22 @@ def card_file(subject: TunedSubject) -> File:
         steps=subject.tuning.steps,
         base=subject.base.name,
         nearest=subject.nearest_word,
+        start=_start(subject),
         load=load.format(**named),
         kohya=subject.kohya_file,
         word=subject.word,
         **named,
     )
     return File("README.md", "model-card", "text/markdown; charset=utf-8", text.encode())
+
+
+def _start(subject: TunedSubject) -> str:
+    if subject.encoder:
+        return f"Tuning started from what the encoder `{subject.encoder.name}` predicted from the pictures."
+    return (
+        f"No encoder predicted where to start: tuning started from the word *{START_WORD}*, so expect much less"
+        " likeness than with an encoder made for this model."
+    )
 
 
 def _front(subject: TunedSubject) -> str:

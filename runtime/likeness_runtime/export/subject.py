@@ -27,6 +27,15 @@ class Base:
 
 
 @dataclass(frozen=True)
+class UsedEncoder:
+    """The encoder that predicted where tuning started."""
+
+    name: str
+    """The last segment of its address."""
+    digest: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """A preview, and the prompt it was drawn for."""
 
@@ -47,6 +56,8 @@ class TunedSubject:
     """With a subject axis of one, float16."""
     tuning: ResolvedTuning
     base: Base
+    encoder: UsedEncoder | None
+    """None where tuning started from a plain word."""
     images: list[LearnedImage]
     input: Image.Image
     """The first picture, squared."""

@@ -165,3 +165,4 @@ def test_the_facts_are_enough_to_find_everything(published: Published) -> None:
     assert (folder / facts["embedding"]).is_file()
     assert facts["token"] == "<red-teapot>"
     assert facts["nearestWord"].isalpha()
+    assert facts["encoder"] is None
