@@ -69,10 +69,10 @@ class ResolvedTuning(Model):
     """
 
     steps: Steps = 12
-    batch_size: BatchSize = 2
+    batch_size: BatchSize = 16
     rank: Rank = 4
     alpha: Alpha = "1"
-    learning_rate: LoraRate = "0.0025"
+    learning_rate: LoraRate = "0.02"
     embedding_learning_rate: EmbeddingRate = "0.001"
     resolution: Annotated[
         Resolution | None, Field(description="Side in pixels; where nobody says one, the model's own.")

@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from likeness_runtime.forms import FORMS, with_article
 
-CONTEXTS = "encoder/contexts.safetensors"
-"""In an encoder's folder."""
+CONTEXTS, HEADER = "encoder/contexts.safetensors", "contexts"
+"""The file in an encoder's folder, and what in its header holds phrases and margin as JSON."""
 
 SETTINGS: tuple[str, ...] = (
     "on a white background", "on a black background", "on a gray background", "on a colorful background",
@@ -79,7 +79,13 @@ def text_embedder(text_encoder: Any, tokenizer: Any) -> Callable[[list[str]], Te
     """Of a CLIP text tower: its projected summary, or, where it has no projection, the summary itself."""
 
     def embed(sentences: list[str]) -> Tensor:
-        ids = tokenizer(sentences, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        ids = tokenizer(
+            sentences,
+            padding="max_length",
+            max_length=text_encoder.config.max_position_embeddings,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
         with torch.no_grad():
             output = text_encoder(ids.to(text_encoder.device))
         summary = output.text_embeds if "text_embeds" in output else output.pooler_output
@@ -91,8 +97,8 @@ def text_embedder(text_encoder: Any, tokenizer: Any) -> Callable[[list[str]], Te
 def write(contexts: Contexts, folder: Path) -> None:
     """Into an encoder's folder."""
     path = folder / CONTEXTS
-    header = {"phrases": json.dumps(contexts.phrases), "margin": str(contexts.margin)}
-    save_file({"embeddings": contexts.embeddings.half().contiguous()}, path, metadata=header)
+    header = json.dumps({"phrases": contexts.phrases, "margin": contexts.margin})  # one entry: their order varies
+    save_file({"embeddings": contexts.embeddings.half().contiguous()}, path, metadata={HEADER: header})
     path.chmod(0o644)  # safetensors writes for the owner alone, but a pod runs as anyone
 
 
@@ -103,9 +109,8 @@ def read(folder: Path, device: torch.device) -> Contexts | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            header, embeddings = file.metadata(), file.get_tensor("embeddings")
-        phrases = json.loads(header["phrases"])
-        margin = float(header["margin"])
+            header, embeddings = json.loads(file.metadata()[HEADER]), file.get_tensor("embeddings")
+        phrases, margin = header["phrases"], float(header["margin"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{CONTEXTS} does not load ({error!r:.200})") from None
     if not isinstance(phrases, list) or len(phrases) != len(embeddings):

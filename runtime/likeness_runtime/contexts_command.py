@@ -51,28 +51,38 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def contexts_of(tower: Path | None, phrases: list[str] | None = None, margin: float | None = None) -> Contexts:
     """By the CLIP pair in `tower`, or the pocket model's. Raises `Failed(ModelNotFound)` where it has no text tower."""
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
     from likeness_runtime.contexts import MARGIN, NOUNS, SETTINGS, embedded, text_embedder
-    from likeness_runtime.pocket import MODEL_PATH
     from likeness_runtime.pocket.caption import CONTEXT_MARGIN, context_phrases, group_words
 
-    encoder: Any
+    if tower is None:
+        settled, nouns, least = context_phrases(), group_words(), CONTEXT_MARGIN
+    else:
+        settled, nouns, least = list(SETTINGS), list(NOUNS), MARGIN
+    given = [line.strip() for line in phrases or settled if line.strip()]
+    return embedded(given, nouns, text_embedder(*_text_tower(tower)), least if margin is None else margin)
+
+
+def _text_tower(tower: Path | None) -> tuple[Any, Any]:
+    """The text encoder of the pair, and its tokenizer."""
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    from likeness_runtime.model import VOCABULARY
+    from likeness_runtime.pocket import MODEL_PATH
+
+    # The pocket pair has no projection: its text tower's summary lies in the common space as it is.
+    kind: Any = CLIPTextModel if tower is None else CLIPTextModelWithProjection
+    weights, words = (MODEL_PATH / "text_encoder", MODEL_PATH / "tokenizer") if tower is None else (tower, tower)
+    expected = f"--tower {tower}: expected a CLIP model with text tower and tokenizer"
+    if not any((words / name).is_file() for name in VOCABULARY):
+        raise Failed(Reason.MODEL_NOT_FOUND, f"{expected}; {' or '.join(VOCABULARY)} is missing")
     try:
-        if tower is None:
-            # The pocket pair has no projection: its text tower's summary lies in the common space as it is.
-            encoder = CLIPTextModel.from_pretrained(MODEL_PATH / "text_encoder", local_files_only=True)
-            tokenizer = CLIPTokenizer.from_pretrained(MODEL_PATH / "tokenizer", local_files_only=True)
-            settled, nouns, least = context_phrases(), group_words(), CONTEXT_MARGIN
-        else:
-            encoder = CLIPTextModelWithProjection.from_pretrained(tower, local_files_only=True, use_safetensors=True)
-            tokenizer = CLIPTokenizer.from_pretrained(tower, local_files_only=True)
-            settled, nouns, least = list(SETTINGS), list(NOUNS), MARGIN
+        encoder, found = kind.from_pretrained(
+            weights, local_files_only=True, use_safetensors=True, dtype="float32", output_loading_info=True
+        )
+        tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
     except (OSError, ValueError) as error:
         told = " ".join(str(error).split())
-        raise Failed(
-            Reason.MODEL_NOT_FOUND,
-            f"--tower {tower}: expected a CLIP model with text tower and tokenizer ({told:.200})",
-        ) from None
-    given = [line.strip() for line in phrases or settled if line.strip()]
-    return embedded(given, nouns, text_embedder(encoder.float().eval(), tokenizer), least if margin is None else margin)
+        raise Failed(Reason.MODEL_NOT_FOUND, f"{expected} ({told:.200})") from None
+    if found["missing_keys"]:  # transformers would draw these at random
+        raise Failed(Reason.MODEL_NOT_FOUND, f"{expected}; it is without {sorted(found['missing_keys'])[0]}")
+    return encoder.eval(), tokenizer

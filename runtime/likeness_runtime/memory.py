@@ -34,14 +34,14 @@ def saved_bytes(model: DiffusionModel, take: Callable[[], object]) -> int:
     # Storages are told apart by themselves and not by their address, which the meta device has none of.
     networks = (model.unet, *model.text_encoders)
     weights = {each.untyped_storage()._cdata for network in networks for each in network.parameters()}
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights:
-            kept[storage._cdata] = storage.nbytes()
+            kept[storage._cdata] = storage  # held, so that no other one gets its place meanwhile
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         take()
-    return sum(kept.values())
+    return sum(storage.nbytes() for storage in kept.values())

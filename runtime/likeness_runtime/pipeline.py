@@ -1,7 +1,7 @@
 """The dual path in a stock diffusers pipeline, from what a run published:
 
     likeness = load_likeness("folder/personalization.json")
-    picture = likeness.apply(pipeline)("a photo of <cat> on the moon").images[0]
+    picture = likeness.apply(pipeline)("a photo of a <cat> on the moon").images[0]
 
 `apply` returns the same pipeline. Its text now comes twice, with the learned word and with the nearest word of the
 vocabulary, and its attention layers blend the two paths. Guidance leads away from the untouched model, which does not

@@ -4,14 +4,14 @@ import pytest
 
 from likeness_api.accept import Refusal, accept, prompt_warning
 from likeness_api.order import Order
-from likeness_api.personalization import PersonalizationSpec
+from likeness_api.personalization import PersonalizationSpec, SubjectImage
 from likeness_api.reason import Reason
 from likeness_api.tuning_profile import TuningProfileSpec
 
 
 def a_spec(**fields: Any) -> PersonalizationSpec:
     return PersonalizationSpec.model_validate(
-        {"subject": {"images": ["s3://catalogue/x.jpg"]}, "output": "s3://artifacts/shop/teapots", **fields}
+        {"subject": {"images": [{"uri": "s3://catalogue/x.jpg"}]}, "output": "s3://artifacts/shop/teapots", **fields}
     )
 
 
@@ -65,10 +65,10 @@ def test_a_model_in_object_storage_is_fetched_to_its_volume() -> None:
     ("spec", "profile", "reason", "words"),
     [
         (
-            {"subject": {"images": ["s3://catalogue/x.jpg", "s3://private/x.jpg"]}},
+            {"subject": {"images": [{"uri": "s3://catalogue/x.jpg"}, {"uri": "s3://private/x.jpg"}]}},
             {},
             Reason.BUCKET_NOT_ALLOWED,
-            "spec.subject.images[1] is s3://private/x.jpg; the profile allows s3://catalogue",
+            "spec.subject.images[1].uri is s3://private/x.jpg; the profile allows s3://catalogue",
         ),
         ({"output": "s3://artifacts/other"}, {}, Reason.BUCKET_NOT_ALLOWED, "the profile allows s3://artifacts/shop"),
         ({"output": "s3://artifacts/shopping"}, {}, Reason.BUCKET_NOT_ALLOWED, "spec.output is"),
@@ -76,7 +76,7 @@ def test_a_model_in_object_storage_is_fetched_to_its_volume() -> None:
         ({"tuning": {"steps": 101}}, {}, Reason.LIMIT_EXCEEDED, "spec.tuning.steps is 101; the profile's limit is 100"),
         ({}, {"defaults": {"steps": 7}, "limits": {"steps": 5}}, Reason.LIMIT_EXCEEDED, "limit is 5"),
         (
-            {"subject": {"images": ["s3://catalogue/x.jpg"] * 3}},
+            {"subject": {"images": [{"uri": "s3://catalogue/x.jpg"}] * 3}},
             {"limits": {"images": 2}},
             Reason.TOO_MANY_IMAGES,
             "spec.subject.images has 3 entries; the profile's limit is 2",
@@ -98,8 +98,8 @@ def test_what_the_profile_does_not_allow_is_refused(
 
 
 def test_a_local_run_may_use_files_and_the_same_buckets() -> None:
-    files = a_spec(subject={"images": ["file:///x.jpg"]}, output="file:///out")
-    assert ordered(files, a_profile(), local=True).images == ["file:///x.jpg"]
+    files = a_spec(subject={"images": [{"uri": "file:///x.jpg"}]}, output="file:///out")
+    assert ordered(files, a_profile(), local=True).images == [SubjectImage(uri="file:///x.jpg")]
     assert refused(a_spec(output="s3://private/x"), a_profile(), local=True).reason == Reason.BUCKET_NOT_ALLOWED
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from likeness_api.encoder_use import encoder_use
 from likeness_api.order import Order, OrderModel, OrderStorage
+from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
 
 
@@ -12,7 +13,7 @@ def an_order(model: str, encoder: str | None) -> Order:
         namespace="shop",
         name="red-teapot",
         token="<red-teapot>",
-        images=["s3://catalogue/teapot.jpg"],
+        images=[SubjectImage(uri="s3://catalogue/teapot.jpg")],
         output="s3://artifacts/shop",
         model=OrderModel(uri=model),
         encoder=OrderModel(uri=encoder) if encoder else None,

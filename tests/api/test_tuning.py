@@ -1,5 +1,6 @@
 import pytest
 
+from likeness_api.personalization import SubjectImage
 from likeness_api.tuning import ResolvedTuning, Tuning, TuningLimits, over_the_limits, resolve
 from likeness_api.tuning_profile import is_allowed
 
@@ -34,7 +35,5 @@ def test_a_prefix_allows_whole_path_segments_of_its_namespace(uri: str, allowed:
 
 
 def test_dot_segments_are_refused_before_any_prefix_is_compared() -> None:
-    from likeness_api.personalization import Subject
-
     with pytest.raises(ValueError, match=r"'\.' or '\.\.' path segment"):
-        Subject(images=["s3://art/shop/../other/x"])
+        SubjectImage(uri="s3://art/shop/../other/x")

@@ -34,7 +34,7 @@ def one_pixel() -> bytes:
 
 
 def picture(uri: str) -> dict[str, object]:
-    return {"subject": {"images": [uri]}}
+    return {"subject": {"images": [{"uri": uri}]}}
 
 
 # name -> (what is asked for, the reason it ends with, a word that the message must have, whether a pod looks at it)

@@ -101,7 +101,11 @@ def twins(rights: None, tmp_path: Path) -> Iterator[tuple[Twin, Twin]]:
 
 def refused(name: str) -> Callable[[], Manifest | None]:
     """Creates a Personalization whose profile does not exist; the operator that acts says so in its status."""
-    spec = {"profile": "nowhere", "subject": {"images": ["s3://catalogue/a.png"]}, "output": "s3://artifacts/a"}
+    spec = {
+        "profile": "nowhere",
+        "subject": {"images": [{"uri": "s3://catalogue/a.png"}]},
+        "output": "s3://artifacts/a",
+    }
     metadata = {"name": name, "namespace": STUDIO}
     apply({"apiVersion": "likeness.dev/v1alpha1", "kind": "Personalization", "metadata": metadata, "spec": spec})
 

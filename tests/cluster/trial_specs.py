@@ -129,7 +129,7 @@ def schema_of(plural: str) -> Manifest:
 
 def odd_personalizations(namespace: str, schema: Manifest) -> st.SearchStrategy[list[Manifest]]:
     """Addresses are mostly those that the profile allows: else nothing would get as far as a Job."""
-    pictures = PATHS.map(lambda text: f"s3://catalogue/{text}")
+    pictures = PATHS.map(lambda text: {"uri": f"s3://catalogue/{text}"})
     usual = st.fixed_dictionaries(
         {
             "profile": st.sampled_from([namespace] * 8 + ["nowhere"]),

@@ -34,7 +34,7 @@ PROFILE: Manifest = {
 }
 SPEC: Manifest = {
     "profile": "sd15",
-    "subject": {"images": ["s3://catalogue/teapot/00.jpg"]},
+    "subject": {"images": [{"uri": "s3://catalogue/teapot/00.jpg"}]},
     "output": "s3://artifacts/shop",
 }
 TUNED = Result(

@@ -66,7 +66,7 @@ def profile(name: str, **changes: object) -> Manifest:
 
 def personalization(namespace: str, name: str, profile: str, **changes: object) -> Manifest:
     """A Personalization that `profile` accepts; `changes` replace fields of its spec."""
-    images = {"images": ["s3://catalogue/a.png"]}
+    images = {"images": [{"uri": "s3://catalogue/a.png"}]}
     spec = {"profile": profile, "subject": images, "output": f"s3://artifacts/{namespace}", **changes}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "likeness.dev/v1alpha1", "kind": "Personalization", "metadata": metadata, "spec": spec}

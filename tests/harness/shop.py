@@ -90,7 +90,7 @@ def personalization(name: str = "", **changes: object) -> Manifest:
         "metadata": {"name": name or f"subject-{next(numbers)}", "namespace": SHOP},
         "spec": {
             "profile": "tiny",
-            "subject": {"images": [PICTURE]},
+            "subject": {"images": [{"uri": PICTURE}]},
             "output": f"s3://artifacts/{SHOP}",
             "credentialsSecretRef": {"name": SECRET},
             "tuning": {"steps": 2},

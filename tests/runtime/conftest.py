@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from likeness_api.order import Order, OrderModel, OrderStorage
+from likeness_api.personalization import SubjectImage
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.fulfil import Run, fulfil
 from likeness_runtime.model import DiffusionModel, load
@@ -100,7 +101,7 @@ def an_order(model: Path, folder: Path) -> Order:
         namespace="shop",
         name="red-teapot",
         token="<red-teapot>",
-        images=[f"file://{folder}/photo.png"],
+        images=[SubjectImage(uri=f"file://{folder}/photo.png")],
         output=f"file://{folder}/out",
         tuning=ResolvedTuning(steps=2, batch_size=2, seed=7),
         model=OrderModel(uri=f"file://{model}"),

@@ -11,24 +11,32 @@ from PIL import Image
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
+from likeness_runtime import encoder_folder
 from likeness_runtime.bench import step, summary
 from likeness_runtime.bench.arm import OFF, Arm, Stage, Tuned, bytes_of
 from likeness_runtime.bench.chart import HEIGHT_PX, WIDTH_PX, Series, chart
-from likeness_runtime.bench.draw import Sampling, noise
-from likeness_runtime.bench.dreambooth import DreamBooth
+from likeness_runtime.bench.draw import Sampling, drawn, noise
+from likeness_runtime.bench.dreambooth import Adapter, DreamBooth, plain_text
 from likeness_runtime.bench.memory import peak_bytes_of
-from likeness_runtime.bench.method import Record, measure, read
+from likeness_runtime.bench.method import Condition, Record, measure, read
+from likeness_runtime.bench.paired_error import paired_error
 from likeness_runtime.bench.score import BACKGROUNDS, Score, prompts, score
-from likeness_runtime.bench.step import saved_bytes, tuning_step
-from likeness_runtime.bench.subject import BenchSubject, held_out_subjects
+from likeness_runtime.bench.step import tuning_step
+from likeness_runtime.bench.subject import BenchSubject, Case, case, held_out_subjects
 from likeness_runtime.bench.sweep import variants
 from likeness_runtime.cli import main
+from likeness_runtime.dual_path import both, dual_path
+from likeness_runtime.from_encoder import FromEncoder
 from likeness_runtime.lora import zero_offsets
-from likeness_runtime.model import DiffusionModel
+from likeness_runtime.memory import saved_bytes
+from likeness_runtime.model import DiffusionModel, load
+from likeness_runtime.model_folder import folder_digest
+from likeness_runtime.pocket import MODEL_PATH
 from likeness_runtime.pocket.pixels import images_of
 from likeness_runtime.pocket.scene import paint
 from likeness_runtime.predictor import FromWord, Prediction
 from likeness_runtime.tiny import Kind
+from likeness_runtime.tune import denoise
 
 QUICK = Sampling(steps=2, guidance=3.0, seeds=(0,))
 TUNING = ResolvedTuning(batch_size=2, rank=2)
@@ -49,8 +57,28 @@ def mean_colour(images: Tensor) -> Tensor:
     return torch.nn.functional.normalize(images.mean(dim=(2, 3)), dim=-1)
 
 
-def a_record(subject: str, arm: str, steps: int, identity: float, seconds: float = 1.0) -> Record:
-    return Record(subject, "fluent", arm, steps, seconds, 100, None, "cat", 0.5, Score(identity, identity, 1.0, 1.0))
+@pytest.fixture
+def untold(subject: BenchSubject) -> Case:
+    found = case(subject, "untold", None)
+    assert found is not None
+    return found
+
+
+def pictures(model: DiffusionModel, stage: Stage, *, untouched_guidance: bool = True) -> Tensor:
+    assert stage.learned is not None
+    return drawn(model, stage.learned, prompts(stage.learned.called)[:2], QUICK, untouched_guidance=untouched_guidance)
+
+
+DRAWN = (("untouched", 0.6), ("stock", 0.4))
+
+
+def a_record(
+    subject: str, arm: str, steps: int, identity: float, *, seconds: float = 1.0, drawing: str = "untouched"
+) -> Record:
+    caption = "a picture of a {token} on the moon"
+    condition = Condition(arm, steps, "recognised", drawing)
+    scored = Score(identity, identity, 1.0, 1.0)
+    return Record(subject, "fluent", condition, caption, steps, seconds, 100, None, "cat", 0.5, None, scored)
 
 
 def test_true_backgrounds_are_read_as_what_was_asked() -> None:
@@ -71,7 +99,7 @@ def test_both_halves_are_needed_for_the_harmonic_mean() -> None:
 
 
 def test_every_prompt_names_the_subject_and_its_background() -> None:
-    assert prompts("<x>")[0] == "a picture of <x> on a red background"
+    assert prompts("a <x>")[0] == "a picture of a <x> on a red background"
     assert len(prompts("<x>")) == len(BACKGROUNDS) >= 8
 
 
@@ -94,55 +122,117 @@ def test_noise_is_the_prompts_own_whatever_else_is_drawn(model: DiffusionModel) 
 
 
 @pytest.mark.parametrize("alpha", ["0.5", "1"])
-def test_our_arm_tunes_and_draws(model: DiffusionModel, subject: BenchSubject, alpha: str) -> None:
+def test_our_arm_tunes_and_draws(model: DiffusionModel, untold: Case, alpha: str) -> None:
     tuning = TUNING.model_copy(update={"alpha": alpha, "learning_rate": "0.05"})
-    before, after = (Tuned(FromWord(), tuning)(model, subject, steps) for steps in (0, 2))
-    asked = prompts(after.called)[:2]
-    assert (before.draw(asked, QUICK) - after.draw(asked, QUICK)).abs().max() > 1e-3
+    before, after = (Tuned(FromWord(), tuning)(model, untold, steps) for steps in (0, 2))
+    assert (pictures(model, before) - pictures(model, after)).abs().max() > 1e-3
+    assert (before.rows, after.rows) == (0, 4)
 
 
-def test_textual_inversion_has_no_offsets(model: DiffusionModel, subject: BenchSubject) -> None:
-    stage = Tuned(FromWord(), TUNING, OFF, learn_offsets=False)(model, subject, 2)
+def test_textual_inversion_has_no_offsets(model: DiffusionModel, untold: Case) -> None:
+    stage = Tuned(FromWord(), TUNING, OFF, learn_offsets=False)(model, untold, 2)
     assert stage.artifact_bytes == 4 * model.token_tables[0].shape[1]
 
 
-def test_the_hard_word_can_be_the_class(model: DiffusionModel, subject: BenchSubject) -> None:
+def test_without_the_predicted_word_tuning_starts_from_object(model: DiffusionModel, untold: Case) -> None:
+    assert Tuned(FromWord("cat"), TUNING)(model, untold, 0).word == "cat"
+    assert Tuned(FromWord("cat"), TUNING, keep_word=False)(model, untold, 0).word == "object"
+
+
+def test_the_hard_word_can_be_the_class(model: DiffusionModel, untold: Case) -> None:
     tuning = TUNING.model_copy(update={"alpha": "0"})
-    asked = prompts("<subject>")[:1]
-    by_class = Tuned(FromWord("cat"), tuning, class_word=True)(model, subject, 0).draw(asked, QUICK)
-    by_nearest = Tuned(FromWord("cat"), tuning)(model, subject, 0).draw(asked, QUICK)
-    assert (by_class - by_nearest).abs().max() > 1e-4
+    by_class, by_nearest = (
+        Tuned(FromWord("cat"), tuning, class_word=given)(model, untold, 0) for given in (True, False)
+    )
+    assert (pictures(model, by_class) - pictures(model, by_nearest)).abs().max() > 1e-4
 
 
-def test_a_baseline_starts_from_the_class_word(model: DiffusionModel, subject: BenchSubject) -> None:
-    stage = Tuned(None, TUNING, OFF)(model, replace(subject, class_word="cat"), 0)
-    assert stage.word == "cat"
+def test_a_baseline_starts_from_the_class_word(model: DiffusionModel, untold: Case) -> None:
+    told = replace(untold, subject=replace(untold.subject, class_word="cat"))
+    assert Tuned(None, TUNING, OFF)(model, told, 0).word == "cat"
 
 
-def test_an_arm_is_measured_at_those_of_its_steps_that_are_asked_for() -> None:
-    arm = Arm("ours", (0, 4, 12), lambda _model, _subject, _steps: None)
-    assert arm.only([12, 4, 500]).steps == (4, 12)
-    assert arm.only(None).steps == (0, 4, 12)
+def test_guidance_leads_away_from_another_model_in_each_drawing(model: DiffusionModel, untold: Case) -> None:
+    stage = DreamBooth(learning_rate=0.05)(model, untold, 2)
+    ways = [pictures(model, stage, untouched_guidance=untouched) for untouched in (True, False)]
+    assert (ways[0] - ways[1]).abs().max() > 1e-4
+    assert stage.learned is not None
+    nothing = replace(stage, learned=replace(stage.learned, prediction=replace(stage.learned.prediction, offsets={})))
+    ways = [pictures(model, nothing, untouched_guidance=untouched) for untouched in (True, False)]
+    torch.testing.assert_close(ways[0], ways[1], rtol=0, atol=1e-4)
+
+
+def test_an_arm_is_measured_at_what_is_asked_for_of_its_own() -> None:
+    arm = Arm("ours", lambda _model, _case, _steps: None, (0, 4, 12), ("recognised", "untold"))
+    chosen = arm.only([12, 4, 500], ["untold", "given"], ["stock"])
+    assert (chosen.steps, chosen.tellings, chosen.drawings) == ((4, 12), ("untold",), ("stock",))
+    assert arm.only(None, None, None) == arm
 
 
 def test_a_sweep_changes_one_number_at_a_time() -> None:
-    arms = variants(FromWord(), ResolvedTuning())
-    ours = arms["ours"].run
-    for name, arm in arms.items():
-        assert isinstance(ours, Tuned)
+    ours, *others = variants(FromWord(), ResolvedTuning())
+    assert isinstance(ours.run, Tuned)
+    for arm in others:
         assert isinstance(arm.run, Tuned)
-        pairs = [(ours.tuning.to_json(), arm.run.tuning.to_json()), (vars(ours.strength), vars(arm.run.strength))]
-        changed = [key for before, after in pairs for key in before if before[key] != after[key]]
-        assert len(changed) == (name != "ours"), name
+        pairs = [
+            (ours.run.tuning.to_json(), arm.run.tuning.to_json()),
+            (vars(ours.run.strength), vars(arm.run.strength)),
+        ]
+        assert sum(before[key] != after[key] for before, after in pairs for key in before) == 1, arm.name
 
 
-def test_dreambooth_leaves_the_network_as_it_was(model: DiffusionModel, subject: BenchSubject) -> None:
+def test_dreambooth_leaves_the_network_as_it_was(model: DiffusionModel, untold: Case) -> None:
     names = {name for name, _ in model.unet.named_parameters()}
-    stage = DreamBooth(learning_rate=0.05)(model, subject, 2)
-    trained = stage.draw(prompts(stage.called)[:1], QUICK)
+    fresh, trained = (DreamBooth(learning_rate=0.05)(model, untold, steps) for steps in (0, 2))
     assert {name for name, _ in model.unet.named_parameters()} == names
-    fresh = DreamBooth(learning_rate=0.05)(model, subject, 0)
-    assert (trained - fresh.draw(prompts(fresh.called)[:1], QUICK)).abs().max() > 1e-4
+    assert (pictures(model, trained) - pictures(model, fresh)).abs().max() > 1e-4
+
+
+def test_dreambooths_offsets_draw_what_its_adapter_draws(model: DiffusionModel, untold: Case) -> None:
+    """So both drawings of it may go through the same code as ours."""
+    stage = DreamBooth(learning_rate=0.05)(model, untold, 2)
+    assert stage.learned is not None
+    offsets = stage.learned.prediction.offsets
+    z_t, text, timesteps = torch.randn(1, 4, 8, 8), plain_text(model, ["a sks cat"]), torch.tensor([500])
+    with torch.no_grad():
+        with dual_path(model.unet, offsets, 1.0):
+            ours = denoise(model, z_t, timesteps, both(text, text, 1.0).states, None)
+        with Adapter(model.unet, 4, 0) as adapter:
+            for name, parameter in adapter.named.items():
+                path, half = name.split(".lora_")
+                parameter.data.copy_(getattr(offsets[path], half[0])[0])
+            theirs = denoise(model, z_t, timesteps, text.states, None)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_told_is_what_the_runtime_tells(subject: BenchSubject) -> None:
+    known = replace(subject, context="on a red background")
+    given = case(known, "given", None)
+    assert given is not None
+    assert given.told.sentences == ["a picture of a <subject> on a red background"]
+    recognised = case(known, "recognised", lambda _picture: "on the moon")
+    assert recognised is not None
+    assert "a photo of a <subject> on the moon" in recognised.told.sentences
+    untold = case(known, "untold", lambda _picture: "on the moon")
+    assert untold is not None
+    assert untold.told.source == "NoContexts"
+    assert case(subject, "given", None) is None
+
+
+def test_the_paired_error_falls_with_what_is_known_of_the_subject() -> None:
+    pocket = load(MODEL_PATH, folder_digest(MODEL_PATH), torch.device("cpu"))
+    (subject,) = held_out_subjects(1)
+    told = case(subject, "given", None)
+    assert told is not None
+    trained = FromEncoder(encoder_folder.load(MODEL_PATH.parent / "encoder", pocket))
+    plain, predicted = (
+        paired_error(pocket, stage.learned, subject)
+        for stage in (Tuned(start, TUNING)(pocket, told, 0) for start in (FromWord(), trained))
+        if stage.learned
+    )
+    assert plain is not None
+    assert predicted is not None
+    assert predicted < plain
 
 
 @pytest.mark.slow
@@ -151,14 +241,15 @@ def test_what_is_measured_already_is_not_measured_again(
 ) -> None:
     asked: list[int] = []
 
-    def run(_model: DiffusionModel, _subject: BenchSubject, steps: int) -> Stage:
+    def run(_model: DiffusionModel, _case: Case, steps: int) -> Stage:
         asked.append(steps)
-        return Stage(steps, 1.0, 1, None, None, lambda _prompts, _way: torch.rand(8, 3, 64, 64))
+        return Stage(steps, 0, 1.0, 1, None, None, None, torch.rand(8, 3, 64, 64))
 
     for steps in ((0, 4), (0, 4, 8)):
-        measure(model, [Arm("ours", steps, run)], [subject], QUICK, embed=mean_colour, folder=tmp_path)
+        arm = Arm("ours", run, steps, ("untold",), ("stock",))
+        measure(model, [arm], [subject], QUICK, recognise=None, embed=mean_colour, folder=tmp_path)
     assert asked == [0, 4, 8]
-    assert [record.steps for record in read(tmp_path)] == [0, 4, 8]
+    assert [record.condition.steps for record in read(tmp_path)] == [0, 4, 8]
 
 
 def test_a_gain_of_every_subject_is_told_from_noise() -> None:
@@ -182,18 +273,22 @@ def test_differences_are_taken_over_the_subjects_that_both_have() -> None:
     assert found.subjects == 1
 
 
+def test_arms_are_compared_as_they_are_drawn_and_the_floor_with_both() -> None:
+    records = [a_record("a", "ours", 12, identity, drawing=drawing) for drawing, identity in DRAWN]
+    records += [a_record("a", "PTI", 500, 0.5, drawing=drawing) for drawing, _ in DRAWN]
+    records += [a_record("a", "floor", 0, 0.1, drawing="stock")]
+    gains = {(each.condition.arm, each.condition.drawing): each.harmonic for each in summary.differences(records)}
+    assert set(gains) == {(arm, drawing) for arm in ("PTI", "floor") for drawing, _ in DRAWN}
+    assert gains["PTI", "untouched"] > 0 > gains["PTI", "stock"]
+
+
 def test_the_report_is_written_from_the_records_alone(tmp_path: Path) -> None:
     records = [a_record("a", "ours", steps, 0.5) for steps in (0, 12)]
     text = summary.write(records, tmp_path, {"model": "x"})
-    assert "| ours | 12 | fluent | 1 | 0.500 |" in text
+    assert "| ours | 12 | recognised | 1 | 0.500 |" in text
+    assert "| a | a picture of a {token} on the moon | cat | 0.500 |" in text
     with Image.open(tmp_path / "curves.png") as curves:
         assert curves.size == (WIDTH_PX, HEIGHT_PX)
-
-
-def test_the_blend_is_drawn_over_alpha(tmp_path: Path) -> None:
-    summary.write([a_record("a", f"alpha {alpha}", 12, 0.5) for alpha in ("0", "0.4", "1")], tmp_path, {})
-    with Image.open(tmp_path / "alpha.png") as blends:
-        assert blends.size == (WIDTH_PX, HEIGHT_PX)
 
 
 def test_a_chart_draws_each_series_in_its_own_colour() -> None:
@@ -229,7 +324,7 @@ def test_an_arm_that_is_not_known_is_refused_with_those_that_are(
 ) -> None:
     places = ["--model", str(tiny_folders["sd15"]), "--no-encoder", "--out", str(tmp_path / "out")]
     assert main(["bench", "method", *places, "--arm", "magic"]) != 0
-    assert "'magic'; expected one of ours," in capsys.readouterr().err
+    assert "'magic'; expected one of ours;" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ apiVersion: likeness.dev/v1alpha1
 kind: Personalization
 metadata: {name: red-teapot, labels: {team: shop}}
 spec:
-  subject: {images: ["file://./teapot.png", "s3://catalogue/teapot.png"]}
+  subject: {images: [{uri: "file://./teapot.png"}, {uri: "s3://catalogue/teapot.png"}]}
   output: file://../out
 """
 PROFILE = """\
@@ -39,7 +39,8 @@ def test_one_file_may_hold_everything_and_so_may_several(tmp_path: Path) -> None
 def test_relative_addresses_start_at_the_file(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (document,) = read_all([written(tmp_path / "deep", PERSONALIZATION)]).personalizations
-    assert document.spec.subject.images == [f"file://{tmp_path}/deep/teapot.png", "s3://catalogue/teapot.png"]
+    addresses = [image.uri for image in document.spec.subject.images]
+    assert addresses == [f"file://{tmp_path}/deep/teapot.png", "s3://catalogue/teapot.png"]
     assert document.spec.output == f"file://{tmp_path}/out"
 
 

@@ -18,6 +18,7 @@ from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.encoder import Encoder, shape_for
 from likeness_runtime.encoder_folder import CLIP, TrainedEncoder, load, save
 from likeness_runtime.failure import Failed
+from likeness_runtime.forms import sentences
 from likeness_runtime.from_encoder import FromEncoder, averaged
 from likeness_runtime.fulfil import Run, fulfil
 from likeness_runtime.lora import Factors
@@ -87,7 +88,7 @@ def test_subjects_together_equal_each_alone(model: DiffusionModel, trained: Trai
         own = generators(*(10 + n for n in chosen))
         start = FromEncoder(trained).predict(model, [[pictures[n]] for n in chosen], 2, own)
         subjects = [
-            Subject(latents_of(model, [pictures[n].resize((64, 64))]), generator)
+            Subject(latents_of(model, [pictures[n].resize((64, 64))])[None], [sentences("<x>")], generator)
             for n, generator in zip(chosen, own, strict=True)
         ]
         return tune(model, start, subjects, token="<x>", tuning=tuning, progress=lambda _done, _total: None).prediction

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from likeness_api.order import Order, OrderModel, OrderStorage
-from likeness_api.personalization import Preview
+from likeness_api.personalization import Preview, SubjectImage
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.failure import Failed, Interrupted
@@ -28,7 +28,7 @@ def content(uri: str) -> dict[str, bytes]:
 
 
 def with_input(order: Order, data: bytes) -> Order:
-    Path(order.images[0].removeprefix("file://")).write_bytes(data)
+    Path(order.images[0].uri.removeprefix("file://")).write_bytes(data)
     return order
 
 
@@ -114,7 +114,11 @@ def test_several_pictures_of_one_subject_are_taken(order: Order, run: Run) -> No
 @pytest.mark.parametrize(
     ("change", "reason", "words"),
     [
-        ({"images": ["file:///nothing/here.png"]}, Reason.SOURCE_NOT_FOUND, "/nothing/here.png does not exist"),
+        (
+            {"images": [SubjectImage(uri="file:///nothing/here.png")]},
+            Reason.SOURCE_NOT_FOUND,
+            "/nothing/here.png does not exist",
+        ),
         ({"model": OrderModel(uri="file:///nothing")}, Reason.MODEL_NOT_FOUND, "/nothing"),
         ({"model": OrderModel(uri="builtin://big")}, Reason.MODEL_NOT_FOUND, "builtin://pocket"),
         (
@@ -150,14 +154,15 @@ def test_what_is_wrong_with_a_picture_is_said(order: Order, run: Run, data: byte
     with pytest.raises(Failed, match=words) as caught:
         fulfil(with_input(order, data), run)
     assert caught.value.reason == reason
-    assert caught.value.message.startswith(f"images[0] {order.images[0]}")
+    assert caught.value.message.startswith(f"images[0] {order.images[0].uri}")
 
 
 def test_a_full_gpu_is_told_with_the_setting_to_lower(order: Order, run: Run) -> None:
     def load(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    with pytest.raises(Failed, match=r"Tried to allocate 2.00 GiB.*lower spec.tuning.batchSize \(now 2\)") as caught:
+    order = order.model_copy(update={"rows_per_pass": 2})
+    with pytest.raises(Failed, match=r"Tried to allocate 2.00 GiB.*runtime.rowsPerPass \(now 2\)") as caught:
         fulfil(order, Run(run.stores, run.progress, run.check, load))
     assert caught.value.reason == Reason.OUT_OF_DEVICE_MEMORY
 
@@ -172,7 +177,7 @@ def test_everything_may_lie_in_object_storage(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", TENANT.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", TENANT.secret_key)
     seaweed.upload(tiny_folders["sd15"], "models", "tiny")
-    seaweed.client().upload_file(order.images[0].removeprefix("file://"), "catalogue", "photo.png")
+    seaweed.client().upload_file(order.images[0].uri.removeprefix("file://"), "catalogue", "photo.png")
     storage = OrderStorage(
         endpoint=seaweed.endpoint,
         path_style=True,
@@ -181,7 +186,7 @@ def test_everything_may_lie_in_object_storage(
     )
     stored = order.model_copy(
         update={
-            "images": ["s3://catalogue/photo.png"],
+            "images": [SubjectImage(uri="s3://catalogue/photo.png")],
             "output": "s3://artifacts/shop",
             "model": OrderModel(uri="s3://models/tiny", cache=order.output.removeprefix("file://")),
             "storage": storage,

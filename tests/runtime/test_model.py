@@ -10,12 +10,13 @@ from PIL import Image
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.failure import Failed
+from likeness_runtime.forms import sentences
 from likeness_runtime.model import DiffusionModel, device_named, load
 from likeness_runtime.predictor import FromWord
 from likeness_runtime.preview import draw_picture
 from likeness_runtime.text import encode, read
 from likeness_runtime.tiny import KINDS, Kind
-from likeness_runtime.tune import Subject, latents_of, tune
+from likeness_runtime.tune import subject_of, tune
 
 CPU = torch.device("cpu")
 
@@ -46,7 +47,7 @@ def test_the_precision_of_a_gpu_tunes_and_draws(tiny_folders: dict[Kind, Path], 
     model = load(tiny_folders[kind], "0" * 64, CPU, torch.bfloat16)
     generator = torch.Generator().manual_seed(0)
     start = FromWord().predict(model, [[photo]], 4, [generator])
-    subject = Subject(latents_of(model, [photo.resize((64, 64))]), generator)
+    subject = subject_of(model, [photo], [sentences("<x>")], 64, generator)
     result = tune(model, start, [subject], "<x>", tuning=ResolvedTuning(steps=3), progress=lambda _step, _total: None)
     assert result.loss_after.isfinite().all()
     assert result.prediction.embeddings[0].dtype == torch.float32

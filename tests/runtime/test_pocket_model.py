@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from likeness_runtime.forms import FORMS
 from likeness_runtime.pocket import IMAGE_SIZE_PX, MODEL_PATH
 from likeness_runtime.pocket.caption import caption, vocabulary
 from likeness_runtime.pocket.export import SIZE_LIMIT_BYTES
@@ -68,7 +69,7 @@ def test_its_image_tower_finds_the_caption_of_a_picture(pipeline: StableDiffusio
     rows = subjects.named()[::12]
     scenes = [place(random, row, "fluent", draw_background(random)) for row in rows]
     images = images_of([render(scene, subjects.pictures["fluent"][scene.row]) for scene in scenes])
-    prompts = [caption(scene, subjects.glyphs[scene.row].name, "picture") for scene in scenes]
+    prompts = [caption(scene, subjects.glyphs[scene.row].name, FORMS[1]) for scene in scenes]
     tokens = pipeline.tokenizer(prompts, padding="max_length", return_tensors="pt")
     with torch.no_grad():
         text = torch.nn.functional.normalize(pipeline.text_encoder(tokens.input_ids).pooler_output, dim=-1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from likeness_api.order import ORDER_VARIABLE, EraseOrder, Order
+from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_api.tuning import ResolvedTuning
@@ -61,7 +62,7 @@ def test_a_bad_order_is_told(start: Start, tmp_path: Path, text: str | None, wor
 
 
 def test_a_missing_picture_is_told_without_a_stack_trace(order: Order, start: Start, tmp_path: Path) -> None:
-    missing = order.model_copy(update={"images": ["file:///nothing.png"]})
+    missing = order.model_copy(update={"images": [SubjectImage(uri="file:///nothing.png")]})
     result, log = ended(start(missing.encode()), tmp_path)
     assert result.reason == Reason.SOURCE_NOT_FOUND
     assert "Traceback" not in log
@@ -88,7 +89,7 @@ def test_sigterm_ends_the_run_soon_and_publishes_nothing(
 
 
 def test_an_unwritable_message_file_changes_nothing_else(order: Order, tmp_path: Path) -> None:
-    missing = order.model_copy(update={"images": ["file:///nothing.png"]})
+    missing = order.model_copy(update={"images": [SubjectImage(uri="file:///nothing.png")]})
     done = subprocess.run(
         [*COMMAND, str(tmp_path / "no" / "folder")],
         env={**os.environ, ORDER_VARIABLE: missing.encode()},

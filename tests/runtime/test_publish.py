@@ -27,7 +27,7 @@ def manifest_of(published: list[File]) -> Manifest:
             "token": "<x>",
             "nearest_word": "object",
             "steps": 1,
-            "images": [{"name": "x.png", "sha256": HASH}],
+            "images": [{"name": "x.png", "sha256": HASH, "captionSource": "NoContexts"}],
             "model": {"name": "tiny", "sha256": HASH},
             "metrics": [],
             "files": [

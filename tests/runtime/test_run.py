@@ -25,7 +25,7 @@ apiVersion: likeness.dev/v1alpha1
 kind: Personalization
 metadata: {name: red-teapot, namespace: shop}
 spec:
-  subject: {images: ["file://./photo.png"]}
+  subject: {images: [{uri: "file://./photo.png"}]}
   tuning: {steps: 2, batchSize: 2}
   output: file://./out
 """
@@ -139,7 +139,7 @@ def test_with_the_encoder_of_the_built_in_profile_nothing_is_warned_about(
 
 
 def a_personalization(profile: str | None) -> PersonalizationDocument:
-    spec = {"profile": profile, "subject": {"images": ["s3://catalogue/x.png"]}, "output": "s3://artifacts/x"}
+    spec = {"profile": profile, "subject": {"images": [{"uri": "s3://catalogue/x.png"}]}, "output": "s3://artifacts/x"}
     return PersonalizationDocument.model_validate(
         {"apiVersion": "likeness.dev/v1alpha1", "kind": "Personalization", "metadata": {"name": "x"}, "spec": spec}
     )

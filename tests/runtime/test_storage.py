@@ -1,6 +1,7 @@
 import pytest
 
 from likeness_api.order import Order, OrderStorage
+from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
 from likeness_runtime.failure import Failed
 from likeness_runtime.local import LocalStore
@@ -10,7 +11,7 @@ TENANT = OrderStorage(source_prefixes=["s3://catalogue/shop"], output_prefixes=[
 
 
 def placed(order: Order, image: str, output: str) -> Order:
-    return order.model_copy(update={"storage": TENANT, "images": [image], "output": output})
+    return order.model_copy(update={"storage": TENANT, "images": [SubjectImage(uri=image)], "output": output})
 
 
 @pytest.mark.parametrize("output", ["s3://artifacts/shop", "s3://artifacts/shop/", "s3://artifacts/shop/deep/er"])

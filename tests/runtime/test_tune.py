@@ -7,12 +7,12 @@ from PIL import Image, ImageOps
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.forms import sentences
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import FromWord
 from likeness_runtime.progress import Progress
 from likeness_runtime.tiny import KINDS, Kind
-from likeness_runtime.tune import Subject, Tuned, latents_of, tune
-from likeness_runtime.views import views_of
+from likeness_runtime.tune import Tuned, draw, latents_of, subject_of, tune
 
 Models = Callable[[Kind], DiffusionModel]
 
@@ -21,16 +21,20 @@ def silent(_step: int, _total: int) -> None: ...
 
 
 def tuned(
-    model: DiffusionModel, pictures: list[Image.Image], tuning: ResolvedTuning, progress: Progress = silent
+    model: DiffusionModel,
+    pictures: list[Image.Image],
+    tuning: ResolvedTuning,
+    progress: Progress = silent,
+    rows_per_pass: int | None = None,
 ) -> Tuned:
     """The pictures' subjects tuned together; subject i has the seed of the tuning plus i."""
     generators = [torch.Generator().manual_seed(tuning.seed + index) for index in range(len(pictures))]
     subjects = [
-        Subject(latents_of(model, views_of([picture], 64, generator)), generator)
+        subject_of(model, [picture], [sentences("<it>")], 64, generator)
         for picture, generator in zip(pictures, generators, strict=True)
     ]
     prediction = FromWord().predict(model, [[picture] for picture in pictures], tuning.rank, generators)
-    return tune(model, prediction, subjects, "<it>", tuning=tuning, progress=progress)
+    return tune(model, prediction, subjects, "<it>", tuning=tuning, progress=progress, rows_per_pass=rows_per_pass)
 
 
 def test_no_steps_leave_the_prediction(tiny_model: Models, photo: Image.Image) -> None:
@@ -81,6 +85,32 @@ def test_subjects_together_are_tuned_as_each_alone(tiny_model: Models, photo: Im
             assert torch.allclose(together.offsets[path].A[index], factors.A[0], atol=1e-4)
             # Adam divides: where a gradient is next to nothing, rounding decides. So B is compared as a whole.
             assert (together.offsets[path].B[index] - factors.B[0]).norm() < 0.01 * factors.B[0].norm()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_step_in_several_passes_is_the_same_step(
+    tiny_model: Models, photo: Image.Image, kind: Kind, rows: int
+) -> None:
+    tuning = ResolvedTuning(steps=2, batch_size=5, seed=3)
+    whole, parts = (tuned(tiny_model(kind), [photo], tuning, rows_per_pass=each) for each in (64, rows))
+    assert torch.allclose(whole.prediction.embeddings[0], parts.prediction.embeddings[0], atol=1e-4)
+    for path, factors in whole.prediction.offsets.items():
+        # Adam divides: where a gradient is next to nothing, rounding decides. So B is compared as a whole.
+        assert (parts.prediction.offsets[path].B - factors.B).norm() < 0.02 * factors.B.norm()
+
+
+def test_a_step_draws_a_sentence_of_the_picture_that_it_draws(tiny_model: Models, photo: Image.Image) -> None:
+    model = tiny_model("sd15")
+    generator = torch.Generator().manual_seed(0)
+    pictures, told = [photo, ImageOps.invert(photo)], [["a <it> by day"], ["a <it> at night", "one <it> at night"]]
+    subject = subject_of(model, pictures, told, 64, generator)
+    assert subject.latents.shape[:2] == (2, 4)
+    for _ in range(20):
+        drawn = draw(model, [subject, subject], 3)
+        for number, latents in enumerate(drawn.latents.split(3)):
+            picture = int(drawn.sentences[number] - 3 * number > 0)
+            assert all(any(torch.equal(row, view) for view in subject.latents[picture]) for row in latents)
 
 
 def test_progress_counts_every_step(tiny_model: Models, photo: Image.Image) -> None:

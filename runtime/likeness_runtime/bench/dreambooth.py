@@ -55,7 +55,7 @@ class DreamBooth:
         generator = torch.Generator().manual_seed(self.seed)
         latents = latents_of(model, [case.subject.picture]).repeat(self.batch, 1, 1, 1)
         text = plain_text(model, [sentence] * self.batch)
-        with _Adapter(model.unet, self.rank, self.seed) as adapter:
+        with Adapter(model.unet, self.rank, self.seed) as adapter:
             optimizer = torch.optim.AdamW(adapter.parameters, lr=self.learning_rate, weight_decay=0.01)
             for _ in range(steps):
                 draw = torch.randn(latents.shape, generator=generator).to(model.device)
@@ -79,13 +79,13 @@ def plain_text(model: DiffusionModel, prompts: list[str]) -> Conditioning:
     return encode(model, read(model, prompts, "<nothing>"), rows)
 
 
-class _Adapter:
+class Adapter:
     """PEFT's LoRA on the UNet, taken off again at the end."""
 
     def __init__(self, unet: Any, rank: int, seed: int) -> None:
         self.unet, self.rank, self.seed = unet, rank, seed
 
-    def __enter__(self) -> _Adapter:
+    def __enter__(self) -> Adapter:
         from peft import LoraConfig
 
         config = LoraConfig(
@@ -94,7 +94,7 @@ class _Adapter:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.unet.add_adapter(config, adapter_name=ADAPTER)
-        self._named = {name: each for name, each in self.unet.named_parameters() if "lora_" in name}
+        self.named = {name: each for name, each in self.unet.named_parameters() if "lora_" in name}
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -103,14 +103,14 @@ class _Adapter:
 
     @property
     def parameters(self) -> list[Any]:
-        return list(self._named.values())
+        return list(self.named.values())
 
     def offsets(self) -> Offsets:
         """As ours, by the projection's path; PEFT's scale is one, as alpha is the rank."""
         found: Offsets = {}
-        for name, tensor in self._named.items():
+        for name, tensor in self.named.items():
             path, half = name.split(".lora_")
             if half.startswith("A"):
-                other = self._named[f"{path}.lora_B{half.removeprefix('A')}"]
+                other = self.named[f"{path}.lora_B{half.removeprefix('A')}"]
                 found[path] = Factors(tensor.detach().clone()[None], other.detach().clone()[None])
         return found

@@ -18,7 +18,7 @@ from likeness_runtime.pipeline import load_likeness
 from likeness_runtime.tiny import KINDS, Kind
 
 Published = Callable[[Kind], Path]
-PROMPT = "a photo of <red-teapot>"
+PROMPT = "a photo of a <red-teapot>"
 SEED = 7
 
 

@@ -1,0 +1,159 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPConfig, CLIPModel
+
+from likeness_api.personalization import SubjectImage
+from likeness_runtime import contexts, encoder_folder
+from likeness_runtime.caption import recogniser, told
+from likeness_runtime.cli import main
+from likeness_runtime.contexts import CONTEXTS, HEADER, Contexts, embedded
+from likeness_runtime.failure import Failed
+from likeness_runtime.forms import sentences
+from likeness_runtime.model import DiffusionModel, load
+from likeness_runtime.model_folder import folder_digest
+from likeness_runtime.pocket import MODEL_PATH
+from likeness_runtime.pocket.caption import context_phrase
+from likeness_runtime.pocket.scene import Background, place, render
+from likeness_runtime.pocket.subjects import load_subjects
+from likeness_runtime.tiny import Kind
+
+CPU = torch.device("cpu")
+PICTURE = Image.new("RGB", (64, 64))
+ENCODER = MODEL_PATH.parent / "encoder"
+AXES = Contexts(["by day", "at night"], torch.eye(2), margin=0.1)
+
+
+def image(caption: str | None = None) -> SubjectImage:
+    return SubjectImage(uri="file:///x.png", caption=caption)
+
+
+def test_a_caption_that_is_given_is_used_as_it_stands() -> None:
+    found = told(image("my {token} by {token}"), PICTURE, "<x>", lambda _picture: "at night")
+    assert found.sentences == ["my <x> by <x>"]
+    assert (found.caption, found.source) == ("my {token} by {token}", "Spec")
+
+
+def test_a_context_that_is_recognised_stands_behind_every_form() -> None:
+    found = told(image(), PICTURE, "<x>", lambda _picture: "at night")
+    assert found.sentences == sentences("<x>", "at night")
+    assert (found.caption, found.source) == ("a picture of a {token} at night", "ZeroShot")
+
+
+@pytest.mark.parametrize(
+    ("recognise", "source"), [(None, "NoContexts"), (lambda _picture: None, "Unsure")], ids=["no pair", "unsure"]
+)
+def test_otherwise_the_subject_alone_is_named(
+    recognise: Callable[[Image.Image], str | None] | None, source: str
+) -> None:
+    found = told(image(), PICTURE, "<x>", recognise)
+    assert found.sentences == sentences("<x>")
+    assert (found.caption, found.source) == (None, source)
+
+
+@pytest.mark.parametrize(
+    ("angle", "phrase"),
+    [
+        pytest.param(0.0, "by day", id="clear"),
+        pytest.param(0.75, None, id="unsure"),
+        pytest.param(1.5, "at night", id="other"),
+    ],
+)
+def test_a_phrase_is_told_where_it_leads_by_the_margin(angle: float, phrase: str | None) -> None:
+    assert AXES.of(3.0 * torch.tensor([np.cos(angle), np.sin(angle)])) == phrase
+
+
+def test_one_phrase_alone_has_nothing_to_lead_before() -> None:
+    assert Contexts(["by day"], torch.eye(2)[:1]).of(torch.tensor([0.1, 0.9])) == "by day"
+
+
+def test_a_phrases_direction_is_its_mean_over_what_the_subject_may_be() -> None:
+    def embed(prompts: list[str]) -> Tensor:
+        rows = [[float("cat" in each), float("dog" in each), float("night" in each)] for each in prompts]
+        return functional.normalize(torch.tensor(rows), dim=-1)
+
+    found = embedded(["by day", "at night"], ["cat", "dog"], embed)
+    torch.testing.assert_close(found.embeddings.norm(dim=-1), torch.ones(2))
+    assert found.of(torch.tensor([1.0, 0.0, 1.0])) == "at night"
+
+
+def test_they_come_back_from_an_encoders_folder(tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    assert contexts.read(tmp_path, CPU) is None
+    contexts.write(AXES, tmp_path)
+    once = (tmp_path / CONTEXTS).read_bytes()
+    found = contexts.read(tmp_path, CPU)
+    assert found is not None
+    assert (found.phrases, found.margin) == (AXES.phrases, AXES.margin)
+    torch.testing.assert_close(found.embeddings, AXES.embeddings)
+    contexts.write(found, tmp_path)
+    assert (tmp_path / CONTEXTS).read_bytes() == once
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {HEADER: "["}, {HEADER: '{"phrases": ["one"], "margin": 0}'}, {HEADER: '{"phrases": 2, "margin": 0}'}],
+    ids=["none", "cut off", "too few", "no list"],
+)
+def test_a_file_that_is_not_what_we_write_is_a_mismatch(tmp_path: Path, metadata: dict[str, str]) -> None:
+    (tmp_path / "encoder").mkdir()
+    save_file({"embeddings": torch.eye(2)}, tmp_path / CONTEXTS, metadata=metadata)
+    with pytest.raises(ValueError, match=CONTEXTS):
+        contexts.read(tmp_path, CPU)
+
+
+@pytest.fixture(scope="module")
+def pocket() -> DiffusionModel:
+    return load(MODEL_PATH, folder_digest(MODEL_PATH), CPU)
+
+
+def test_the_shipped_encoder_recognises_the_backgrounds_of_glyphs_that_nobody_was_trained_on(
+    pocket: DiffusionModel,
+) -> None:
+    recognise = recogniser(encoder_folder.load(ENCODER, pocket), pocket)
+    assert recognise is not None
+    glyphs, random = load_subjects(), np.random.default_rng(0)
+    backgrounds = [Background("plain", colour, colour) for colour in ("red", "green", "blue", "yellow", "purple")]
+    found = []
+    for row in glyphs.held_out()[:8]:
+        for background in backgrounds:
+            scene = place(random, row, "fluent", background)
+            picture = Image.fromarray(render(scene, glyphs.pictures["fluent"][row]))
+            found.append(recognise(picture) == context_phrase(background))
+    assert np.mean(found) >= 0.9
+
+
+def test_an_encoder_whose_contexts_are_of_another_pair_is_refused(pocket: DiffusionModel, tmp_path: Path) -> None:
+    trained = encoder_folder.load(ENCODER, pocket)
+    encoder_folder.save(tmp_path, trained, pocket, {}, with_image_tower=False)
+    contexts.write(AXES, tmp_path)
+    with pytest.raises(Failed, match=f"{CONTEXTS} has embeddings of width 2; the image tower's have 192"):
+        encoder_folder.load(tmp_path, pocket)
+
+
+def test_the_command_gives_an_encoder_the_phrases_of_its_pair(
+    tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = small | {"vocab_size": 2000, "projection_dim": 8, "max_position_embeddings": 24}
+    config = CLIPConfig(text_config=text, vision_config=small | {"projection_dim": 8}, projection_dim=8)
+    tower, encoder, phrases = tmp_path / "tower", tmp_path / "fresh", tmp_path / "phrases.txt"
+    CLIPModel(config).save_pretrained(tower)
+    (encoder / "encoder").mkdir(parents=True)
+    phrases.write_text("on a table\n\nin the snow\n")
+    asked = ["contexts", "--encoder", str(encoder), "--tower", str(tower), "--phrases", str(phrases), "--margin", "0.5"]
+    assert main(asked) != 0
+    assert "vocab.json or tokenizer.json is missing" in capsys.readouterr().err
+    for path in (tiny_folders["sd15"] / "tokenizer").iterdir():
+        (tower / path.name).write_bytes(path.read_bytes())
+    assert main(asked) == 0
+    found = contexts.read(encoder, CPU)
+    assert found is not None
+    assert (found.phrases, found.margin, found.embeddings.shape) == (["on a table", "in the snow"], 0.5, (2, 8))
