@@ -1,6 +1,7 @@
 """One word per thing that a user can act on, and the reaction that its exit code asks for.
 
-The same word appears in the runtime's result, the condition, the event, the metric label and docs/troubleshooting.md.
+Wherever one of these is told (the runtime's result, a condition, an event, a metric's label, docs/troubleshooting.md),
+it is the same word.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
-    """What the runtime exits with; the Job's podFailurePolicy and the operator react to the number alone."""
+    """What a pod of ours ends with. The Job's podFailurePolicy reacts to the number alone; the operator tells what the
+    result says, unless the number contradicts it.
+    """
 
     DONE = 0
     INPUT_WRONG = 10
@@ -33,7 +36,9 @@ FINAL_EXIT_CODES = (
 
 
 class Reason(StrEnum):
-    """Every reason that a condition, a result or an event may carry."""
+    """Our own reasons. Results and events carry no others; a condition that says why a Personalization waits may carry
+    Kubernetes' or Kueue's own word instead (`Unschedulable`, `Inadmissible`), and so may the metric of those that wait.
+    """
 
     # The runtime says these.
     TUNED = "Tuned"

@@ -45,11 +45,18 @@ EmbeddingRate = Annotated[
 Resolution = Annotated[
     int, Field(ge=32, le=2048, multiple_of=8, description="Side in pixels that images are squared to.")
 ]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="Seed of every random draw; same seed, same files on CPU.")]
+Seed = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of every random draw; same seed, same files with as many threads of the same CPU.",
+    ),
+]
 
 
 class Tuning(Model):
-    """What a Personalization may ask for and a profile may default; what neither says comes from `TuningDefaults`."""
+    """What a Personalization may ask for and a profile may default; what neither says comes from `ResolvedTuning`."""
 
     steps: Steps | None = None
     batch_size: BatchSize | None = None
@@ -65,7 +72,7 @@ class ResolvedTuning(Model):
     """What a run gets: every number settled. The defaults are the product's own.
 
     A word's rate of 0.001 keeps 12 steps of Adam within the vocabulary's own scale (the pocket model's rows have an
-    rms of 0.025), so that the nearest word keeps its meaning; the offsets start at zero and take the larger part.
+    rms of 0.025), so that the nearest word keeps its meaning; the offsets take the larger part.
     """
 
     steps: Steps = 12

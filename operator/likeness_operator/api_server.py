@@ -1,7 +1,7 @@
-"""The handful of calls that the operator makes, on kopf's credentials.
+"""The calls that the operator makes, on kopf's credentials.
 
 Why not the `kubernetes` client: its generated models are most of the memory of an operator that uses them, it is
-synchronous, and we want six calls on plain JSON. What these calls (and the watches of watch.py) need to be allowed:
+synchronous, and the calls below take and give plain JSON. What they and the watches of watch.py need to be allowed:
 
     likeness.dev       personalizations          get, list, watch, patch (the finalizer)
     likeness.dev       personalizations/status   update

@@ -17,7 +17,7 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 
 PRODUCT = "likeness"
 OURS = f"{MANAGED_BY}={PRODUCT}"
-"""Label selector of everything the operator creates."""
+"""Label selector of all Jobs that the operator creates, and of their pods."""
 UNSETTLED = "status.settled!=true"
 """Field selector of the Personalizations that there may be something to do about."""
 FINALIZER = f"{GROUP}/erase"

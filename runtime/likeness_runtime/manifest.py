@@ -1,6 +1,6 @@
 """manifest.json: written last, so that what it names is complete; read back when the same order comes again.
 
-Its digest covers all that the result depends on. It holds no clock: equal results have equal manifests.
+Its digest covers what was ordered, read and run. It holds no clock: equal results have equal manifests.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ encoder count by their content, not by their address. Whatever else an order get
 
 
 def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_digest: str | None) -> str:
-    """SHA-256 over everything that the published files depend on."""
+    """SHA-256 over everything that the published files depend on but the machine.
+
+    Processor or GPU, the number of threads and the libraries' versions change the last bits, and are not asked for.
+    """
     images = [
         image.to_json() | {"uri": None, "sha256": sha256}
         for image, sha256 in zip(order.images, image_sha256, strict=True)

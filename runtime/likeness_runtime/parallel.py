@@ -36,7 +36,12 @@ def joined(device: str) -> Iterator[Processes]:
 
 
 def average_gradients(network: nn.Module, processes: Processes) -> None:
-    """Every process gets the mean gradient. A parameter without one takes part with zero: the stages agree on which."""
+    """Every process gets the mean gradient.
+
+    A parameter without one is left out, so all processes must have gradients for the same ones, and for one at least:
+    otherwise the sizes differ and the run ends with an error, or waits. Pre-training's stages change at the same step
+    everywhere, and offsets that are dropped still have gradients, of zero.
+    """
     if processes.size == 1:
         return
     gradients = [each.grad for each in network.parameters() if each.grad is not None]

@@ -32,7 +32,7 @@ from likeness_runtime.text import Conditioning, Prompts, read
 from likeness_runtime.views import views_of
 
 MEASURED_DRAWS = 4
-"""Of the loss before and after: no more than one step's worth, because every draw costs a third of a tuning one."""
+"""Of the loss before and after. Few, for each costs a forward pass; there is no backward pass, as tuning has."""
 LORA_WEIGHT_DECAY = 0.01
 A_SHARE = 1 / 16
 """A's learning rate as a share of B's: B wants far more (LoRA+, arXiv:2402.12354), and steps of B's size undo A."""

@@ -1,5 +1,6 @@
 """Guards the folder layout: `operator/__init__.py` at the root would shadow the standard library's `operator`."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,12 @@ def test_importing_brings_nothing_foreign(module: str, forbidden: tuple[str, ...
     program = f"import sys, {module}; print(*[name for name in {forbidden!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_the_project_speaks_of_itself() -> None:
+    """A reader has this repository: neither our tracker nor what lies beside the folder we happen to work in."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    ours = [name for name in listed.stdout.split("\0") if (ROOT / name).is_file() and not name.startswith(".ci/")]
+    assert "README.md" in ours
+    elsewhere = re.compile(rb"\.\./shared|\bissue #?\d", re.IGNORECASE)
+    assert [name for name in ours if elsewhere.search((ROOT / name).read_bytes())] == []

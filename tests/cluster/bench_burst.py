@@ -1,12 +1,10 @@
 """How quick and how heavy the operator is in a burst: 1,000 Personalizations at 50 a second, on pods that kwok acts.
 
-    ../shared/kube/cluster up --dir D --node fake
-    ../shared/kube/cluster exec --dir D -- env LIKENESS_TEST_AUDIT_LOG=D/log/audit.log \
-        .venv/bin/python tests/cluster/bench_burst.py --count 1000 --rate 50
+    KUBECONFIG=... LIKENESS_TEST_AUDIT_LOG=... .venv/bin/python tests/cluster/bench_burst.py --count 1000 --rate 50
 
-Any cluster of yours will do that has an audit log and `kubectl`, `helm` and `kwok` on PATH. The operator runs here as a
-process with the chart's rights. "Create" is when the request is sent from here, "Job" when the API server has made it
-by its audit log: both clocks have to be one.
+Any cluster that may be thrown away will do, with its audit log as a file here and `kubectl`, `helm` and `kwok` on PATH.
+The operator runs here as a process with the chart's rights. "Create" is when the request is sent from here, "Job" when
+the API server has made it by its audit log: both clocks have to be one.
 """
 
 # ruff: noqa: T201 - what it prints is what it is for

@@ -1,7 +1,6 @@
 """What 50,000 finished Personalizations add to a restart of the operator: memory, and seconds until it acts.
 
-    ../shared/kube/cluster up --dir D --node fake
-    ../shared/kube/cluster exec --dir D -- .venv/bin/python tests/cluster/bench_finished.py --count 50000
+    KUBECONFIG=... .venv/bin/python tests/cluster/bench_finished.py --count 50000
 
 The operator brings one to its end, the others get its status from here. Each restart finds a new Personalization too,
 which is the last one of every list; the operator acts when that one has a Job. With `--policy Delete` the finished ones

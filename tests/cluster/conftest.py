@@ -21,8 +21,8 @@ from seaweed import TENANT, Seaweed
 from shop import MODEL_PREFIX, SECRET, SHOP, SYSTEM, install_chart, profile
 
 HOW = (
-    "no disposable cluster; run `make cluster-test` (it uses ../shared/kube/cluster where that is), or with kind: "
-    "kind create cluster, then KUBECONFIG=... LIKENESS_TEST_LOAD_IMAGE='kind load docker-image' tests/cluster/run"
+    "no disposable cluster; with kind: kind create cluster, then KUBECONFIG=... LIKENESS_TEST_HOST=... "
+    "LIKENESS_TEST_LOAD_IMAGE='kind load docker-image' tests/cluster/run, whose first lines say the rest"
 )
 figures: list[str] = []
 

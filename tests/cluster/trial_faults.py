@@ -1,8 +1,6 @@
 """An API server in trouble between the operator and its Personalizations: none lost, doubled or told wrongly.
 
-    ../shared/kube/cluster up --dir D --node fake
-    ../shared/kube/cluster exec --dir D -- env LIKENESS_TEST_AUDIT_LOG=D/log/audit.log \
-        .venv/bin/python tests/cluster/trial_faults.py --count 600 --share 0.15
+    KUBECONFIG=... LIKENESS_TEST_AUDIT_LOG=... .venv/bin/python tests/cluster/trial_faults.py --count 600 --share 0.15
 
 Of all requests, `--share` is answered with 409, 429 with Retry-After, 500, nothing at all, or done and yet answered
 like that; four in ten lists and watches meet a fault too, 410 among them, each kind once before any comes again; every

@@ -1,8 +1,6 @@
 """The operator is killed (SIGKILL) at random moments: no Personalization in flight is lost, doubled or told wrongly.
 
-    ../shared/kube/cluster up --dir D --node fake
-    ../shared/kube/cluster exec --dir D -- env LIKENESS_TEST_AUDIT_LOG=D/log/audit.log \
-        .venv/bin/python tests/cluster/trial_kills.py --count 1000 --kills 240
+    KUBECONFIG=... LIKENESS_TEST_AUDIT_LOG=... .venv/bin/python tests/cluster/trial_kills.py --count 1000 --kills 240
 
 `--node real` sends them through real pods (a shell in the image LIKENESS_TEST_OPERATOR_IMAGE), on a cluster with a real
 node. Pods take their time, fail in every way and are evicted, as tests/harness/fates.py says. The next operator starts

@@ -1,8 +1,6 @@
 """Odd specs: each is refused by the API server, or the operator says a documented reason in its status, in few writes.
 
-    ../shared/kube/cluster up --dir D --node fake
-    ../shared/kube/cluster exec --dir D -- env LIKENESS_TEST_AUDIT_LOG=D/log/audit.log \
-        .venv/bin/python tests/cluster/trial_specs.py --count 2000
+    KUBECONFIG=... LIKENESS_TEST_AUDIT_LOG=... .venv/bin/python tests/cluster/trial_specs.py --count 2000
 
 hypothesis draws them from the CRDs' schemas and spoils them in up to three places; three in four are Personalizations,
 the others TuningProfiles, each with a plain Personalization that names it. A third of those that were taken is changed
