@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from likeness_runtime.bench.method_command import add_method, add_shapes, add_step
+from likeness_runtime.bench.method_command import add_contexts, add_method, add_semantics, add_shapes, add_step
 from likeness_runtime.pocket import MODEL_PATH
 
 
@@ -27,6 +27,8 @@ def add_parser(subparsers: Any) -> None:
     judges.add_argument("--without-mobilenet", action="store_true", help="leave out the judge that has to be fetched")
     judges.set_defaults(handler=_judges)
     add_method(commands)
+    add_semantics(commands)
+    add_contexts(commands)
     add_step(commands)
     add_shapes(commands)
 

@@ -57,6 +57,27 @@ def add_method(commands: Any) -> None:
     method.set_defaults(handler=told(_method))
 
 
+def add_semantics(commands: Any) -> None:
+    semantics = commands.add_parser("semantics", help="what word and offsets mean: names, groups, swaps, other prompts")
+    semantics.add_argument("--out", type=Path, required=True, help="folder for semantics.json")
+    semantics.add_argument("--subjects", type=int, default=12, help="held-out glyphs (default: %(default)s)")
+    semantics.add_argument("--skip", type=int, default=0, help="glyphs before these (default: %(default)s)")
+    semantics.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
+    semantics.add_argument("--bfloat16", action="store_true", help="pictures are drawn in it")
+    semantics.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    semantics.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    semantics.set_defaults(handler=told(_semantics), model=MODEL_PATH, encoder=MODEL_PATH.parent / "encoder")
+
+
+def add_contexts(commands: Any) -> None:
+    contexts = commands.add_parser("contexts", help="how often a picture's background is recognised, at which margin")
+    contexts.add_argument("--out", type=Path, required=True, help="folder for contexts.json and twice.txt")
+    contexts.add_argument("--subjects", type=int, default=31, help="held-out glyphs (default: %(default)s)")
+    contexts.add_argument("--skip", type=int, default=40, help="glyphs before these (default: %(default)s)")
+    contexts.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    contexts.set_defaults(handler=told(_contexts), model=MODEL_PATH, encoder=MODEL_PATH.parent / "encoder")
+
+
 def add_step(commands: Any) -> None:
     step = commands.add_parser("step", help="what a tuning step costs beside a bare pass of the same UNet")
     step.add_argument("--model", type=Path, default=MODEL_PATH, help="diffusers folder (default: the shipped one)")
@@ -146,6 +167,61 @@ def _method(arguments: argparse.Namespace) -> int:
         "threads": torch.get_num_threads(),
     }
     sys.stdout.write(summary.write(method.read(arguments.out), arguments.out, setting))
+    return 0
+
+
+def _semantics(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from likeness_runtime import encoder_folder
+    from likeness_runtime.bench import semantics
+    from likeness_runtime.bench.arm import Stage, Tuned
+    from likeness_runtime.bench.draw import Sampling
+    from likeness_runtime.bench.subject import BenchSubject, case, held_out_subjects
+    from likeness_runtime.caption import recogniser
+    from likeness_runtime.from_encoder import FromEncoder
+    from likeness_runtime.model import load
+    from likeness_runtime.model_folder import folder_digest
+
+    torch.set_num_threads(arguments.threads)
+    model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    trained = encoder_folder.load(arguments.encoder, model)
+    recognise, ours = recogniser(trained, model), Tuned(FromEncoder(trained), ResolvedTuning())
+
+    def learn(subject: BenchSubject, steps: int) -> Stage:
+        told_case = case(subject, "recognised", recognise)
+        assert told_case is not None
+        return ours(model, told_case, steps)
+
+    report = semantics.measure(
+        model,
+        FromEncoder(trained),
+        held_out_subjects(arguments.subjects, skip=arguments.skip),
+        learn,
+        steps=(0, 12),
+        sampling=Sampling(arguments.sampling_steps, seeds=(0,), bfloat16=arguments.bfloat16),
+    )
+    sys.stdout.write(semantics.write(report, arguments.out))
+    return 0
+
+
+def _contexts(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from likeness_runtime import encoder_folder
+    from likeness_runtime.bench.recognition import foreign_phrases, recognition, write
+    from likeness_runtime.contexts_command import contexts_of
+    from likeness_runtime.model import load
+    from likeness_runtime.model_folder import folder_digest
+    from likeness_runtime.pocket.caption import context_phrases
+
+    model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    trained = encoder_folder.load(arguments.encoder, model)
+    twice = [*context_phrases(), *foreign_phrases()]
+    lists = [contexts_of(None), contexts_of(None, twice)]
+    found = [recognition(model, trained, each, arguments.skip, arguments.subjects) for each in lists]
+    sys.stdout.write(write(found, arguments.out) + "\n")
+    (arguments.out / "twice.txt").write_text("\n".join(twice) + "\n")
     return 0
 
 

@@ -88,10 +88,14 @@ def held_out_subjects(count: int, art: str = ARTS[0], skip: int = 0) -> list[Ben
 
     Settings are chosen on glyphs that the reported figures skip, or the other way round.
     """
-    glyphs = load_subjects()
-    rows = glyphs.held_out()
+    return [_of_glyph(row, art) for row in held_out_rows(count, skip)]
+
+
+def held_out_rows(count: int, skip: int = 0) -> list[int]:
+    """Rows of the table of glyphs, in the order that `held_out_subjects` has."""
+    rows = load_subjects().held_out()
     order = np.random.default_rng(0).permutation(len(rows))
-    return [_of_glyph(rows[index], art) for index in order[skip : skip + count]]
+    return [int(rows[index]) for index in order[skip : skip + count]]
 
 
 def _of_glyph(row: int, art: str) -> BenchSubject:

@@ -1,5 +1,6 @@
 """Captions: what a scene says in words, and every word that can occur."""
 
+from collections.abc import Iterable
 from itertools import combinations, permutations
 
 import numpy as np
@@ -76,12 +77,18 @@ def group_words() -> list[str]:
 
 
 def context_phrases() -> list[str]:
-    """Every background in words; stripes and checks of two colours are the same in either order, and said once."""
-    plain = [Background("plain", colour, colour) for colour in COLOURS]
+    """Every background of the world in words."""
+    return phrases_of(COLOURS)
+
+
+def phrases_of(colours: Iterable[str]) -> list[str]:
+    """Every background in these colours; stripes and checks of two are the same in either order, and said once."""
+    own = list(colours)
+    plain = [Background("plain", colour, colour) for colour in own]
     patterned = [
         Background(pattern, *pair)
         for pattern in PATTERNS[1:]
-        for pair in (combinations if pattern in ("striped", "checked") else permutations)(COLOURS, 2)
+        for pair in (combinations if pattern in ("striped", "checked") else permutations)(own, 2)
     ]
     return [context_phrase(background) for background in (*plain, *patterned)]
 

@@ -1,0 +1,89 @@
+"""`likeness bench contexts`: how often an encoder's context phrases are told rightly, and what a margin would change.
+
+The shipped list holds every background of the pocket world, as no list for photographs can. So it is measured a second
+time among as many phrases again that name backgrounds which that world does not have.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from likeness_runtime.bench.subject import held_out_rows
+from likeness_runtime.contexts import Contexts
+from likeness_runtime.encoder_folder import TrainedEncoder
+from likeness_runtime.from_encoder import tower_pixels
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.pocket.caption import context_phrase, phrases_of
+from likeness_runtime.pocket.glyphs import ARTS
+from likeness_runtime.pocket.scene import Background, draw_background, place, render
+from likeness_runtime.pocket.subjects import load_subjects
+
+MARGINS = (0.0, 0.01, 0.02, 0.03, 0.05)
+FOREIGN = ("brown", "gold", "silver", "beige", "turquoise", "violet", "crimson", "navy", "olive", "cream")
+"""Colours that no background of the pocket world has."""
+SCENES = 8
+"""Of each glyph."""
+
+
+@dataclass(frozen=True)
+class AtMargin:
+    margin: float
+    told: float
+    """Share of pictures about which something is told."""
+    right: float
+    """Share of these that are told the truth; the colours of a pattern may come in either order."""
+
+
+@dataclass(frozen=True)
+class Recognition:
+    phrases: int
+    pictures: int
+    at: list[AtMargin]
+
+
+def foreign_phrases() -> list[str]:
+    """As many as the world has."""
+    return phrases_of(FOREIGN)
+
+
+def recognition(model: DiffusionModel, trained: TrainedEncoder, found: Contexts, skip: int, count: int) -> Recognition:
+    """On scenes of `count` held-out glyphs after the first `skip`, in the order of the benchmark's subjects."""
+    glyphs, random = load_subjects(), np.random.default_rng(skip)
+    scenes = [
+        place(random, row, ARTS[0], draw_background(random))
+        for row in held_out_rows(count, skip)
+        for _ in range(SCENES)
+    ]
+    pictures = [Image.fromarray(render(scene, glyphs.pictures[scene.art][scene.row])) for scene in scenes]
+    tower = trained.image_tower
+    pixels = tower_pixels(pictures, tower.config.image_size, trained.normalisation, model)
+    with torch.no_grad():
+        images = functional.normalize(torch.cat([tower(part).image_embeds for part in pixels.split(64)]), dim=-1)
+    best, index = (images @ found.embeddings.T).topk(2, dim=-1)
+    lead = (best[:, 0] - best[:, 1]).cpu().numpy()
+    told = [found.phrases[each] for each in index[:, 0].tolist()]
+    right = np.array([phrase in names_of(scene.background) for phrase, scene in zip(told, scenes, strict=True)])
+    kept = {margin: lead >= margin for margin in MARGINS}
+    at = [AtMargin(margin, float(each.mean()), float(right[each].mean())) for margin, each in kept.items()]
+    return Recognition(len(found.phrases), len(pictures), at)
+
+
+def names_of(background: Background) -> set[str]:
+    """Its phrase, with the colours in either order."""
+    turned = Background(background.pattern, background.second, background.first)
+    return {context_phrase(background), context_phrase(turned)}
+
+
+def write(found: list[Recognition], folder: Path) -> str:
+    """contexts.json in `folder`; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps([asdict(each) for each in found], indent=2)
+    (folder / "contexts.json").write_text(text + "\n")
+    return text

@@ -1,0 +1,229 @@
+"""`likeness bench semantics`: what a learned subject's parts mean, beside how good its pictures are.
+
+Is the word the name of such things (own name, true group)? Which part carries the subject (another subject's word or
+offsets in its place)? Does it still follow sentences of unusual forms? Do other names mean what they meant?
+
+Letters: w words, d text width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from likeness_runtime.bench.arm import Stage
+from likeness_runtime.bench.draw import TOKEN_WORD, Learned, Sampling, drawn
+from likeness_runtime.bench.score import prompts, score
+from likeness_runtime.bench.subject import BenchSubject, tensor_of
+from likeness_runtime.contrastive import vocabularies
+from likeness_runtime.forms import FORMS, with_article
+from likeness_runtime.judge import glyph
+from likeness_runtime.judge.background import read_backgrounds, same_colours, same_pattern
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.nearest_word import whole_words
+from likeness_runtime.pocket.caption import background_phrase, context_phrase
+from likeness_runtime.pocket.glyphs import ARTS
+from likeness_runtime.pocket.names import GROUPS
+from likeness_runtime.pocket.scene import Background, draw_background, place, render
+from likeness_runtime.pocket.subjects import load_subjects
+from likeness_runtime.predictor import Prediction, Predictor
+
+UNUSUAL: tuple[tuple[str, Background], ...] = (
+    ("my {} on {}", Background("plain", "orange", "orange")),
+    ("this is a {} on {}", Background("plain", "black", "black")),
+    ("a {} with {}", Background("plain", "pink", "pink")),
+    ("the image of a {} on {}", Background("striped", "blue", "white")),
+    ("one small {} on {}", Background("plain", "gray", "gray")),
+    ("a {} in {}", Background("dotted", "yellow", "blue")),
+    ("a large {} on {}", Background("checked", "red", "black")),
+    ("a drawing of a {} and {}", Background("gradient", "green", "purple")),
+)
+"""Sentences of words that the model knows, in forms that it was not trained on, and the backgrounds that they name."""
+PRIOR_NAMES = ("lion", "tomato", "rocket", "guitar", "penguin", "cactus", "umbrella", "pizza")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """Of one subject at one number of steps; shares and cosines in [0, 1]."""
+
+    subject: str
+    steps: int
+    group_at_1: bool
+    """The nearest word is of the subject's group, or its name."""
+    group_at_3: bool
+    norm: float
+    """Length of v* in lengths of an average word."""
+    identity: float
+    identity_with_other_word: float
+    """Drawn with the next subject's word and its own offsets."""
+    identity_with_other_offsets: float
+    """Drawn with its own word and the next subject's offsets."""
+    unusual_fidelity: float
+    unusual_identity: float
+    names_kept: float
+    """Share of other taught names whose glyph is recognised in pictures drawn with the adapter on."""
+    names_before: float
+    """The same of the untouched model."""
+
+
+@dataclass(frozen=True)
+class Report:
+    own_name: float
+    """Share of taught glyphs whose own name is the nearest word of what is predicted for them."""
+    own_name_subjects: int
+    group_at_1: float
+    """Of the held-out glyphs' predictions."""
+    group_at_3: float
+    group_subjects: int
+    meanings: list[Meaning]
+
+
+def measure(
+    model: DiffusionModel,
+    encoder: Predictor,
+    subjects: list[BenchSubject],
+    learn: Callable[[BenchSubject, int], Stage],
+    *,
+    steps: tuple[int, ...],
+    sampling: Sampling,
+) -> Report:
+    """`learn` gives what ours has learned of a subject after so many steps."""
+    groups = groups_of_words()
+    taught, held_out = _rows("drawn"), _rows("held_out")
+    table = load_subjects().glyphs
+    own = [ranked_words(model, _predicted(model, encoder, row))[0] == table[row].name for row in taught]
+    ranks = [ranked_words(model, _predicted(model, encoder, row))[:3] for row in held_out]
+    true = [table[row].group for row in held_out]
+    before = _names_kept(model, None, sampling)
+    return Report(
+        own_name=mean(own),
+        own_name_subjects=len(own),
+        group_at_1=mean(groups.get(words[0]) == group for words, group in zip(ranks, true, strict=True)),
+        group_at_3=mean(group in map(groups.get, words) for words, group in zip(ranks, true, strict=True)),
+        group_subjects=len(ranks),
+        meanings=[
+            meaning
+            for count in steps
+            for meaning in _meanings(model, subjects, [learn(each, count) for each in subjects], sampling, before)
+        ],
+    )
+
+
+def groups_of_words() -> dict[str, str]:
+    """Every word that a subject can be near to, and the group of things that it names."""
+    named = {each.name: each.group for each in load_subjects().glyphs if each.name}
+    return named | {group: group for group in GROUPS.values()}
+
+
+def ranked_words(model: DiffusionModel, prediction: Prediction) -> list[str]:
+    """The vocabulary's words by their cosine with v*, nearest first."""
+    words = list(whole_words(model))
+    (rows,) = (each.rows for each in vocabularies(model)[:1])
+    v_star = prediction.embeddings[0][0]
+    cosines = functional.normalize(rows, dim=-1) @ functional.normalize(v_star, dim=-1)  # (w,)
+    return [words[index] for index in cosines.argsort(descending=True).tolist()]
+
+
+def swapped(word: Learned, offsets: Learned) -> Learned:
+    """One subject's word with another one's offsets."""
+    prediction = Prediction(word.prediction.embeddings, offsets.prediction.offsets, word.prediction.negatives)
+    return replace(word, prediction=prediction)
+
+
+def write(report: Report, folder: Path) -> str:
+    """semantics.json in `folder`; returns a table of means."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "semantics.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
+    lines = [
+        f"own name of {report.own_name_subjects} taught glyphs {report.own_name:.3f}; true group of"
+        f" {report.group_subjects} held-out ones: nearest word {report.group_at_1:.3f}, three nearest"
+        f" {report.group_at_3:.3f}"
+    ]
+    for steps in dict.fromkeys(each.steps for each in report.meanings):
+        of_steps = [asdict(each) for each in report.meanings if each.steps == steps]
+        names = [name for name in of_steps[0] if name not in ("subject", "steps")]
+        means = ", ".join(f"{name} {mean(each[name] for each in of_steps):.3f}" for name in names)
+        lines.append(f"{steps} steps, {len(of_steps)} subjects: {means}")
+    return "\n".join(lines) + "\n"
+
+
+def _meanings(
+    model: DiffusionModel, subjects: list[BenchSubject], stages: list[Stage], sampling: Sampling, before: float
+) -> list[Meaning]:
+    groups, (vocabulary, *_others) = groups_of_words(), vocabularies(model)
+    average = float(vocabulary.rows.norm(dim=-1).mean())
+    found = []
+    for index, (subject, stage) in enumerate(zip(subjects, stages, strict=True)):
+        own, other = stage.learned, stages[(index + 1) % len(stages)].learned
+        assert own is not None
+        assert other is not None
+        nearest = ranked_words(model, own.prediction)[:3]
+        unusual = drawn(model, own, unusual_prompts(), sampling, untouched_guidance=True)
+        found.append(
+            Meaning(
+                subject=subject.name,
+                steps=stage.steps,
+                group_at_1=groups.get(nearest[0]) == subject.class_word,
+                group_at_3=subject.class_word in map(groups.get, nearest),
+                norm=float(own.prediction.embeddings[0][0].norm()) / average,
+                identity=_identity(model, own, subject, sampling),
+                identity_with_other_word=_identity(model, swapped(other, own), subject, sampling),
+                identity_with_other_offsets=_identity(model, swapped(own, other), subject, sampling),
+                unusual_fidelity=unusual_fidelity(unusual),
+                unusual_identity=score(unusual, tensor_of(subject.picture), subject.references, glyph.embed).identity,
+                names_kept=_names_kept(model, own, sampling),
+                names_before=before,
+            )
+        )
+    return found
+
+
+def unusual_prompts() -> list[str]:
+    return [form.format(TOKEN_WORD, background_phrase(background)) for form, background in UNUSUAL]
+
+
+def unusual_fidelity(images: Tensor) -> float:
+    """Share of colours and patterns that are as the unusual prompts name them."""
+    asked = [UNUSUAL[index % len(UNUSUAL)][1] for index in range(len(images))]
+    pairs = list(zip(asked, read_backgrounds(images), strict=True))
+    return mean((same_colours(*pair) + same_pattern(*pair)) / 2 for pair in pairs)
+
+
+def _identity(model: DiffusionModel, learned: Learned, subject: BenchSubject, sampling: Sampling) -> float:
+    images = drawn(model, learned, prompts(learned.called), sampling, untouched_guidance=True)
+    return score(images, tensor_of(subject.picture), subject.references, glyph.embed).identity
+
+
+def _names_kept(model: DiffusionModel, learned: Learned | None, sampling: Sampling) -> float:
+    """With the adapter on, as somebody draws who forgot to take it off; None is the untouched model."""
+    nothing = Prediction([table[:1].float() for table in model.token_tables], {})
+    prediction = nothing if learned is None else learned.prediction
+    context = context_phrase(Background("plain", "white", "white"))
+    asked = [f"{FORMS[1].format(with_article(name))} {context}" for name in PRIOR_NAMES]
+    images = drawn(model, Learned(prediction, "nobody"), asked, sampling, untouched_guidance=True)
+    code_points = {each.name: each.code_point for each in load_subjects().glyphs}
+    wanted = [code_points[name] for name in PRIOR_NAMES] * len(sampling.seeds)
+    return mean(best[0] == code for best, code in zip(glyph.recognise(images, best=1), wanted, strict=True))
+
+
+def _rows(which: str) -> list[int]:
+    glyphs = load_subjects()
+    return [int(row) for row in getattr(glyphs, which)()]
+
+
+def _predicted(model: DiffusionModel, encoder: Predictor, row: int) -> Prediction:
+    """Of a glyph in a scene that its code point settles."""
+    glyphs = load_subjects()
+    random = np.random.default_rng([ord(character) for character in glyphs.glyphs[row].code_point])
+    scene = place(random, row, ARTS[0], draw_background(random))
+    picture = Image.fromarray(render(scene, glyphs.pictures[ARTS[0]][row]))
+    return encoder.predict(model, [[picture]], 4, [torch.Generator().manual_seed(0)])
