@@ -347,4 +347,4 @@ def test_the_chart_and_the_package_have_one_version() -> None:
     from importlib.metadata import version
 
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert chart["appVersion"] == version("likeness")
+    assert chart["appVersion"] == version("likeness-tuner")
