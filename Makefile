@@ -31,7 +31,7 @@ slow-test: .venv/ready ## what the unit suite leaves out to stay under a minute
 cluster-test: .venv/ready ## on a real, disposable Kubernetes cluster
 	tests/cluster/run
 generate: .venv/ready ## the CRDs, from crds/likeness_api
-	.venv/bin/python -m likeness_api.generate crds charts/likeness/files/crds
+	.venv/bin/python -m likeness_api.generate .
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate --no-header --quiet
 lock: ## requirements.lock and the images' subsets of it, anew from pyproject.toml (needs uv)
 	$(LOCK) --all-extras --group dev --output-file requirements.lock
