@@ -1,6 +1,7 @@
 """The CustomResourceDefinitions, derived from the pydantic types so that the two cannot drift.
 
-`make generate` writes them to crds/ and into the chart; CI checks that nothing differs.
+`make generate` writes them to crds/ and, but for what nothing answers yet, into the chart; CI checks that nothing
+differs.
 """
 
 from __future__ import annotations
@@ -133,6 +134,8 @@ class Kind:
     columns: list[dict[str, Any]]
     status: type[Model] | None = None
     selectable: tuple[str, ...] = ()
+    answered: bool = True
+    """Whether the operator does something about it. What it does not answer is not installed, nor granted to anyone."""
 
 
 KINDS = (
@@ -159,7 +162,7 @@ KINDS = (
         PersonalizationBatchSpec, BATCH_RULES,
         [STATE, column("Done", ".status.counts.succeeded", "integer"),
          column("Total", ".status.counts.total", "integer"), AGE],
-        PersonalizationBatchStatus,
+        PersonalizationBatchStatus, answered=False,
     ),
 )  # fmt: skip
 

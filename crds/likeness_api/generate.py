@@ -1,4 +1,4 @@
-"""Writes the CRDs: `python -m likeness_api.generate FOLDER ...`, for `make generate`. Only this needs PyYAML."""
+"""Writes the CRDs: `python -m likeness_api.generate ROOT`, for `make generate`. Only this needs PyYAML."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from pathlib import Path
 
 import yaml
 
-from likeness_api.crd import KINDS, manifest
+from likeness_api.crd import KINDS, Kind, manifest
 
 NOTE = "# Generated from crds/likeness_api by `make generate`. Do not edit.\n"
 
 
-def write(folder: Path) -> None:
+def write(root: Path) -> None:
+    """Every kind into crds/; into the chart, which installs them, those that the operator answers."""
+    write_kinds(root / "crds", KINDS)
+    write_kinds(root / "charts/likeness/files/crds", tuple(kind for kind in KINDS if kind.answered))
+
+
+def write_kinds(folder: Path, kinds: tuple[Kind, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in KINDS:
+    for kind in kinds:
         text = yaml.safe_dump(manifest(kind), sort_keys=False, width=120, allow_unicode=True)
         (folder / f"{kind.plural}.yaml").write_text(NOTE + text)
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        write(Path(argument))
+    write(Path(sys.argv[1]))

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,38 @@ def test_the_project_speaks_of_itself() -> None:
     assert "README.md" in ours
     elsewhere = re.compile(rb"\.\./shared|\bissue #?\d", re.IGNORECASE)
     assert [name for name in ours if elsewhere.search((ROOT / name).read_bytes())] == []
+
+
+FOREIGN = re.compile(r"(?:\bpip3? +install\b.*?\s|\bpackage +)[`'\"]?likeness(?![-\w./])")
+"""PyPI's distribution `likeness`, asked for by name, is somebody else's code."""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("pip {} likeness", True),
+        ('pip {} --upgrade "likeness[runtime]"', True),
+        ("needs the package `likeness`.", True),
+        ("pip {} likeness-tuner", False),
+        ('pip {} "likeness-tuner[runtime]"', False),
+        ("pip {} likeness_tuner-0.1.0-py3-none-any.whl", False),
+    ],
+)
+def test_the_foreign_name_is_recognised(text: str, found: bool) -> None:
+    assert bool(FOREIGN.search(text.format("install"))) is found
+
+
+def test_nobody_is_told_to_install_somebody_elses_distribution() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = {
+        f"{name}: {found.group()}"
+        for name in tracked.strip("\0").split("\0")
+        if (path := ROOT / name).is_file() and path != Path(__file__)
+        for found in FOREIGN.finditer(path.read_text(errors="replace"))
+    }
+    assert told == set()
+
+
+def test_the_distribution_has_a_name_of_its_own_and_the_command_stays() -> None:
+    ours = distribution("likeness-tuner")
+    assert {script.name for script in ours.entry_points} == {"likeness", "likeness-operator"}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from likeness_api.crd import KINDS, manifest
 from likeness_operator.lease import LeaseName
 
 CHART = Path(__file__).resolve().parents[2] / "charts/likeness"
@@ -234,7 +235,7 @@ def test_people_get_rights_with_the_clusters_own_roles_but_not_over_profiles(ren
     assert aggregated("likeness-editor") == {"edit", "admin"}
     assert aggregated("likeness-profile-admin") == set()
     for name in ("likeness-viewer", "likeness-editor"):
-        assert roles[name]["rules"][0]["resources"] == ["personalizations", "personalizationbatches"]
+        assert roles[name]["rules"][0]["resources"] == ["personalizations"]
     assert {role["metadata"]["name"] for role in of_kind(render("userRoles.create=false"), "ClusterRole")} == {
         "likeness-operator",
         "likeness-uninstall",
@@ -281,14 +282,31 @@ def test_before_it_goes_finalizers_are_taken_off_with_no_other_right(render: Ren
     assert {account["metadata"]["name"] for account in of_kind(hooks, "ServiceAccount")} == {"likeness-uninstall"}
 
 
-def test_the_crds_are_those_of_the_types_and_stay_when_the_chart_goes(render: Render) -> None:
+def test_the_crds_are_those_that_the_operator_answers_and_stay_when_the_chart_goes(render: Render) -> None:
     rendered = {crd["metadata"]["name"]: crd for crd in of_kind(render(), "CustomResourceDefinition")}
-    sources = [yaml.safe_load(path.read_text()) for path in sorted((CHART.parents[1] / "crds").glob("*.yaml"))]
-    assert rendered.keys() == {crd["metadata"]["name"] for crd in sources}
-    for crd in sources:
+    assert rendered.keys() == {"personalizations.likeness.dev", "tuningprofiles.likeness.dev"}
+    for kind in KINDS:
+        if not kind.answered:
+            continue
+        crd = manifest(kind)
         mine = rendered[crd["metadata"]["name"]]
         assert mine["spec"] == crd["spec"]
         assert mine["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+@pytest.mark.parametrize("values", [(), (NAMESPACES,), ("kueue.enabled=true",)], ids=["cluster-wide", "some", "kueue"])
+def test_nobody_is_granted_a_kind_that_nothing_answers(render: Render, values: tuple[str, ...]) -> None:
+    objects = render(*values)
+    roles = of_kind(objects, "ClusterRole") + of_kind(objects, "Role")
+    ours = {
+        resource.partition("/")[0]
+        for role in roles
+        for rule in role["rules"]
+        if "likeness.dev" in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert ours == {kind.plural for kind in KINDS if kind.answered}
+    assert "batches" not in json.dumps(objects)
 
 
 def test_crds_can_be_left_to_somebody_else(render: Render) -> None:
@@ -347,4 +365,4 @@ def test_the_chart_and_the_package_have_one_version() -> None:
     from importlib.metadata import version
 
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert chart["appVersion"] == version("likeness")
+    assert chart["appVersion"] == version("likeness-tuner")

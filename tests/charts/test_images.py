@@ -21,7 +21,7 @@ def pins(path: Path) -> dict[str, str]:
 def closure(extra: str) -> set[str]:
     """The names of all that the package needs with this extra, as installed here; torch has a build of its own."""
     names: set[str] = set()
-    waiting = [("likeness", frozenset({extra}))]
+    waiting = [("likeness-tuner", frozenset({extra}))]
     while waiting:
         name, extras = waiting.pop()
         for text in distribution(name).requires or []:

@@ -28,11 +28,12 @@ FORBIDDEN = "forbidden"
 
 @dataclass(frozen=True)
 class Identity:
-    """An access key and what it may do: SeaweedFS actions, each on one bucket."""
+    """An access key and what it may do: SeaweedFS actions, each on one bucket, or what an IAM policy (JSON) says."""
 
     access_key: str
     secret_key: str
-    actions: tuple[str, ...]
+    actions: tuple[str, ...] = ()
+    policy: str = ""
 
 
 ADMIN = Identity("admin-key", "admin-secret", ("Admin", "Read", "Write", "List", "Tagging"))
@@ -166,7 +167,11 @@ def _configuration(identities: tuple[Identity, ...]) -> dict[str, Any]:
                 "name": identity.access_key,
                 "credentials": [{"accessKey": identity.access_key, "secretKey": identity.secret_key}],
                 "actions": list(identity.actions),
+                "policyNames": [identity.access_key] if identity.policy else [],
             }
             for identity in identities
-        ]
+        ],
+        "policies": [
+            {"name": identity.access_key, "content": identity.policy} for identity in identities if identity.policy
+        ],
     }

@@ -27,7 +27,7 @@ image = pipe("a photo of a {token}").images[0]
 ```
 
 ## diffusers, with both paths
-As the previews were drawn; needs the package `likeness`. Guidance leads away from the model without the subject.
+As the previews were drawn; needs the package `likeness-tuner`. Guidance leads away from the model without the subject.
 ```python
 from likeness_runtime.pipeline import load_likeness
 
