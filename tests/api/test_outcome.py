@@ -1,5 +1,5 @@
 from likeness_api.outcome import failed, published
-from likeness_api.personalization import ManifestRef, Metric, PersonalizationStatus, Waiting
+from likeness_api.personalization import LearnedImage, ManifestRef, Metric, PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
 from likeness_api.result import Result, ResultArtifact
 
@@ -18,6 +18,7 @@ def test_a_published_result_becomes_whole_addresses() -> None:
         manifest=ManifestRef(uri="s3://b/shop/x/abc/manifest.json", sha256=HASH),
         artifacts=[ResultArtifact(name="x.safetensors", format="lora-kohya", sha256=HASH, bytes=7)],
         previews=["previews/00.png"],
+        subject=[LearnedImage(sha256=HASH, caption_source="Unsure")],
         metrics=[Metric(name="lossAfter", value="0.5")],
         steps=12,
     )
@@ -27,6 +28,7 @@ def test_a_published_result_becomes_whole_addresses() -> None:
     assert (status.token, status.nearest_word, status.manifest) == ("<x>", "teapot", result.manifest)
     assert status.progress is not None
     assert (status.progress.step, status.progress.percent) == (12, 100)
+    assert status.subject == result.subject
     assert status.waiting is None
     assert status.start_time == BEFORE.start_time
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likeness_api.personalization import ManifestRef, Metric
+from likeness_api.personalization import LearnedImage, ManifestRef, Metric
 from likeness_api.reason import EXIT_CODE_OF, FINAL_EXIT_CODES, ExitCode, Reason
 from likeness_api.result import TERMINATION_MESSAGE_BYTES, Result, ResultArtifact
 
@@ -23,6 +23,15 @@ RESULTS = st.builds(
     manifest=st.none() | st.builds(ManifestRef, uri=st.text(max_size=500), sha256=HASHES),
     artifacts=st.lists(ARTIFACTS, max_size=8),
     previews=st.lists(st.text(max_size=400), max_size=9),
+    subject=st.lists(
+        st.builds(
+            LearnedImage,
+            sha256=st.just("0" * 64),
+            caption=st.none() | st.text(max_size=512),
+            captionSource=st.just("Spec"),
+        ),
+        max_size=8,
+    ),
     metrics=st.lists(st.builds(Metric, name=st.text(max_size=40), value=st.just("0.5")), max_size=32),
 )
 
@@ -45,6 +54,7 @@ def test_a_result_of_usual_size_survives_whole() -> None:
             ResultArtifact(name=f"red-teapot.{number}.safetensors", format="diffusers", sha256="f" * 64, bytes=9)
             for number in range(8)
         ],
+        subject=[LearnedImage(sha256="a" * 64, caption="a {token} on a table", caption_source="Spec")],
         previews=[f"previews/0{number}.png" for number in range(9)],
         metrics=[Metric(name="lossFirst", value="0.9"), Metric(name="lossLast", value="0.4")],
     )
