@@ -25,7 +25,8 @@ METHOD = ROOT / "docs/method"
 CARD = "runtime/likeness_runtime/pocket/encoder/README.md"
 FIGURE = re.compile(r"[-+]?\d+\.\d{2,}|\d ?(?:\u00d7|(?:times|x|s|ms|seconds|[kMG]B)\b|%(?! interval))|\d+(?:,\d{3})+")
 """Two decimals or more, multiples, seconds, bytes, percent, thousands."""
-NO_FIGURE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:[\d.]+|(?:Python|Kubernetes|SeaweedFS) \d(?:[\d., ]|to|or|and)*", re.DOTALL)
+VERSION = r"(?:Python|Kubernetes|SeaweedFS) \d(?:[\d., ]|to|or|and)*"
+NO_FIGURE = re.compile(rf"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:[\d.]+|{VERSION}", re.DOTALL)
 """Commands, addresses, papers' and versions' numbers."""
 TABLE = (
     "| arm | steps | drawn by | harmonic | identity | fidelity | seconds | ours at 12 steps minus it, 95 % interval |"
