@@ -17,7 +17,6 @@ from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.bench import method, summary
 from likeness_runtime.contrastive import Strength
 from likeness_runtime.from_encoder import TIMESTEP_SHARES
-from likeness_runtime.predictor import FromWord
 from likeness_runtime.pretrain import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +28,11 @@ VERSION = r"(?:Python|Kubernetes|SeaweedFS) \d(?:[\d., ]|to|or|and)*"
 NO_FIGURE = re.compile(rf"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:[\d.]+|{VERSION}", re.DOTALL)
 """Commands, addresses, papers' and versions' numbers."""
 TABLE = (
-    "| arm | steps | drawn by | harmonic | identity | fidelity | seconds | ours at 12 steps minus it, 95 % interval |"
+    "| arm | steps | told | drawn by | harmonic | identity | fidelity | rows | seconds"
+    " | ours at 12 steps minus it, 95 % interval |"
 )
-STOCK = "without dual path 12"
+DRAWN_BY = {"our loader": "untouched", "stock": "stock", "either": "stock"}
+"""As the documents call a drawing; what learned nothing is the same in both."""
 
 
 def fragments() -> dict[str, list[str]]:
@@ -44,31 +45,17 @@ FRAGMENTS = fragments()
 
 
 def named(folder: str, part: str = "rows") -> dict[str, Facts]:
-    """By arm and steps, and kind where the subjects are not the usual ones."""
+    """By arm, steps, telling and drawing, and kind where the subjects are not the usual ones."""
     found = {}
     for row in json.loads((METHOD / folder / "results.json").read_text())[part]:
         kind = "" if row["kind"] == "fluent" else f" {row['kind']}"
-        found[f"{row['arm']} {row['steps']}{kind}"] = Facts(**row)
+        found[" ".join(str(each) for each in row["condition"].values()) + kind] = Facts(**row)
     return {name: with_text(each) for name, each in found.items()} if part == "differences" else found
 
 
 def with_text(difference: Facts) -> Facts:
     text = f"{difference.harmonic:+.3f} ({difference.low:+.3f} … {difference.high:+.3f})"
     return Facts(**vars(difference), text=text)
-
-
-def against_stock() -> dict[str, Facts]:
-    """Every arm's harmonic mean minus that of our plain files in a stock pipeline, paired by subject."""
-    scores: dict[str, dict[str, float]] = {}
-    for record in method.read(METHOD):
-        if record.kind == "fluent":
-            scores.setdefault(f"{record.arm} {record.steps}", {})[record.subject] = record.score.harmonic
-    said = {}
-    for name, own in scores.items():
-        gains = [value - scores[STOCK][subject] for subject, value in own.items() if subject in scores[STOCK]]
-        low, high = summary.interval(gains)
-        said[name] = with_text(Facts(harmonic=mean(gains), low=low, high=high))
-    return said
 
 
 def shapes() -> dict[str, Facts]:
@@ -97,15 +84,12 @@ def results() -> dict[str, object]:
         "now": named(""),
         "less": named("", "differences"),
         "setting": json.loads((METHOD / "results.json").read_text())["setting"],
-        "stock": against_stock(),
         "sweep": named("sweep"),
         "sweep_less": named("sweep", "differences"),
-        "before": named("encoder-before"),
-        "one_run": named("seconds", "differences"),
-        "rates": {
-            path.parent.name: next(iter(named(path.parent).values())).harmonic
-            for path in METHOD.glob("rates/*/results.json")
-        },
+        "twice": named("contexts-twice"),
+        "rates": {path.parent.name: named(path.parent) for path in METHOD.glob("rates/*/results.json")},
+        "contexts": contexts(),
+        "meaning": meaning(),
         "step": {str(cost["alpha"]): Facts(**cost) for cost in json.loads((METHOD / "step.json").read_text())["costs"]},
         "shapes": shapes(),
         "gpus": " | ".join(shapes()["SDXL"].rows_on),
@@ -123,22 +107,39 @@ def plain(document: str) -> str:
     return " ".join((ROOT / document).read_text().split())
 
 
-def row_of(arm: str, steps: str, results: dict[str, dict[str, Facts]]) -> str:
-    """The table's line for one arm."""
-    row, less = results["now"][f"{arm} {steps}"], results["less"].get(f"{arm} {steps}")
-    run = method.arms(FromWord(), ResolvedTuning(), 3e-4, "0.0005")[arm].run
-    drawn = {"ceiling": "true renders"}.get(arm) or (
-        "our loader" if getattr(run, "untouched_guidance", False) else "stock"
-    )
-    figures = f"{row.harmonic:.3f} | {row.identity:.3f} | {row.fidelity:.3f} | {row.seconds:.2f}"
-    return f"| {arm} | {steps} | {drawn} | {figures} | {less.text if less else ''} |".replace("|  |", "| |")
+def contexts() -> dict[str, Facts]:
+    """By the number of phrases and the margin."""
+    lists = json.loads((METHOD / "contexts.json").read_text())
+    return {f"{each['phrases']} {at['margin']}": Facts(**each, **at) for each in lists for at in each["at"]}
+
+
+def meaning() -> dict[str, Facts]:
+    """The means of each number of steps, and what is said of predictions alone."""
+    report = json.loads((METHOD / "semantics.json").read_text())
+    of_steps: dict[str, list[dict[str, float]]] = {}
+    for each in report.pop("meanings"):
+        of_steps.setdefault(str(each.pop("steps")), []).append({k: v for k, v in each.items() if k != "subject"})
+    found = {
+        steps: Facts(**{name: mean(each[name] for each in all_of) for name in all_of[0]}, subjects=len(all_of))
+        for steps, all_of in of_steps.items()
+    }
+    return found | {"predicted": Facts(**report)}
+
+
+def row_of(condition: list[str], results: dict[str, dict[str, Facts]]) -> str:
+    """The table's line for one condition: arm, steps, told, drawn by."""
+    *first, drawn_by = condition
+    key = " ".join([*first, DRAWN_BY[drawn_by]])
+    row, less = results["now"][key], results["less"].get(key)
+    figures = f"{row.harmonic:.3f} | {row.identity:.3f} | {row.fidelity:.3f} | {row.rows} | {row.seconds:.2f}"
+    return f"| {' | '.join(condition)} | {figures} | {less.text if less else ''} |".replace("|  |", "| |")
 
 
 def test_the_table_of_arms_is_that_of_the_results(results: dict[str, dict[str, Facts]]) -> None:
     table = (ROOT / "docs/method.md").read_text().partition(TABLE)[2].partition("\n\n")[0].splitlines()[2:]
-    arms = [[cell.strip() for cell in line.split("|")[1:3]] for line in table]
-    assert ["ours", "12"] in arms
-    assert table == [row_of(arm, steps, results) for arm, steps in arms]
+    conditions = [[cell.strip() for cell in line.split("|")[1:5]] for line in table]
+    assert ["ours", "12", "recognised", "our loader"] in conditions
+    assert table == [row_of(each, results) for each in conditions]
 
 
 @pytest.mark.parametrize(

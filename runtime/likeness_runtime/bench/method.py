@@ -171,12 +171,17 @@ def _keep(folder: Path, record: Record) -> None:
         file.write(json.dumps(asdict(record)) + "\n")
 
 
-def _save_picture(folder: Path, record: Record, subject: BenchSubject, images: Tensor) -> None:
+def picture_path(folder: Path, subject: str, condition: Condition) -> Path:
     """The input and one picture for each background, side by side."""
+    name = ".".join([subject, *(str(part) for part in asdict(condition).values()), "png"])
+    return folder / "pictures" / name.replace(" ", "-")
+
+
+def _save_picture(folder: Path, record: Record, subject: BenchSubject, images: Tensor) -> None:
     row = [np.asarray(subject.picture.resize((64, 64))), *_bytes(images[: len(BACKGROUNDS)])]
-    (folder / "pictures").mkdir(exist_ok=True)
-    name = ".".join([record.subject, *(str(part) for part in asdict(record.condition).values()), "png"])
-    Image.fromarray(np.concatenate(row, axis=1)).save(folder / "pictures" / name.replace(" ", "-"))
+    path = picture_path(folder, record.subject, record.condition)
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.concatenate(row, axis=1)).save(path)
 
 
 def _bytes(images: Tensor) -> list[np.ndarray]:

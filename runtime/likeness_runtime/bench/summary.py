@@ -13,6 +13,7 @@ import numpy as np
 from likeness_runtime.bench.arm import DRAWINGS
 from likeness_runtime.bench.chart import Series, chart
 from likeness_runtime.bench.method import Condition, Record
+from likeness_runtime.bench.showcase import showcase
 
 RESAMPLES = 10_000
 REFERENCE = ("ours", 12, "recognised")
@@ -97,7 +98,7 @@ def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
 
 
 def write(records: list[Record], folder: Path, setting: dict[str, object]) -> str:
-    """results.json, results.md and curves.png; returns the tables."""
+    """results.json, results.md, curves.png and, where the pictures are there, showcase.png; returns the tables."""
     table, compared = rows(records), differences(records)
     facts = {"setting": setting, "rows": [asdict(row) for row in table], "differences": [asdict(d) for d in compared]}
     (folder / "results.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -106,6 +107,9 @@ def write(records: list[Record], folder: Path, setting: dict[str, object]) -> st
     curves = curves_of(table)
     if curves:
         chart(curves, across="seconds of one CPU thread", up="harmonic mean").save(folder / "curves.png")
+    picture = showcase(records, folder)
+    if picture:
+        picture.save(folder / "showcase.png")
     return text
 
 
