@@ -79,6 +79,12 @@ def test_the_manifest_has_the_sha256_that_the_status_says(teapot: Manifest, stor
     assert hashlib.sha256(data).hexdigest() == teapot["status"]["manifest"]["sha256"]
 
 
+def test_the_status_says_what_was_told_about_the_picture(teapot: Manifest, photograph: bytes) -> None:
+    (image,) = teapot["status"]["subject"]
+    assert image["sha256"] == hashlib.sha256(photograph).hexdigest()
+    assert (image["caption"], image["captionSource"]) == ("a photo of a {token} on a wooden table", "Spec")
+
+
 def test_the_columns_tell_the_story(teapot: Manifest) -> None:
     header, row = kubectl("-n", SHOP, "get", "pz", NAME).splitlines()
     assert header.split() == ["NAME", "STATE", "STEP", "NEAREST", "WORD", "AGE"]

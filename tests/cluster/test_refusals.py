@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from kube import CommandFailedError, Manifest, apply, fetch_all, kubectl, true_conditions, wait_for
 from seaweed import FORBIDDEN, Seaweed
-from shop import SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded
+from shop import PICTURE, SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded
 
 
 def bomb(side: int = 50_000) -> bytes:
@@ -113,6 +114,19 @@ def test_an_unknown_profile_is_said_and_makes_no_job_until_it_is_there(shop: str
     assert jobs_of(name) == []
     apply(profile("later"))
     succeeded(name)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        pytest.param({"uri": PICTURE, "caption": "a teapot on a table"}, "must hold {token}", id="no subject"),
+        pytest.param({"uri": "https://example.com/x.jpg"}, "subject.images", id="another scheme"),
+        pytest.param(PICTURE, "subject.images", id="an address alone"),
+    ],
+)
+def test_the_api_server_says_what_an_image_is(shop: str, image: object, words: str) -> None:
+    with pytest.raises(CommandFailedError, match=re.escape(words)):
+        create(subject={"images": [image]})
 
 
 def test_a_prompt_without_the_token_is_warned_about_and_tuned_all_the_same(shop: str) -> None:

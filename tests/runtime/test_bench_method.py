@@ -18,9 +18,10 @@ from likeness_runtime.bench.chart import HEIGHT_PX, WIDTH_PX, Series, chart
 from likeness_runtime.bench.draw import Sampling, drawn, noise
 from likeness_runtime.bench.dreambooth import Adapter, DreamBooth, plain_text
 from likeness_runtime.bench.memory import peak_bytes_of
-from likeness_runtime.bench.method import Condition, Record, measure, read
+from likeness_runtime.bench.method import Condition, Record, measure, picture_path, read
 from likeness_runtime.bench.paired_error import paired_error
 from likeness_runtime.bench.score import BACKGROUNDS, Score, prompts, score
+from likeness_runtime.bench.showcase import COLUMNS, showcase
 from likeness_runtime.bench.step import tuning_step
 from likeness_runtime.bench.subject import BenchSubject, Case, case, held_out_subjects
 from likeness_runtime.bench.sweep import variants
@@ -345,3 +346,21 @@ def test_artifact_bytes_are_those_of_one_subject(model: DiffusionModel) -> None:
     offsets = zero_offsets(model.unet, 2, [torch.Generator()])
     numbers = sum(each.A.numel() + each.B.numel() for each in offsets.values())
     assert bytes_of(Prediction([torch.zeros(1, 32)], offsets)) == 2 * numbers + 4 * 32
+
+
+def test_the_showcase_has_best_median_and_worst_as_they_were_drawn(tmp_path: Path) -> None:
+    colours = {"a": "red", "b": "green", "c": "blue"}
+    records = []
+    for identity, (subject, colour) in zip((0.2, 0.9, 0.5), colours.items(), strict=True):
+        for _, condition in COLUMNS:
+            one = a_record(f"fluent-{subject}", condition.arm, condition.steps, identity, drawing=condition.drawing)
+            records.append(one)
+            path = picture_path(tmp_path, one.subject, one.condition)
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (9 * 64, 64), colour).save(path)
+    sheet = showcase(records, tmp_path)
+    assert sheet is not None
+    rows = [sheet.getpixel((10, 40 + index * (sheet.height // 3))) for index in range(3)]
+    assert rows == [(0, 128, 0), (0, 0, 255), (255, 0, 0)]
+    assert showcase(records[1:], tmp_path) is None
+    assert showcase([], tmp_path) is None
