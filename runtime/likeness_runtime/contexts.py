@@ -1,8 +1,8 @@
 """What a picture shows beside the subject, recognised zero-shot: the best of a list of phrases, or none.
 
 An encoder's folder may bring context phrases, such as "on a wooden table", with the embeddings that the text tower of
-its CLIP pair gives them. Its image tower then chooses among them; the text tower is not needed any more. A phrase is
-told only where it fits clearly better than the next one.
+its CLIP pair gives them. Its image tower then shortlists them; the text tower is not needed any more. Which of these
+it is the denoiser says (`caption.py`): it sees what the tower's patches are too coarse for, and costs more a phrase.
 
 Letters: m phrases, p width of the pair's common space.
 """
@@ -38,8 +38,8 @@ SETTINGS: tuple[str, ...] = (
 """Where photographs of things and animals are usually taken; for encoders of models that are not the pocket one."""
 NOUNS: tuple[str, ...] = ("thing", "toy", "animal", "person", "bag", "shoe", "plant", "machine")
 """What stands in the subject's place while phrases are embedded: none of these is meant, so their mean is taken."""
-MARGIN = 0.02
-"""Least lead in cosine of the best phrase over the next one, where nobody has measured another."""
+MARGIN = 0.0
+"""Where nobody has measured another: in the pocket world telling the second best phrase beats telling none."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,12 @@ class Contexts:
     embeddings: Tensor
     """(m, p) float32, unit rows."""
     margin: float = MARGIN
+    """Least lead of the best phrase over the next one, as a share of its error."""
 
-    def of(self, image: Tensor) -> str | None:
-        """The phrase that fits an image embedding (p,) best; None where its lead is less than `margin`."""
-        cosines = self.embeddings @ functional.normalize(image.float(), dim=-1)
-        best, *others = cosines.topk(min(2, len(self.phrases)))[0].tolist()
-        if any(best - other < self.margin for other in others):
-            return None
-        return self.phrases[int(cosines.argmax())]
+    def shortlist(self, image: Tensor, count: int) -> list[str]:
+        """The `count` phrases nearest to an image embedding (p,), nearest first."""
+        cosines = self.embeddings @ image.float()
+        return [self.phrases[index] for index in cosines.topk(min(count, len(self.phrases))).indices.tolist()]
 
 
 def embedded(

@@ -24,7 +24,7 @@ from likeness_runtime.lora import Factors, Offsets
 from likeness_runtime.losses import noised
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import Prediction
-from likeness_runtime.text import Conditioning, encode, read
+from likeness_runtime.text import Conditioning, encode_plain
 from likeness_runtime.tune import latents_of
 
 TIMESTEP_SHARES = (0.2, 0.4, 0.6, 0.8)
@@ -89,11 +89,9 @@ def fixed_timesteps(model: DiffusionModel) -> Tensor:
     return torch.tensor([round(share * last) for share in TIMESTEP_SHARES], device=model.device)
 
 
-@torch.no_grad()
 def empty_prompt(model: DiffusionModel) -> Conditioning:
     """The text states of no words, one row."""
-    rows = [table[:1].float() for table in model.token_tables]
-    return encode(model, read(model, [""], "<nothing>"), rows)
+    return encode_plain(model, [""])
 
 
 def tower_pixels(

@@ -63,6 +63,13 @@ def encode(model: DiffusionModel, prompts: list[Prompts], embeddings: list[Tenso
     return Conditioning(states, outputs[1][0])
 
 
+@torch.no_grad()
+def encode_plain(model: DiffusionModel, prompts: list[str]) -> Conditioning:
+    """Text states of prompts of ordinary words, (b, n, d)."""
+    rows = [table[:1].float() for table in model.token_tables]
+    return encode(model, read(model, prompts, "<nothing>"), rows)
+
+
 def embedding_of(model: DiffusionModel, word: str) -> list[Tensor]:
     """The word's row of each token table, (d,). Raises `Failed(ModelNotFound)` where it is not one token."""
     rows = []

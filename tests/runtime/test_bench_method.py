@@ -16,7 +16,7 @@ from likeness_runtime.bench import step, summary
 from likeness_runtime.bench.arm import OFF, Arm, Stage, Tuned, bytes_of
 from likeness_runtime.bench.chart import HEIGHT_PX, WIDTH_PX, Series, chart
 from likeness_runtime.bench.draw import Sampling, drawn, noise
-from likeness_runtime.bench.dreambooth import Adapter, DreamBooth, plain_text
+from likeness_runtime.bench.dreambooth import Adapter, DreamBooth
 from likeness_runtime.bench.memory import peak_bytes_of
 from likeness_runtime.bench.method import Condition, Record, measure, picture_path, read
 from likeness_runtime.bench.paired_error import paired_error
@@ -36,6 +36,7 @@ from likeness_runtime.pocket import MODEL_PATH
 from likeness_runtime.pocket.pixels import images_of
 from likeness_runtime.pocket.scene import paint
 from likeness_runtime.predictor import FromWord, Prediction
+from likeness_runtime.text import encode_plain
 from likeness_runtime.tiny import Kind
 from likeness_runtime.tune import denoise
 
@@ -194,7 +195,7 @@ def test_dreambooths_offsets_draw_what_its_adapter_draws(model: DiffusionModel, 
     stage = DreamBooth(learning_rate=0.05)(model, untold, 2)
     assert stage.learned is not None
     offsets = stage.learned.prediction.offsets
-    z_t, text, timesteps = torch.randn(1, 4, 8, 8), plain_text(model, ["a sks cat"]), torch.tensor([500])
+    z_t, text, timesteps = torch.randn(1, 4, 8, 8), encode_plain(model, ["a sks cat"]), torch.tensor([500])
     with torch.no_grad():
         with dual_path(model.unet, offsets, 1.0):
             ours = denoise(model, z_t, timesteps, both(text, text, 1.0).states, None)

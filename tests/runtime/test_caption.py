@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from likeness_api.personalization import SubjectImage
 from likeness_runtime import contexts, encoder_folder
-from likeness_runtime.caption import recogniser, told
+from likeness_runtime.caption import context_errors, ranked_contexts, recogniser, told
 from likeness_runtime.cli import main
 from likeness_runtime.contexts import CONTEXTS, HEADER, Contexts, embedded
 from likeness_runtime.failure import Failed
@@ -58,20 +59,10 @@ def test_otherwise_the_subject_alone_is_named(
     assert (found.caption, found.source) == (None, source)
 
 
-@pytest.mark.parametrize(
-    ("angle", "phrase"),
-    [
-        pytest.param(0.0, "by day", id="clear"),
-        pytest.param(0.75, None, id="unsure"),
-        pytest.param(1.5, "at night", id="other"),
-    ],
-)
-def test_a_phrase_is_told_where_it_leads_by_the_margin(angle: float, phrase: str | None) -> None:
-    assert AXES.of(3.0 * torch.tensor([np.cos(angle), np.sin(angle)])) == phrase
-
-
-def test_one_phrase_alone_has_nothing_to_lead_before() -> None:
-    assert Contexts(["by day"], torch.eye(2)[:1]).of(torch.tensor([0.1, 0.9])) == "by day"
+def test_the_shortlist_has_the_nearest_phrases_nearest_first() -> None:
+    contexts = Contexts(["by day", "at night", "at noon"], torch.eye(3))
+    assert contexts.shortlist(torch.tensor([0.5, 0.1, 0.9]), 2) == ["at noon", "by day"]
+    assert len(contexts.shortlist(torch.ones(3), 9)) == 3
 
 
 def test_a_phrases_direction_is_its_mean_over_what_the_subject_may_be() -> None:
@@ -81,7 +72,7 @@ def test_a_phrases_direction_is_its_mean_over_what_the_subject_may_be() -> None:
 
     found = embedded(["by day", "at night"], ["cat", "dog"], embed)
     torch.testing.assert_close(found.embeddings.norm(dim=-1), torch.ones(2))
-    assert found.of(torch.tensor([1.0, 0.0, 1.0])) == "at night"
+    assert found.shortlist(torch.tensor([1.0, 0.0, 1.0]), 1) == ["at night"]
 
 
 def test_they_come_back_from_an_encoders_folder(tmp_path: Path) -> None:
@@ -128,6 +119,29 @@ def test_the_shipped_encoder_recognises_the_backgrounds_of_glyphs_that_nobody_wa
             picture = Image.fromarray(render(scene, glyphs.pictures["fluent"][row]))
             found.append(recognise(picture) == context_phrase(background))
     assert np.mean(found) >= 0.9
+
+
+def test_a_phrase_is_told_where_it_leads_by_the_margin(pocket: DiffusionModel) -> None:
+    trained = encoder_folder.load(ENCODER, pocket)
+    assert trained.contexts is not None
+    picture = Image.new("RGB", (64, 64), "red")
+    (_, least), (_, next_one), *_ = ranked_contexts(trained, trained.contexts, pocket, picture)
+    for margin, clear in ((0.9 * (next_one / least - 1), True), (1.1 * (next_one / least - 1), False)):
+        recognise = recogniser(replace(trained, contexts=replace(trained.contexts, margin=margin)), pocket)
+        assert recognise is not None
+        assert (recognise(picture) is not None) is clear
+
+
+def test_the_denoiser_tells_stripes_from_checks(pocket: DiffusionModel) -> None:
+    glyphs, phrases = load_subjects(), []
+    for pattern in ("striped", "checked"):
+        background = Background(pattern, "red", "white")
+        scene = place(np.random.default_rng(1), glyphs.held_out()[0], "fluent", background)
+        picture = Image.fromarray(render(scene, glyphs.pictures["fluent"][scene.row]))
+        both = [f"on a red and white {each} background" for each in ("striped", "checked")]
+        errors = context_errors(pocket, picture, both)
+        phrases.append(both[int(np.argmin(errors))])
+    assert phrases == both
 
 
 def test_an_encoder_whose_contexts_are_of_another_pair_is_refused(pocket: DiffusionModel, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from likeness_runtime.lora import PROJECTIONS, Factors, Offsets
 from likeness_runtime.losses import diffusion_loss, noised
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import Prediction
-from likeness_runtime.text import Conditioning, encode, read
+from likeness_runtime.text import encode_plain
 from likeness_runtime.tune import denoise, latents_of
 
 ADAPTER = "dreambooth"
@@ -54,7 +54,7 @@ class DreamBooth:
     def _trained(self, model: DiffusionModel, case: Case, sentence: str, steps: int) -> Offsets:
         generator = torch.Generator().manual_seed(self.seed)
         latents = latents_of(model, [case.subject.picture]).repeat(self.batch, 1, 1, 1)
-        text = plain_text(model, [sentence] * self.batch)
+        text = encode_plain(model, [sentence] * self.batch)
         with Adapter(model.unet, self.rank, self.seed) as adapter:
             optimizer = torch.optim.AdamW(adapter.parameters, lr=self.learning_rate, weight_decay=0.01)
             for _ in range(steps):
@@ -70,13 +70,6 @@ class DreamBooth:
                 nn.utils.clip_grad_norm_(adapter.parameters, MAX_GRADIENT_NORM)
                 optimizer.step()
             return adapter.offsets()
-
-
-@torch.no_grad()
-def plain_text(model: DiffusionModel, prompts: list[str]) -> Conditioning:
-    """Prompts of ordinary words."""
-    rows = [table[:1].float() for table in model.token_tables]
-    return encode(model, read(model, prompts, "<nothing>"), rows)
 
 
 class Adapter:

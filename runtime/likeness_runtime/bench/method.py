@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.bench.arm import DRAWINGS, OFF, Arm, Stage, Tuned
+from likeness_runtime.bench.arm import DRAWINGS, OFF, Arm, Run, Stage, Tuned
 from likeness_runtime.bench.draw import Learned, Sampling, drawn
 from likeness_runtime.bench.dreambooth import DreamBooth
 from likeness_runtime.bench.memory import peak_bytes_of
@@ -38,7 +38,6 @@ BASELINE_STEPS = (12, 64, 500)
 """Of DreamBooth at batch 1, 64 take about the seconds of our twelve."""
 BASELINE_BATCH = 4
 """Of textual inversion and PTI, as diffusers' textual inversion accumulates, and of DreamBooth's second arm."""
-BASELINE_TELLINGS = ("recognised", "untold")
 ALPHAS = ("0.6", "0.8")
 
 log = logging.getLogger(__name__)
@@ -78,6 +77,11 @@ def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float, pti
     ours = Tuned(encoder, tuning)
     baseline = tuning.model_copy(update={"learning_rate": pti_rate, "batch_size": BASELINE_BATCH, "alpha": "1"})
     pti = Tuned(None, baseline, OFF)
+    baselines: dict[str, Run] = {
+        "DreamBooth-LoRA": DreamBooth(dreambooth_rate),
+        "PTI": pti,
+        "textual inversion": replace(pti, learn_offsets=False),
+    }
 
     def blended(alpha: str) -> Tuned:
         return replace(ours, tuning=tuning.model_copy(update={"alpha": alpha}))
@@ -85,10 +89,12 @@ def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float, pti
     return [
         Arm("ours", ours, STEPS),
         Arm("ours", ours, (12,), ("given", "untold")),
-        Arm("DreamBooth-LoRA", DreamBooth(dreambooth_rate), BASELINE_STEPS, BASELINE_TELLINGS),
+        *(
+            arm
+            for name, run in baselines.items()
+            for arm in (Arm(name, run, BASELINE_STEPS), Arm(name, run, BASELINE_STEPS[-1:], ("untold",)))
+        ),
         Arm("DreamBooth-LoRA, batch 4", DreamBooth(dreambooth_rate, batch=BASELINE_BATCH), (16, 125)),
-        Arm("PTI", pti, BASELINE_STEPS, BASELINE_TELLINGS),
-        Arm("textual inversion", replace(pti, learn_offsets=False), BASELINE_STEPS, BASELINE_TELLINGS),
         Arm("without contrastive term", replace(ours, strength=Strength(contrastive=0.0))),
         Arm("without norm", replace(ours, strength=Strength(norm=0.0))),
         Arm("without hypernetwork", replace(ours, keep_offsets=False)),

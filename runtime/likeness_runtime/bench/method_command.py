@@ -44,8 +44,8 @@ def add_method(commands: Any) -> None:
     method.add_argument(
         "--embedding-rate", default=ours.embedding_learning_rate, help="our rate for the word, a decimal (%(default)s)"
     )
-    method.add_argument("--dreambooth-rate", type=float, default=3e-4, help="DreamBooth-LoRA's rate (%(default)s)")
-    method.add_argument("--pti-rate", default="0.0005", help="PTI's rate for LoRA, a decimal (%(default)s)")
+    method.add_argument("--dreambooth-rate", type=float, default=2e-4, help="DreamBooth-LoRA's rate (%(default)s)")
+    method.add_argument("--pti-rate", default="0.001", help="PTI's rate for LoRA, a decimal (%(default)s)")
     method.add_argument(
         "--batch", type=int, default=ours.batch_size, help="draws of each of our steps (default: %(default)s)"
     )

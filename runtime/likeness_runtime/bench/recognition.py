@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional
 
 from likeness_runtime.bench.subject import held_out_rows
+from likeness_runtime.caption import SHORTLIST, ranked_contexts
 from likeness_runtime.contexts import Contexts
 from likeness_runtime.encoder_folder import TrainedEncoder
 from likeness_runtime.from_encoder import tower_pixels
@@ -25,7 +26,7 @@ from likeness_runtime.pocket.glyphs import ARTS
 from likeness_runtime.pocket.scene import Background, draw_background, place, render
 from likeness_runtime.pocket.subjects import load_subjects
 
-MARGINS = (0.0, 0.01, 0.02, 0.03, 0.05)
+MARGINS = (0.0, 0.01, 0.02, 0.05, 0.1)
 FOREIGN = ("brown", "gold", "silver", "beige", "turquoise", "violet", "crimson", "navy", "olive", "cream")
 """Colours that no background of the pocket world has."""
 SCENES = 8
@@ -45,6 +46,10 @@ class AtMargin:
 class Recognition:
     phrases: int
     pictures: int
+    shortlisted: float
+    """Share of pictures whose truth is in the tower's shortlist."""
+    by_tower_alone: float
+    """Share of pictures whose truth is the shortlist's first."""
     at: list[AtMargin]
 
 
@@ -62,17 +67,22 @@ def recognition(model: DiffusionModel, trained: TrainedEncoder, found: Contexts,
         for _ in range(SCENES)
     ]
     pictures = [Image.fromarray(render(scene, glyphs.pictures[scene.art][scene.row])) for scene in scenes]
+    truths = [names_of(scene.background) for scene in scenes]
     tower = trained.image_tower
     pixels = tower_pixels(pictures, tower.config.image_size, trained.normalisation, model)
     with torch.no_grad():
-        images = functional.normalize(torch.cat([tower(part).image_embeds for part in pixels.split(64)]), dim=-1)
-    best, index = (images @ found.embeddings.T).topk(2, dim=-1)
-    lead = (best[:, 0] - best[:, 1]).cpu().numpy()
-    told = [found.phrases[each] for each in index[:, 0].tolist()]
-    right = np.array([phrase in names_of(scene.background) for phrase, scene in zip(told, scenes, strict=True)])
+        lists = [found.shortlist(image, SHORTLIST) for part in pixels.split(64) for image in tower(part).image_embeds]
+    ranked = [ranked_contexts(trained, found, model, picture) for picture in pictures]
+    lead = np.array([second / first - 1.0 for (_, first), (_, second), *_ in ranked])
+    right = np.array([each[0][0] in truth for each, truth in zip(ranked, truths, strict=True)])
     kept = {margin: lead >= margin for margin in MARGINS}
-    at = [AtMargin(margin, float(each.mean()), float(right[each].mean())) for margin, each in kept.items()]
-    return Recognition(len(found.phrases), len(pictures), at)
+    return Recognition(
+        phrases=len(found.phrases),
+        pictures=len(pictures),
+        shortlisted=mean(bool(truth & set(phrases)) for truth, phrases in zip(truths, lists, strict=True)),
+        by_tower_alone=mean(phrases[0] in truth for truth, phrases in zip(truths, lists, strict=True)),
+        at=[AtMargin(margin, float(each.mean()), float(right[each].mean())) for margin, each in kept.items()],
+    )
 
 
 def names_of(background: Background) -> set[str]:
