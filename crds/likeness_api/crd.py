@@ -32,7 +32,7 @@ def structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         target = definitions[schema["$ref"].rsplit("/", 1)[1]]
         return structural({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
     if "x-kubernetes-int-or-string" in schema:
-        return {"x-kubernetes-int-or-string": True}
+        schema = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
     if "anyOf" in schema:
         (only,) = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
         outer = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
@@ -40,6 +40,8 @@ def structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     if "const" in schema:
         schema = {**schema, "enum": [schema["const"]]}
     result = {key: schema[key] for key in KEPT_KEYWORDS if key in schema}
+    if "description" in result:
+        result["description"] = " ".join(result["description"].split())  # docstrings are wrapped
     if isinstance(result.get("default"), dict | list):
         del result[
             "default"

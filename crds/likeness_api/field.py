@@ -52,9 +52,17 @@ LearningRate = Annotated[str, StringConstraints(pattern=LEARNING_RATE, max_lengt
 
 
 class Model(BaseModel):
-    """camelCase outside, snake_case inside; unknown fields are refused."""
+    """camelCase outside, snake_case inside; unknown fields are refused. The docstring under a field describes it in
+    the CRD, so that `kubectl explain` shows it.
+    """
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
 
     def to_json(self) -> dict[str, Any]:
         """The object as it goes over the wire: camelCase, without what was not said."""
@@ -62,11 +70,17 @@ class Model(BaseModel):
 
 
 class Condition(Model):
-    """metav1.Condition."""
+    """One aspect of the resource's state; Kubernetes calls the type metav1.Condition."""
 
     type: Annotated[str, StringConstraints(max_length=63, pattern=r"^[A-Z][A-Za-z]*$")]
+    """The aspect that the condition is about, such as Running or Succeeded."""
     status: Literal["True", "False", "Unknown"]
+    """Whether the condition holds: True, False or Unknown."""
     reason: Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z]+$")]
+    """One word for why the status is what it is; docs/troubleshooting.md explains each."""
     message: Annotated[str, StringConstraints(max_length=2048)]
+    """A sentence for a person: the object or field, what was found and what was expected."""
     last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When the status last changed to another value, in RFC 3339."""
     observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The metadata.generation that the condition was written for."""

@@ -18,7 +18,8 @@ ORDER_VARIABLE = "LIKENESS_ORDER"
 class OrderModel(Model):
     uri: ModelUri
     digest: Sha256 | None = None
-    cache: Annotated[str | None, Field(description="Folder that an s3:// model is fetched to.")] = None
+    cache: str | None = None
+    """Folder that an s3:// model is fetched to."""
 
 
 class OrderStorage(Model):

@@ -36,15 +36,15 @@ Caption = Annotated[
 
 
 class SubjectImage(Model):
-    uri: Annotated[LocalOrS3Uri, Field(description="The picture's address.")]
-    caption: Annotated[
-        Caption | None,
-        Field(
-            description="What the picture shows, with {token} where the subject is, such as 'a photo of a {token} on a"
-            " wooden table': what is said here is not learned as part of the subject. Where it is not said, the runtime"
-            " says what it recognises; status.subject tells."
-        ),
-    ] = None
+    """One picture of the subject."""
+
+    uri: LocalOrS3Uri
+    """Address of the picture, such as s3://catalogue/teapot/00.jpg."""
+    caption: Caption | None = None
+    """What the picture shows, with {token} where the subject is, such as 'a photo of a {token} on a wooden table': what
+    is said here is not learned as part of the subject. Where it is not given, the runtime says what it recognises;
+    status.subject tells.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -56,60 +56,83 @@ class SubjectImage(Model):
 
 class Subject(Model):
     images: Annotated[list[SubjectImage], Field(min_length=1, max_length=MAX_IMAGES)]
+    """Pictures of the one subject to be learned; one is enough."""
 
 
 class Preview(Model):
+    """One picture to draw with the subject learned, so that a person can judge it."""
+
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    """What to draw, with the subject's token in it, such as "a <red-teapot> on a beach"."""
     seed: Seed | None = None
+    """Seed of the picture's noise; tuning.seed plus the preview's place in the list where it is not given."""
 
 
 class CredentialsSecretRef(Model):
     """A Secret of the namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, put on the pod, never read by us."""
 
     name: DnsSubdomain
+    """Name of a Secret in this namespace with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if needed,
+    AWS_SESSION_TOKEN.
+    """
 
 
 class PersonalizationSpec(Model):
-    profile: Annotated[DnsSubdomain | None, Field(description="A TuningProfile; the default one where not said.")] = (
-        None
-    )
+    profile: DnsSubdomain | None = None
+    """Name of the TuningProfile to tune with; the default one where it is not given."""
     subject: Subject
-    token: Annotated[Token | None, Field(description="The subject's word in prompts; <name> where not said.")] = None
-    output: Annotated[LocalOrS3Uri, Field(description="Artifacts go below this prefix.")]
+    """The subject to be learned."""
+    token: Token | None = None
+    """The subject's word in prompts, in angle brackets; <metadata.name> where it is not given."""
+    output: LocalOrS3Uri
+    """Prefix below which artifacts are published, such as s3://artifacts/shop."""
     previews: Annotated[list[Preview], Field(max_length=MAX_PREVIEWS)] = []
+    """Pictures to draw once the subject is learned; they are published beside the other artifacts."""
     tuning: Tuning = Tuning()
+    """Settings of the tuning; what is not given comes from the TuningProfile's defaults."""
     service_account_name: DnsSubdomain | None = None
+    """ServiceAccount that the pods run as and reach the object store with; not together with credentialsSecretRef."""
     credentials_secret_ref: CredentialsSecretRef | None = None
+    """Secret that the pods reach the object store with; not together with serviceAccountName."""
     suspend: bool = False
+    """Whether tuning is held: true stops it or keeps it from starting, false lets it go on."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=604800)] = 3600
-    ttl_seconds_after_finished: Annotated[
-        int, Field(ge=0, le=31536000, description="When the finished Job and its pods go; this resource stays.")
-    ] = 86400
-    deletion_policy: Annotated[
-        Literal["Retain", "Delete"],
-        Field(description="Whether artifacts outlive the resource, or are erased when it is deleted."),
-    ] = "Retain"
+    """Seconds that the Job may take, all attempts together; it then fails with DeadlineExceeded."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] = 86400
+    """Seconds after which the finished Job and its pods are deleted, 60 at least; this resource stays."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """Whether artifacts outlive this resource (Retain) or are erased when it is deleted (Delete)."""
 
 
 class JobRef(Model):
     name: DnsLabel
+    """Name of the Job, in this namespace."""
     uid: Name
+    """UID of the Job, by which a later one of the same name is told apart."""
 
 
 class Attempt(Model):
     """One pod that ended, or one Job that was deleted under us or sent back to its queue by Kueue."""
 
     pod: Name
+    """Name of the pod that ended; of the Job, where the Job was deleted or sent back to its queue."""
     reason: Name
+    """One word for how the attempt ended; docs/troubleshooting.md explains each."""
     exit_code: int | None = None
+    """Exit code of the tuner; missing where its container did not end by itself."""
     finish_time: DateTime | None = None
+    """When the attempt ended, in RFC 3339."""
 
 
 class Progress(Model):
     step: Annotated[int, Field(ge=0)]
+    """Optimizer steps that are done."""
     total_steps: Annotated[int, Field(ge=0)]
+    """Optimizer steps that the run has in all."""
     percent: Annotated[int, Field(ge=0, le=100)]
+    """Share of the steps that are done, in percent."""
     eta_seconds: Annotated[int | None, Field(ge=0)] = None
+    """Estimated seconds until the last step; missing until there is enough to go by."""
 
 
 CaptionSource = Literal["Spec", "ZeroShot", "Unsure", "NoContexts"]
@@ -119,54 +142,74 @@ class LearnedImage(Model):
     """One picture that the subject was learned from, and what was said about it."""
 
     sha256: Sha256
-    caption: Annotated[
-        Text | None, Field(description="What was said that the picture shows; nothing where it is missing.")
-    ] = None
-    caption_source: Annotated[
-        CaptionSource,
-        Field(
-            description="Spec: given with the picture. ZeroShot: the encoder's image tower chose it among the context"
-            " phrases in its folder. Unsure: none of these fitted clearly better than the others, so nothing was said."
-            " NoContexts: there is no encoder, or its folder has no context phrases, so nothing was said."
-        ),
-    ]
+    """SHA-256 of the picture's file, 64 hexadecimal digits."""
+    caption: Text | None = None
+    """What was said that the picture shows; missing where nothing was said."""
+    caption_source: CaptionSource
+    """Who said it. Spec: given with the picture. ZeroShot: the encoder's image tower chose it among the context
+    phrases in its folder. Unsure: none of these fitted clearly better than the others, so nothing was said.
+    NoContexts: there is no encoder, or its folder has no context phrases, so nothing was said.
+    """
 
 
 class ManifestRef(Model):
     uri: Text
+    """Address of manifest.json, which names every published file."""
     sha256: Sha256
+    """SHA-256 of manifest.json, 64 hexadecimal digits."""
 
 
 class Artifact(Model):
+    """One published file."""
+
     name: Name
+    """Name of the file within the published folder."""
     format: Name
+    """Format of the file, such as lora-diffusers or textual-inversion."""
     uri: Text
+    """Address of the file."""
     sha256: Sha256
+    """SHA-256 of the file, 64 hexadecimal digits."""
     bytes: Annotated[int, Field(ge=0)]
+    """Size of the file in bytes."""
 
 
 class Metric(Model):
+    """One measurement of the run."""
+
     name: Name
+    """Name of the measurement, such as lossAfter or totalSeconds."""
     value: Decimal
+    """The measured value, a decimal as text."""
 
 
 class Failure(Model):
+    """Why it failed for good."""
+
     reason: Name
+    """One word for why it failed; docs/troubleshooting.md explains each."""
     message: Text
+    """A sentence for a person: the object or field, what was found and what was expected."""
     exit_code: int | None = None
+    """Exit code of the tuner in its last attempt; missing where no container ended by itself."""
     attempt: Annotated[int, Field(ge=0)] = 0
+    """Which attempt was the last one, counted from 1; 0 where none was made."""
 
 
 class Waiting(Model):
     """Why it is not running, and what a person can do about it."""
 
     reason: Name
+    """One word for why it waits: Likeness' own, or that of Kubernetes or Kueue, such as Unschedulable."""
     message: Text
+    """A sentence for a person: what it waits for, in the words of whoever holds it up."""
     next_step: Text
+    """What a person can do about it, or that nothing needs to be done."""
 
 
 class PersonalizationStatus(Model):
     observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The metadata.generation that this status was written for."""
     conditions: Annotated[
         list[Condition],
         Field(
@@ -174,29 +217,43 @@ class PersonalizationStatus(Model):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = []
-    profile: Annotated[
-        Name | None, Field(description="The TuningProfile that its Job was made with; it erases with the same one.")
-    ] = None
+    """Conditions, one for each type: Failed, Succeeded, Suspended, Running, Waiting, Accepted, EncoderUsed,
+    TokenInPrompts, Erased. The first that is True is the state.
+    """
+    profile: Name | None = None
+    """The TuningProfile that the Job was made with; artifacts are erased with the same one."""
     job_ref: JobRef | None = None
+    """The Job that tunes; missing where there is none."""
     attempts: Annotated[list[Attempt], Field(max_length=10)] = []
+    """Attempts that ended, the newest last; the ten newest are kept."""
     start_time: DateTime | None = None
+    """When the tuner of the first attempt started, in RFC 3339."""
     completion_time: DateTime | None = None
-    settled: Annotated[
-        bool | None,
-        Field(description="It ended and leaves the operator nothing to do, not even when it is deleted: not watched."),
-    ] = None
+    """When it ended, well or not, in RFC 3339."""
+    settled: bool | None = None
+    """Whether it ended and leaves the operator nothing to do, not even on deletion; it is then no longer watched."""
     progress: Progress | None = None
+    """How far the tuning is; first written after half a minute and 5 % of the steps."""
     token: Token | None = None
+    """The subject's word in prompts."""
     nearest_word: Name | None = None
-    subject: Annotated[
-        list[LearnedImage], Field(max_length=MAX_IMAGES, description="The pictures that the subject was learned from.")
-    ] = []
+    """The word of the model's vocabulary that is nearest to what was learned; it takes the token's place on the vanilla
+    path.
+    """
+    subject: Annotated[list[LearnedImage], Field(max_length=MAX_IMAGES)] = []
+    """The pictures that the subject was learned from."""
     manifest: ManifestRef | None = None
+    """The published manifest, which names every file of the result."""
     artifacts: Annotated[list[Artifact], Field(max_length=16)] = []
+    """The published files other than pictures and the manifest."""
     previews: Annotated[list[Text], Field(max_length=MAX_PREVIEWS + 1)] = []
+    """Addresses of the published pictures: the input as it was learned from, then the previews."""
     metrics: Annotated[list[Metric], Field(max_length=32)] = []
+    """Measurements of the run."""
     failure: Failure | None = None
+    """Why it failed for good; missing where it did not."""
     waiting: Waiting | None = None
+    """Why it is not running, and what a person can do about it; missing where it does not wait."""
 
 
 def default_token(name: str) -> str:

@@ -12,60 +12,39 @@ MAX_IMAGES = 8
 MAX_PREVIEWS = 8
 MAX_BATCH_SIZE = 64
 
-Steps = Annotated[
-    int, Field(ge=0, le=1000, description="Optimizer steps after the prediction; 0 keeps the prediction.")
-]
-BatchSize = Annotated[
-    int, Field(ge=1, le=MAX_BATCH_SIZE, description="Noise and timestep draws of the subject's images per step.")
-]
-RowsPerPass = Annotated[
-    int,
-    Field(
-        ge=1,
-        le=MAX_BATCH_SIZE,
-        description="The most of a step's draws that pass through the model at once; the others follow, and their"
-        " gradients add up to the same step. Where it is not said, as many as fit into the device's memory.",
-    ),
-]
-Rank = Annotated[int, Field(ge=1, le=128, description="Rank r of the LoRA matrices A (r, d_in) and B (d_out, r).")]
-Alpha = Annotated[
-    UnitInterval,
-    Field(description="Blend of the dual path, a decimal from 0 (vanilla path only) to 1 (personalized path only)."),
-]
-LoraRate = Annotated[
-    LearningRate,
-    Field(
-        description="Learning rate of the LoRA matrices B, a decimal such as 0.005; A's is a sixteenth of it. It falls"
-        " linearly and is zero after the last step."
-    ),
-]
-EmbeddingRate = Annotated[
-    LearningRate, Field(description="Learning rate of the word embedding, a decimal; it falls like LoRA's.")
-]
-Resolution = Annotated[
-    int, Field(ge=32, le=2048, multiple_of=8, description="Side in pixels that images are squared to.")
-]
-Seed = Annotated[
-    int,
-    Field(
-        ge=0,
-        le=2**31 - 1,
-        description="Seed of every random draw; same seed, same files with as many threads of the same CPU.",
-    ),
-]
+Steps = Annotated[int, Field(ge=0, le=1000)]
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
+RowsPerPass = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
+Rank = Annotated[int, Field(ge=1, le=128)]
+Resolution = Annotated[int, Field(ge=32, le=2048, multiple_of=8)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Tuning(Model):
     """What a Personalization may ask for and a profile may default; what neither says comes from `ResolvedTuning`."""
 
     steps: Steps | None = None
+    """How many optimizer steps follow the prediction; 0 keeps the prediction as it is."""
     batch_size: BatchSize | None = None
+    """How many draws of noise and timestep of the subject's images make up one step."""
     rank: Rank | None = None
-    alpha: Alpha | None = None
-    learning_rate: LoraRate | None = None
-    embedding_learning_rate: EmbeddingRate | None = None
+    """Rank r of the LoRA matrices A (r, d_in) and B (d_out, r)."""
+    alpha: UnitInterval | None = None
+    """Blend of the dual path, a decimal in quotes from "0" (vanilla path only) to "1" (personalized path only)."""
+    learning_rate: LearningRate | None = None
+    """Learning rate of the LoRA matrices B, a decimal in quotes such as "0.005"; A's is a sixteenth of it. It falls
+    linearly and is zero after the last step.
+    """
+    embedding_learning_rate: LearningRate | None = None
+    """Learning rate of the word embedding, a decimal in quotes such as "0.001"; it falls linearly and is zero after
+    the last step.
+    """
     resolution: Resolution | None = None
+    """Side in pixels of the square that each image is made; the model's own where neither the Personalization nor its
+    TuningProfile says one.
+    """
     seed: Seed | None = None
+    """Seed of every random draw: the same seed gives the same files with as many threads of the same CPU."""
 
 
 class ResolvedTuning(Model):
@@ -78,12 +57,11 @@ class ResolvedTuning(Model):
     steps: Steps = 12
     batch_size: BatchSize = 16
     rank: Rank = 4
-    alpha: Alpha = "1"
-    learning_rate: LoraRate = "0.02"
-    embedding_learning_rate: EmbeddingRate = "0.001"
-    resolution: Annotated[
-        Resolution | None, Field(description="Side in pixels; where nobody says one, the model's own.")
-    ] = None
+    alpha: UnitInterval = "1"
+    learning_rate: LearningRate = "0.02"
+    embedding_learning_rate: LearningRate = "0.001"
+    resolution: Resolution | None = None
+    """Side in pixels; None takes the model's own."""
     seed: Seed = 0
 
 
@@ -91,11 +69,17 @@ class TuningLimits(Model):
     """The most that a Personalization of a profile may ask for; more is refused, never silently cut."""
 
     steps: Steps = 100
+    """The most optimizer steps that a Personalization may ask for."""
     batch_size: BatchSize = 16
+    """The largest batchSize that a Personalization may ask for."""
     rank: Rank = 64
+    """The highest LoRA rank that a Personalization may ask for."""
     resolution: Resolution = 1024
+    """The largest side in pixels that a Personalization may ask for; the model's own resolution is always allowed."""
     images: Annotated[int, Field(ge=1, le=MAX_IMAGES)] = MAX_IMAGES
+    """The most images that a Personalization's subject may have."""
     previews: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] = MAX_PREVIEWS
+    """The most previews that a Personalization may ask for; 0 allows none."""
 
 
 def resolve(wanted: Tuning, defaults: Tuning) -> ResolvedTuning:

@@ -1,3 +1,5 @@
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,4 +39,35 @@ def unbounded(schema: dict[str, Any], path: str) -> Any:
 
 @kinds
 def test_no_float_in_a_spec(kind: Kind) -> None:
-    assert "number" not in yaml.safe_dump(manifest(kind)["spec"]["versions"][0]["schema"])
+    assert "type: number" not in yaml.safe_dump(manifest(kind)["spec"]["versions"][0]["schema"])
+
+
+@kinds
+def test_every_field_has_a_description_of_its_own(kind: Kind) -> None:
+    """So that `kubectl explain` answers: one or two sentences on one line, not those of the field's type."""
+    root = yaml.safe_load((CRDS / f"{kind.plural}.yaml").read_text())["spec"]["versions"][0]["schema"]
+    fields = {
+        path: field.get("description", "")
+        for part in ("spec", "status")
+        for path, field in fields_of(root["openAPIV3Schema"]["properties"].get(part, {}), part)
+    }
+    assert len(fields) > 10
+    assert [path for path, text in fields.items() if not re.fullmatch(r"[A-Z].{10,400}\.", text)] == []
+    assert [path for path, text in fields.items() if text in docstrings(kind)] == []
+
+
+def fields_of(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field below `path`, also those of a list's or a map's entries."""
+    for name, child in schema.get("properties", {}).items():
+        yield f"{path}.{name}", child
+        yield from fields_of(child, f"{path}.{name}")
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            yield from fields_of(schema[name], f"{path}[]")
+
+
+def docstrings(kind: Kind) -> set[str]:
+    """What the types say about themselves."""
+    types = [each for each in (kind.spec, kind.status) if each]
+    said = [each.model_json_schema()["$defs"].values() for each in types]
+    return {" ".join(definition.get("description", "").split()) for group in said for definition in group}
