@@ -69,7 +69,15 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class Condition(Model):
+class StatusModel(Model):
+    """A part of a status. Unknown fields are left out when it is read, at every level: whoever reads statuses with
+    these types goes on doing so when a later operator says more.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Condition(StatusModel):
     """One aspect of the resource's state; Kubernetes calls the type metav1.Condition."""
 
     type: Annotated[str, StringConstraints(max_length=63, pattern=r"^[A-Z][A-Za-z]*$")]

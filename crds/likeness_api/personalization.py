@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from likeness_api.field import Condition, DnsLabel, DnsSubdomain, LocalOrS3Uri, Model, Sha256, Token
+from likeness_api.field import Condition, DnsLabel, DnsSubdomain, LocalOrS3Uri, Model, Sha256, StatusModel, Token
 from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, Seed, Tuning
 
 DateTime = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -104,14 +104,14 @@ class PersonalizationSpec(Model):
     """Whether artifacts outlive this resource (Retain) or are erased when it is deleted (Delete)."""
 
 
-class JobRef(Model):
+class JobRef(StatusModel):
     name: DnsLabel
     """Name of the Job, in this namespace."""
     uid: Name
     """UID of the Job, by which a later one of the same name is told apart."""
 
 
-class Attempt(Model):
+class Attempt(StatusModel):
     """One pod that ended, or one Job that was deleted under us or sent back to its queue by Kueue."""
 
     pod: Name
@@ -124,7 +124,7 @@ class Attempt(Model):
     """When the attempt ended, in RFC 3339."""
 
 
-class Progress(Model):
+class Progress(StatusModel):
     step: Annotated[int, Field(ge=0)]
     """Optimizer steps that are done."""
     total_steps: Annotated[int, Field(ge=0)]
@@ -138,7 +138,7 @@ class Progress(Model):
 CaptionSource = Literal["Spec", "ZeroShot", "Unsure", "NoContexts"]
 
 
-class LearnedImage(Model):
+class LearnedImage(StatusModel):
     """One picture that the subject was learned from, and what was said about it."""
 
     sha256: Sha256
@@ -152,14 +152,14 @@ class LearnedImage(Model):
     """
 
 
-class ManifestRef(Model):
+class ManifestRef(StatusModel):
     uri: Text
     """Address of manifest.json, which names every published file."""
     sha256: Sha256
     """SHA-256 of manifest.json, 64 hexadecimal digits."""
 
 
-class Artifact(Model):
+class Artifact(StatusModel):
     """One published file."""
 
     name: Name
@@ -174,7 +174,7 @@ class Artifact(Model):
     """Size of the file in bytes."""
 
 
-class Metric(Model):
+class Metric(StatusModel):
     """One measurement of the run."""
 
     name: Name
@@ -183,7 +183,7 @@ class Metric(Model):
     """The measured value, a decimal as text."""
 
 
-class Failure(Model):
+class Failure(StatusModel):
     """Why it failed for good."""
 
     reason: Name
@@ -196,7 +196,7 @@ class Failure(Model):
     """Which attempt was the last one, counted from 1; 0 where none was made."""
 
 
-class Waiting(Model):
+class Waiting(StatusModel):
     """Why it is not running, and what a person can do about it."""
 
     reason: Name
@@ -207,7 +207,7 @@ class Waiting(Model):
     """What a person can do about it, or that nothing needs to be done."""
 
 
-class PersonalizationStatus(Model):
+class PersonalizationStatus(StatusModel):
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The metadata.generation that this status was written for."""
     conditions: Annotated[

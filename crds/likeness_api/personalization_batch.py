@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from likeness_api.field import Condition, DnsSubdomain, LocalOrS3Uri, Model
+from likeness_api.field import Condition, DnsSubdomain, LocalOrS3Uri, Model, StatusModel
 from likeness_api.personalization import CredentialsSecretRef, DateTime, Metric, Name, Preview, Text
 from likeness_api.tuning import MAX_PREVIEWS, Tuning
 
@@ -56,7 +56,7 @@ class PersonalizationBatchSpec(Model):
     """Seconds after which the finished Jobs and their pods are deleted; this resource stays."""
 
 
-class Counts(Model):
+class Counts(StatusModel):
     total: Annotated[int, Field(ge=0)] = 0
     """Subjects in the source."""
     succeeded: Annotated[int, Field(ge=0)] = 0
@@ -71,7 +71,7 @@ class Counts(Model):
     """Subjects that have not been started."""
 
 
-class SubjectFailure(Model):
+class SubjectFailure(StatusModel):
     """One subject that failed for good."""
 
     id: Annotated[str, StringConstraints(max_length=256)]
@@ -82,7 +82,7 @@ class SubjectFailure(Model):
     """A sentence for a person: the object or field, what was found and what was expected."""
 
 
-class PersonalizationBatchStatus(Model):
+class PersonalizationBatchStatus(StatusModel):
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The metadata.generation that this status was written for."""
     conditions: Annotated[

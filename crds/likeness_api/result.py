@@ -59,9 +59,9 @@ class Result(Model):
 
     @classmethod
     def decode(cls, text: str | bytes) -> Result:
-        """Raises ValueError with one sentence that names the first wrong field."""
+        """Raises ValueError with one sentence that names the first wrong field; strict also where a status is not."""
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(text, extra="forbid")
         except ValidationError as error:
             raise ValueError(f"result: {first_problem(error)}") from None
 

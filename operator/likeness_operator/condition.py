@@ -32,9 +32,16 @@ def cut(text: str) -> str:
 
 
 def with_condition(conditions: list[Condition], new: Condition) -> list[Condition]:
-    """`conditions` with `new` in its place; the transition time is kept where the status did not change."""
+    """`conditions` with `new` in its place; the transition time is kept where the status did not change.
+
+    One of a type that is not ours, such as a later operator's, is kept behind our own.
+    """
     others = [condition for condition in conditions if condition.type != new.type]
     for old in conditions:
         if old.type == new.type and old.status == new.status:
             new = new.model_copy(update={"last_transition_time": old.last_transition_time})
-    return sorted([*others, new], key=lambda condition: ORDER.index(condition.type))
+    return sorted([*others, new], key=_place)
+
+
+def _place(condition: Condition) -> int:
+    return ORDER.index(condition.type) if condition.type in ORDER else len(ORDER)

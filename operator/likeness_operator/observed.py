@@ -150,7 +150,8 @@ def read_personalization(manifest: Manifest) -> Personalization:
     try:
         status = PersonalizationStatus.model_validate(manifest.get("status", {}))
     except ValidationError:
-        # Written by another version of the operator. All but a finished one's can be observed anew.
+        # Another version of the operator gave a field that we know another meaning; fields that we do not know are no
+        # trouble. All but a finished one's can be observed anew.
         status = PersonalizationStatus()
     return Personalization(
         namespace=metadata["namespace"],

@@ -62,9 +62,9 @@ class Manifest(Model):
 
     @classmethod
     def decode(cls, data: bytes) -> Manifest:
-        """Raises ValueError with one sentence that names the first wrong field."""
+        """Raises ValueError with one sentence that names the first wrong field; strict also where a status is not."""
         try:
-            return cls.model_validate_json(data)
+            return cls.model_validate_json(data, extra="forbid")
         except ValidationError as error:
             raise ValueError(f"{MANIFEST_NAME}: {first_problem(error)}") from None
 

@@ -1,12 +1,13 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from likeness_api.crd import KINDS, Kind, manifest
+from likeness_api.field import Model
 
 CRDS = Path(__file__).parents[2] / "crds"
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
@@ -54,6 +55,23 @@ def test_every_field_has_a_description_of_its_own(kind: Kind) -> None:
     assert len(fields) > 10
     assert [path for path, text in fields.items() if not re.fullmatch(r"[A-Z].{10,400}\.", text)] == []
     assert [path for path, text in fields.items() if text in docstrings(kind)] == []
+
+
+@kinds
+def test_a_spec_refuses_what_it_does_not_know_and_a_status_leaves_it_out(kind: Kind) -> None:
+    assert {each.model_config["extra"] for each in models_of(kind.spec)} == {"forbid"}
+    if kind.status:
+        assert {each.model_config["extra"] for each in models_of(kind.status)} == {"ignore"}
+
+
+def models_of(kind: Any) -> Iterator[type[Model]]:
+    """The models that a field of this type may hold, and those of their fields."""
+    if isinstance(kind, type) and issubclass(kind, Model):
+        yield kind
+        for field in kind.model_fields.values():
+            yield from models_of(field.annotation)
+    for argument in get_args(kind):
+        yield from models_of(argument)
 
 
 def fields_of(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:

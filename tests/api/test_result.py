@@ -36,6 +36,9 @@ RESULTS = st.builds(
 )
 
 
+MANIFEST_WITH_MORE = '"manifest": {"uri": "s3://a/b", "sha256": "' + "0" * 64 + '", "more": 1}'
+
+
 @given(RESULTS)
 def test_an_encoded_result_fits_into_the_termination_message_with_its_reason_and_manifest(result: Result) -> None:
     assert len(result.encode()) <= TERMINATION_MESSAGE_BYTES
@@ -65,6 +68,13 @@ def test_a_result_of_usual_size_survives_whole() -> None:
 def test_a_message_that_is_no_result_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^result: "):
         Result.decode(text)
+
+
+@pytest.mark.parametrize("field", ['"more": 1', MANIFEST_WITH_MORE])
+def test_a_result_with_an_unknown_field_is_refused_at_every_level(field: str) -> None:
+    """A status leaves it out, but the operator and the runtime are to be of one release."""
+    with pytest.raises(ValueError, match="more: Extra inputs are not permitted"):
+        Result.decode(f'{{"reason": "Tuned", "message": "", {field}}}')
 
 
 def test_no_reason_of_passing_trouble_is_final() -> None:

@@ -33,6 +33,12 @@ def test_the_order_is_that_of_the_state_column_whatever_came_first(kinds: list[s
     assert "conditions" in STATE["jsonPath"]
 
 
+def test_a_condition_of_a_later_operator_is_kept_behind_our_own() -> None:
+    before = [a_condition("Finished", "False"), a_condition("Accepted", "True")]
+    after = with_condition(before, a_condition("Running", "True"))
+    assert [condition.type for condition in after] == ["Running", "Accepted", "Finished"]
+
+
 @given(st.text(max_size=5000))
 def test_no_text_is_longer_than_the_crd_allows(text: str) -> None:
     assert len(cut(text)) <= 2048

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from given import NAMESPACE, TUNED, a_job, a_personalization, a_pod
+from given import JOB_UID, NAMESPACE, SHA, TUNED, Manifest, a_job, a_personalization, a_pod, an_observation
 from likeness_api.personalization import PersonalizationStatus
 from likeness_operator.attempt import verdict
 from likeness_operator.observed import NEVER, is_finished, read_job, read_personalization, read_pod
+from likeness_operator.reconcile import reconcile
 
 MOMENT = "2026-11-23T12:00:00Z"
 METADATA = {"name": "x", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1", "creationTimestamp": MOMENT}
@@ -26,9 +29,65 @@ def test_the_end_is_read_from_raw_conditions(condition: dict[str, str], finished
     assert read_personalization({"metadata": METADATA} | manifest).finished is finished
 
 
-def test_a_status_of_another_version_is_observed_anew() -> None:
-    read = read_personalization({"metadata": METADATA, "status": {"fromTheFuture": 1}})
+def test_a_status_that_cannot_be_read_is_observed_anew() -> None:
+    read = read_personalization({"metadata": METADATA, "status": {"attempts": "two"}})
     assert read.status == PersonalizationStatus()
+
+
+def test_a_later_operators_status_is_read_and_what_is_not_known_in_it_is_not_written_back() -> None:
+    told = full_status()
+    read = read_personalization({"metadata": METADATA, "status": from_the_future(told)}).status
+    assert read.to_json() == told
+
+    decision = reconcile(an_observation(a_personalization(status=read), a_job(), a_pod(unschedulable="full")))
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert decision.status.waiting.reason == "Unschedulable"
+    assert "fromTheFuture" not in str(decision.status.to_json())
+
+
+def full_status() -> Manifest:
+    """With every field, and an entry in every list."""
+    token, uri, when = "<red-teapot>", "s3://artifacts/shop/x", MOMENT
+    condition = {
+        "type": "Accepted",
+        "status": "True",
+        "reason": "ProfileMatched",
+        "message": "",
+        "observedGeneration": 1,
+    }
+    artifact = {"name": "a", "format": "likeness", "uri": uri, "sha256": SHA, "bytes": 1}
+    status = {
+        "observedGeneration": 1,
+        "conditions": [condition | {"lastTransitionTime": when}],
+        "profile": "sd15",
+        "jobRef": {"name": "red-teapot-x", "uid": JOB_UID},
+        "attempts": [{"pod": "p", "reason": "Evicted", "exitCode": 143, "finishTime": when}],
+        "startTime": when,
+        "completionTime": when,
+        "settled": True,
+        "progress": {"step": 1, "totalSteps": 2, "percent": 50, "etaSeconds": 1},
+        "token": token,
+        "nearestWord": "teapot",
+        "subject": [{"sha256": SHA, "caption": "a {token}", "captionSource": "Spec"}],
+        "manifest": {"uri": uri, "sha256": SHA},
+        "artifacts": [artifact],
+        "previews": [uri],
+        "metrics": [{"name": "lossAfter", "value": "0.1"}],
+        "failure": {"reason": "ImageUnreadable", "message": "m", "exitCode": 10, "attempt": 1},
+        "waiting": {"reason": "Starting", "message": "m", "nextStep": "n"},
+    }
+    assert status.keys() == {field.alias for field in PersonalizationStatus.model_fields.values()}
+    return status
+
+
+def from_the_future(value: Any) -> Any:
+    """With one more field in every object."""
+    if isinstance(value, list):
+        return [from_the_future(each) for each in value]
+    if isinstance(value, dict):
+        return {key: from_the_future(each) for key, each in value.items()} | {"fromTheFuture": {"more": 1}}
+    return value
 
 
 def test_a_spec_that_does_not_fit_is_explained() -> None:

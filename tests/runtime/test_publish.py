@@ -1,4 +1,5 @@
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def address(folder: Path) -> str:
 def test_a_manifest_round_trips() -> None:
     manifest = manifest_of(files(b"a"))
     assert Manifest.decode(manifest.encode()) == manifest
+
+
+@pytest.mark.parametrize("place", [(), ("images", 0), ("files", 0)])
+def test_a_manifest_with_an_unknown_field_is_refused_at_every_level(place: tuple[str | int, ...]) -> None:
+    document = json.loads(manifest_of(files(b"one")).encode())
+    inner = document
+    for step in place:
+        inner = inner[step]
+    inner["more"] = 1
+    with pytest.raises(ValueError, match="more: Extra inputs are not permitted"):
+        Manifest.decode(json.dumps(document).encode())
 
 
 def test_the_manifest_comes_last(tmp_path: Path) -> None:
