@@ -36,8 +36,9 @@ FINAL_EXIT_CODES = (
 
 
 class Reason(StrEnum):
-    """Our own reasons. Results and events carry no others; a condition that says why a Personalization waits may carry
-    Kubernetes' or Kueue's own word instead (`Unschedulable`, `Inadmissible`), and so may the metric of those that wait.
+    """All reasons that are our own. Results and events carry no others; a condition that says why a Personalization
+    waits, `status.waiting` and the metric of those that wait may carry Kubernetes' or Kueue's own word instead, passed
+    on as it is (`Unschedulable`, `ImagePullBackOff`, `Inadmissible`): see waiting.py and workload.py of the operator.
     """
 
     # The runtime says these.
@@ -74,6 +75,10 @@ class Reason(StrEnum):
     NO_ENCODER = "NoEncoder"
     POD_STARTED = "PodStarted"
     POD_PENDING = "PodPending"
+    NO_POD = "NoPod"
+    STARTING = "Starting"
+    RETRY_BACK_OFF = "RetryBackOff"
+    QUEUED = "Queued"
     SUSPENDED = "Suspended"
     RESUMED = "Resumed"
     OUT_OF_MEMORY = "OutOfMemory"

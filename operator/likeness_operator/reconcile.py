@@ -19,7 +19,7 @@ from likeness_operator.decision import CreateJob, Decision, DeleteJob, Guard, Ob
 from likeness_operator.erasure import erase
 from likeness_operator.job import build_job, ttl_seconds
 from likeness_operator.observed import Job, Manifest, Pod
-from likeness_operator.waiting import NO_POD, still_running, why_waiting
+from likeness_operator.waiting import still_running, why_waiting
 from likeness_operator.workload import why_queued
 
 MOST_DELETED_JOBS = 3
@@ -230,7 +230,7 @@ def kueue_holds_it(o: Observation) -> Decision | None:
 def pod_pending(o: Observation) -> Decision:
     assert o.job is not None
     waiting = why_waiting(o.job, o.pods, o.personalization.status.waiting, o.pod_refusal)
-    if waiting.reason == NO_POD and o.pod_refusal is None:
+    if waiting.reason == Reason.NO_POD and o.pod_refusal is None:
         return Decision(asks_for_pod_refusal=True)
     again = _pause(o, o.job.created) if o.pod_refusal is not None else None
     return Decision(status=status.pending(o, waiting), look_again_seconds=again)

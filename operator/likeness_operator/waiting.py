@@ -11,8 +11,11 @@ from likeness_operator.attempt import by_finish, verdict
 from likeness_operator.condition import cut
 from likeness_operator.observed import Job, Pod
 
-NO_POD = "NoPod"
-IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
+# Kubernetes' own words, passed on as they are; ours are in likeness_api/reason.py.
+UNSCHEDULABLE = "Unschedulable"
+FAILED_CREATE = "FailedCreate"
+IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
+IMAGE_REASONS = (IMAGE_PULL_BACK_OFF, "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 CONFIGURATION_REASON = "CreateContainerConfigError"
 START_REASONS = ("CreateContainerError", "RunContainerError", "StartError")
 
@@ -29,7 +32,7 @@ def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: 
     if ended:
         last = verdict(ended[-1])
         return Waiting(
-            reason="RetryBackOff",
+            reason=Reason.RETRY_BACK_OFF,
             message=cut(f"{last.reason}: {last.message}"),
             next_step="wait: Kubernetes starts the next attempt after a back-off",
         )
@@ -37,7 +40,7 @@ def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: 
         # Each try has a name of its own; that is no news.
         return _pod_refused(re.sub(rf"{re.escape(job.name)}-[a-z0-9]{{5}}\b", f"{job.name}-*", refusal))
     return Waiting(
-        reason=NO_POD,
+        reason=Reason.NO_POD,
         message=f"Job {job.name} has no pod yet",
         next_step=f"if this lasts, `kubectl describe job {job.name}` says what keeps its pod from being created:"
         " a missing service account, a quota, an admission policy",
@@ -63,7 +66,7 @@ def _pod_refused(refusal: str) -> Waiting:
         step = "wait until others of the namespace have ended, or have its ResourceQuota raised"
         return Waiting(reason=Reason.QUOTA_EXCEEDED, message=cut(refusal), next_step=step)
     step = "make or correct what the message names: a service account, or the TuningProfile's runtime"
-    return Waiting(reason="FailedCreate", message=cut(refusal), next_step=step)
+    return Waiting(reason=FAILED_CREATE, message=cut(refusal), next_step=step)
 
 
 def _unschedulable(message: str) -> Waiting:
@@ -74,7 +77,7 @@ def _unschedulable(message: str) -> Waiting:
     if "persistentvolumeclaim" in message.lower():
         step = "see to the PersistentVolumeClaim that the message names, in this namespace; or have the TuningProfile's"
         step += " model.volume corrected"
-    return Waiting(reason="Unschedulable", message=cut(message), next_step=step)
+    return Waiting(reason=UNSCHEDULABLE, message=cut(message), next_step=step)
 
 
 def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:
@@ -82,10 +85,10 @@ def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:
         return _unschedulable(pod.unschedulable)
     if pod.waiting_reason in IMAGE_REASONS:
         # The kubelet goes back and forth between the error and the back-off; one word, one write.
-        if before and before.reason == "ImagePullBackOff" and pod.waiting_reason == "ImagePullBackOff":
+        if before and before.reason == pod.waiting_reason == IMAGE_PULL_BACK_OFF:
             return before
         return Waiting(
-            reason="ImagePullBackOff",
+            reason=IMAGE_PULL_BACK_OFF,
             message=cut(pod.waiting_message or f"{pod.name}: {pod.waiting_reason}"),
             next_step="correct runtime.image or runtime.imagePullSecrets in the TuningProfile",
         )
@@ -104,7 +107,7 @@ def _pod_waits(pod: Pod, before: Waiting | None) -> Waiting:
             " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the pod then starts by itself",
         )
     return Waiting(
-        reason="Starting",
+        reason=Reason.STARTING,
         message=f"pod {pod.name} is being started",
         next_step=f"if this lasts, `kubectl describe pod {pod.name}` says what it waits for: a volume, a sandbox",
     )

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from likeness_api.personalization import Waiting
+from likeness_api.reason import Reason
 from likeness_operator.condition import cut
 from likeness_operator.observed import Job, Manifest
 
-QUEUED = "Queued"
-"""Our word where Kueue has said nothing, or nothing that can be a condition's reason."""
+# Kueue's own words, passed on as they are.
 PREEMPTED = "Preempted"
+ADMISSION_CHECK = "AdmissionCheck"
 NEEDED = ("QuotaReserved", "Admitted")
 """The conditions that a Workload has to reach, in this order."""
 NEXT_STEPS = {
@@ -27,7 +28,7 @@ NEXT_STEPS = {
     PREEMPTED: "wait: it is started anew by itself when there is quota again, and no attempt is charged",
     "PodsReadyTimeout": "its pod was not ready in Kueue's time: `kubectl get events` says what it waited for;"
     " Kueue tries again by itself",
-    "AdmissionCheck": "wait, or look after the admission check that the message names; Kueue tries again by itself",
+    ADMISSION_CHECK: "wait, or look after the admission check that the message names; Kueue tries again by itself",
     "ClusterQueueStopped": "ask the platform team: spec.stopPolicy of the ClusterQueue stops it",
     "LocalQueueStopped": "ask the platform team: spec.stopPolicy of the LocalQueue stops it",
     "Deactivated": "set spec.active of the Workload to true; Kueue then queues it again",
@@ -42,7 +43,7 @@ NOT_TAKEN_UP = (
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A condition, or the state of an admission check, in Kueue's words."""
+    """A condition, or the state of an admission check, in Kueue's words; `Queued` where it has none of use."""
 
     reason: str
     message: str
@@ -66,7 +67,7 @@ def read_workload(manifest: Manifest) -> Workload:
     lacks = _said(lacking[0]) if lacking else None
     if checks and conditions.get("QuotaReserved", {}).get("status") == "True":
         words = [f"{check['name']} is {check['state']}: {check['message']}".rstrip(": ") for check in checks]
-        lacks = Said("AdmissionCheck", "; ".join(words))
+        lacks = Said(ADMISSION_CHECK, "; ".join(words))
     evicted = conditions.get("Evicted", {})
     return Workload(
         name=manifest["metadata"]["name"],
@@ -79,9 +80,9 @@ def why_queued(job: Job, workloads: Sequence[Workload]) -> Waiting:
     """The sentence for `status.waiting` of a Job that Kueue holds back; there is one Workload, or none yet."""
     generic = f"Job {job.name} waits for Kueue to admit it"
     if not workloads:
-        return Waiting(reason=QUEUED, message=generic, next_step=NOT_TAKEN_UP)
+        return Waiting(reason=Reason.QUEUED, message=generic, next_step=NOT_TAKEN_UP)
     workload = workloads[0]
-    said = workload.evicted or workload.lacks or Said(QUEUED, generic)
+    said = workload.evicted or workload.lacks or Said(Reason.QUEUED, generic)
     message = said.message
     if workload.evicted and workload.lacks and workload.lacks.message not in message:
         message = f"{message}; {workload.lacks.message}"
@@ -101,5 +102,5 @@ def _next_step(reason: str, workload: str) -> str:
 def _said(condition: Manifest) -> Said:
     reason = condition.get("reason", "")
     if not re.fullmatch("[A-Za-z]{1,128}", reason):
-        reason = QUEUED  # Kubernetes would allow more than our own conditions take
+        reason = Reason.QUEUED  # Kubernetes would allow more than our own conditions take
     return Said(reason, condition.get("message", ""), condition.get("lastTransitionTime"))

@@ -7,8 +7,16 @@ import pytest
 
 from given import a_job, a_pod
 from likeness_api.personalization import Waiting
+from likeness_api.reason import Reason
 from likeness_operator.observed import Job, Pod
-from likeness_operator.waiting import CONFIGURATION_REASON, NO_POD, START_REASONS, why_waiting
+from likeness_operator.waiting import (
+    CONFIGURATION_REASON,
+    FAILED_CREATE,
+    IMAGE_PULL_BACK_OFF,
+    START_REASONS,
+    UNSCHEDULABLE,
+    why_waiting,
+)
 
 BACK_OFF = a_pod(waiting=("ImagePullBackOff", 'Back-off pulling image "x"'))
 PULL_ERROR = a_pod(waiting=("ErrImagePull", "x: not found"))
@@ -57,9 +65,11 @@ def test_a_pod_that_nobody_may_create_is_told_in_the_servers_words(refusal: str,
     assert waiting.next_step
 
 
-def test_the_kubelets_reasons_are_on_the_troubleshooting_page() -> None:
+def test_the_words_that_are_kubernetes_own_are_on_the_troubleshooting_page_and_none_of_ours() -> None:
     page = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text()
-    assert {CONFIGURATION_REASON, *START_REASONS, "ImagePullBackOff", NO_POD} <= set(re.findall(r"`(\w+)`", page))
+    passed_on = {UNSCHEDULABLE, FAILED_CREATE, IMAGE_PULL_BACK_OFF, CONFIGURATION_REASON, *START_REASONS}
+    assert passed_on <= set(re.findall(r"`(\w+)`", page))
+    assert passed_on & set(Reason) == set()
 
 
 def test_the_next_try_with_another_pod_name_says_the_same() -> None:
