@@ -1,12 +1,12 @@
 """What can go wrong between us and the API server: one class for each way of reacting to it.
 
-ApiError            anything else: logged, tried again with back-off
-├── NotFound        it is gone: carry on without it
-├── AlreadyExists   somebody (we, before a crash) created it: decide anew
-├── Conflict        it changed since it was read: decide anew
-├── Refused         not allowed, over quota or invalid, with the server's words: tell the user
-├── Unauthorized    the token is too old: log in again
-└── Unavailable     no answer, a fault of the server, or "slow down": wait, at least `retry_after_seconds`
+ApiError                 anything else: logged, tried again with back-off
+├── NotFoundError        it is gone: carry on without it
+├── AlreadyExistsError   somebody (we, before a crash) created it: decide anew
+├── ConflictError        it changed since it was read: decide anew
+├── RefusedError         not allowed, over quota or invalid, with the server's words: tell the user
+├── UnauthorizedError    the token is too old: log in again
+└── UnavailableError     no answer, a fault of the server, or "slow down": wait, at least `retry_after_seconds`
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ class ApiError(Exception):
         self.message = message
 
 
-class NotFound(ApiError):  # noqa: N818 - named as Kubernetes names it
+class NotFoundError(ApiError):
     pass
 
 
-class AlreadyExists(ApiError):  # noqa: N818
+class AlreadyExistsError(ApiError):
     pass
 
 
-class Conflict(ApiError):  # noqa: N818
+class ConflictError(ApiError):
     pass
 
 
-class Refused(ApiError):  # noqa: N818
+class RefusedError(ApiError):
     @property
     def over_quota(self) -> bool:
         """The ResourceQuota admission plugin answers 403 with these words and no reason of its own."""
@@ -54,11 +54,11 @@ class Refused(ApiError):  # noqa: N818
         return f"{head}: [{', '.join(sorted(re.split(r', (?=(?:spec|metadata)[.:])', faults[:-1])))}]"
 
 
-class Unauthorized(ApiError):  # noqa: N818
+class UnauthorizedError(ApiError):
     pass
 
 
-class Unavailable(ApiError):  # noqa: N818
+class UnavailableError(ApiError):
     def __init__(self, status: int, reason: str, message: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(status, reason, message)
         self.retry_after_seconds = retry_after_seconds
@@ -67,17 +67,19 @@ class Unavailable(ApiError):  # noqa: N818
 def error_of(status: int, reason: str, message: str, retry_after: str | None) -> ApiError:
     """The error for an HTTP answer of 400 or more. `retry_after` is the header, in whole seconds."""
     if status == 401:
-        return Unauthorized(status, reason, message)
+        return UnauthorizedError(status, reason, message)
     if status == 404:
-        return NotFound(status, reason, message)
+        return NotFoundError(status, reason, message)
     if status == 409:
         # Besides a plain conflict, 409 is what a precondition on the uid answers when the object is another one.
         return (
-            AlreadyExists(status, reason, message) if reason == "AlreadyExists" else Conflict(status, reason, message)
+            AlreadyExistsError(status, reason, message)
+            if reason == "AlreadyExists"
+            else ConflictError(status, reason, message)
         )
     if status in (400, 403, 422):
-        return Refused(status, reason, message)
+        return RefusedError(status, reason, message)
     if status == 429 or status >= 500:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-        return Unavailable(status, reason, message, seconds)
+        return UnavailableError(status, reason, message, seconds)
     return ApiError(status, reason, message)

@@ -31,7 +31,7 @@ import kopf
 
 from likeness_api import API_VERSION
 from likeness_operator import label
-from likeness_operator.api_error import Unauthorized, Unavailable, error_of
+from likeness_operator.api_error import UnauthorizedError, UnavailableError, error_of
 from likeness_operator.observed import Manifest
 from likeness_operator.token_bucket import TokenBucket
 
@@ -80,7 +80,7 @@ class ApiServer:
         return await self._call("GET", f"{OURS}/namespaces/{namespace}/personalizations/{name}")
 
     async def write_status(self, current: Manifest, status: Manifest) -> Manifest:
-        """Replaces the status of exactly the version that `current` is; raises Conflict where it changed since."""
+        """Replaces the status of exactly the version that `current` is; raises ConflictError where it changed since."""
         metadata = current["metadata"]
         kept = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}
         path = f"{OURS}/namespaces/{kept['namespace']}/personalizations/{kept['name']}/status"
@@ -88,7 +88,7 @@ class ApiServer:
         return await self._call("PUT", path, body=body)
 
     async def set_finalizers(self, current: Manifest, finalizers: list[str]) -> Manifest:
-        """On exactly the version that `current` is; raises Conflict where it changed since."""
+        """On exactly the version that `current` is; raises ConflictError where it changed since."""
         metadata = current["metadata"]
         path = f"{OURS}/namespaces/{metadata['namespace']}/personalizations/{metadata['name']}"
         only = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
@@ -128,7 +128,7 @@ class ApiServer:
         return await self._call("PATCH", f"{JOBS}/namespaces/{namespace}/jobs/{name}", body=patch)
 
     async def delete_job(self, namespace: str, name: str, uid: str) -> None:
-        """Deletes the Job and its pods, if it still is the Job with this uid; raises Conflict where it is not."""
+        """Deletes the Job and its pods, if it still is the Job with this uid; raises ConflictError where it is not."""
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         await self._call("DELETE", f"{JOBS}/namespaces/{namespace}/jobs/{name}", body=options)
 
@@ -148,7 +148,7 @@ class ApiServer:
         return await self._list(f"{EVENTS}/namespaces/{namespace}/events", fieldSelector=selector)
 
     async def workloads(self, namespace: str, job_uid: str) -> list[Manifest]:
-        """What Kueue made of a Job; raises NotFound where Kueue is not installed."""
+        """What Kueue made of a Job; raises NotFoundError where Kueue is not installed."""
         selector = f"kueue.x-k8s.io/job-uid={job_uid}"
         return await self._list(f"{WORKLOADS}/namespaces/{namespace}/workloads", labelSelector=selector)
 
@@ -176,7 +176,7 @@ class ApiServer:
         return await self._call("POST", path, body=manifest)
 
     async def update_lease(self, manifest: Manifest) -> Manifest:
-        """Replaces exactly the version that `manifest` names; raises Conflict where it changed since."""
+        """Replaces exactly the version that `manifest` names; raises ConflictError where it changed since."""
         path = f"{LEASES}/namespaces/{manifest['metadata']['namespace']}/leases/{manifest['metadata']['name']}"
         return await self._call("PUT", path, body=manifest)
 
@@ -193,10 +193,10 @@ class ApiServer:
     ) -> Manifest:
         await self._bucket.take()
         if method != "GET" and not self._may_write():
-            raise Unavailable(0, "NotLeading", f"{method} {path}: not sent, for another operator may act by now")
+            raise UnavailableError(0, "NotLeading", f"{method} {path}: not sent, for another operator may act by now")
         try:
             return await self._send(method, path, query, body)
-        except Unauthorized:
+        except UnauthorizedError:
             # Service account tokens are replaced on disk every hour or so; the one we hold may have run out.
             logger.info("the API server refused our token; logging in again")
             self._login = self._log_in()
@@ -210,7 +210,7 @@ class ApiServer:
             async with self._session.request(method, path, params=query, data=data, headers=headers) as answer:
                 text = await answer.text()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unavailable(0, type(error).__name__, f"{method} {path}: {error}") from error
+            raise UnavailableError(0, type(error).__name__, f"{method} {path}: {error}") from error
         if answer.status >= 400:
             reason, message = _explanation(text)
             raise error_of(answer.status, reason, message, answer.headers.get("Retry-After"))

@@ -11,7 +11,7 @@ from datetime import datetime
 from likeness_api.personalization import PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
 from likeness_operator import label, metrics
-from likeness_operator.api_error import AlreadyExists, Conflict, NotFound, Refused
+from likeness_operator.api_error import AlreadyExistsError, ConflictError, NotFoundError, RefusedError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.condition import cut
 from likeness_operator.decision import CreateJob, DeleteJob, Guard, Observation, PatchJob, Profile, Release
@@ -33,7 +33,7 @@ MOST_WRITES = 5
 """In one pass. More would mean that two rules undo each other's work."""
 
 
-class Undecided(Exception):  # noqa: N818
+class UndecidedError(Exception):
     """The rules kept asking for writes; the key is tried again with back-off."""
 
 
@@ -82,7 +82,7 @@ class Controller:
             if seen is None:
                 self._store.distrust(key)
                 seen, asked = await self._ask(key), True
-        except NotFound:
+        except NotFoundError:
             self._store.forget(key)
             await self._end_orphan(key, None)
             return Pass(finished=True)
@@ -131,7 +131,7 @@ class Controller:
         if eraser is None or eraser.erases == uid or eraser.deleting:
             return
         logger.info("deleting Job %s: the Personalization that it erases for is gone", eraser.name)
-        with suppress(NotFound, Conflict):
+        with suppress(NotFoundError, ConflictError):
             await self._api.delete_job(key.namespace, eraser.name, eraser.uid)
 
     async def _bring_on(self, key: Key, seen: Seen, asked: bool) -> tuple[Pass, Seen]:
@@ -161,7 +161,7 @@ class Controller:
                     look_again_seconds=decision.look_again_seconds,
                 )
                 return done, Seen(manifest, observation.job, observation.pods)
-        raise Undecided(f"{MOST_WRITES} writes in one pass and no end; expected at most a few")
+        raise UndecidedError(f"{MOST_WRITES} writes in one pass and no end; expected at most a few")
 
     async def _observe(self, seen: Seen, *, surely: bool = False) -> Observation:
         about, job = read_personalization(seen.manifest), seen.job
@@ -208,10 +208,10 @@ class Controller:
         return replace(observation, turn=turns.confirm(wish, jobs, listed_at))
 
     async def _confirm_turn(self, observation: Observation) -> None:
-        """Before a Job starts, for one too many cannot be taken back. Raises Conflict where a watch is behind."""
+        """Before a Job starts, for one too many cannot be taken back. Raises ConflictError where a watch is behind."""
         confirmed = await self._with_turn(observation, surely=True)
         if not confirmed.turn:
-            raise Conflict(409, "NotItsTurn", "others run that no watch has told of yet")
+            raise ConflictError(409, "NotItsTurn", "others run that no watch has told of yet")
 
     async def _with_pod_refusal(self, observation: Observation, job: Job) -> Observation:
         said = await self._api.refusals(observation.personalization.namespace, job.uid)
@@ -223,7 +223,7 @@ class Controller:
             return ()
         try:
             return tuple(read_workload(found) for found in await self._api.workloads(namespace, job.uid))
-        except NotFound:
+        except NotFoundError:
             return ()
 
     async def _namespace_goes(self, observation: Observation) -> bool:
@@ -232,16 +232,16 @@ class Controller:
         event = tombstone(about, Release(Reason.ERASED, "a rehearsal"), self._instance, self._now())
         try:
             await self._api.create_event(event, rehearsal=True)
-        except Refused as error:
+        except RefusedError as error:
             return error.namespace_terminating
-        except AlreadyExists:
+        except AlreadyExistsError:
             return False
         return False
 
     async def _job(self, namespace: str, name: str) -> Job | None:
         try:
             return read_job(await self._api.job(namespace, name))
-        except NotFound:
+        except NotFoundError:
             return None
 
     async def _finalize(self, manifest: Manifest, observation: Observation, action: Guard | Release) -> Manifest:
@@ -254,7 +254,7 @@ class Controller:
         await self._create_event(tombstone(about, action, self._instance, self._now()))
         try:
             return await self._api.set_finalizers(manifest, others)
-        except NotFound:
+        except NotFoundError:
             return manifest | {"metadata": manifest["metadata"] | {"finalizers": others}}
 
     async def _apply(self, observation: Observation, action: CreateJob | PatchJob | DeleteJob) -> Observation:
@@ -269,10 +269,10 @@ class Controller:
                 return await self._delete(observation, job)
 
     async def _create(self, observation: Observation, manifest: Manifest) -> Observation:
-        """Raises AlreadyExists where another one was quicker: then there is more to be read than the Job alone."""
+        """Raises AlreadyExistsError where another one was quicker: then there is more to be read than the Job alone."""
         try:
             job = read_job(await self._api.create_job(manifest))
-        except Refused as error:
+        except RefusedError as error:
             logger.warning("the API server refused its Job: %s", error.message)
             refusal = Waiting(reason=_reason(error), message=cut(error.told), next_step=NEXT)
             return replace(observation, job_refusal=refusal)
@@ -285,7 +285,7 @@ class Controller:
         return replace(observation, job=job)
 
     async def _patch(self, observation: Observation, job: Job, spec: Manifest) -> Job:
-        """With the resourceVersion, so that a Job that changed since raises Conflict."""
+        """With the resourceVersion, so that a Job that changed since raises ConflictError."""
         patch = {"metadata": {"uid": job.uid, "resourceVersion": job.resource_version}, "spec": spec}
         logger.info("setting %s of Job %s", spec, job.name)
         return read_job(await self._api.patch_job(observation.personalization.namespace, job.name, patch))
@@ -295,7 +295,7 @@ class Controller:
         logger.info("deleting Job %s", job.name)
         try:
             await self._api.delete_job(namespace, job.name, job.uid)
-        except NotFound:
+        except NotFoundError:
             logger.debug("Job %s is gone already", job.name)
         # Of one that is being deleted it matters when the pods have ended, not that they will.
         pods = observation.pods if observation.personalization.deleting else ()
@@ -322,7 +322,7 @@ class Controller:
     async def _create_event(self, event: Manifest) -> None:
         try:
             await self._api.create_event(event)
-        except (AlreadyExists, Refused) as error:
+        except (AlreadyExistsError, RefusedError) as error:
             logger.info("event not created: %s", error)
 
 
@@ -332,7 +332,7 @@ NEXT = (
 )
 
 
-def _reason(error: Refused) -> Reason:
+def _reason(error: RefusedError) -> Reason:
     if error.namespace_terminating:
         return Reason.NAMESPACE_TERMINATING
     return Reason.QUOTA_EXCEEDED if error.over_quota else Reason.JOB_REFUSED

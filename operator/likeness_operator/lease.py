@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from likeness_operator import metrics
-from likeness_operator.api_error import AlreadyExists, ApiError, Conflict, NotFound
+from likeness_operator.api_error import AlreadyExistsError, ApiError, ConflictError, NotFoundError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.observed import Manifest
 
@@ -31,7 +31,7 @@ CALL_SECONDS = 4.0
 """A call that hangs must leave time for another one."""
 
 
-class LeaseLost(Exception):  # noqa: N818
+class LeaseLostError(Exception):
     """Somebody else may act now: whoever gets this has to stop. The kubelet starts it anew, as a standby."""
 
 
@@ -69,7 +69,7 @@ class Lease:
         asked_at = self._clock()
         try:
             found = await self._api.lease(self._name.namespace, self._name.name)
-        except NotFound:
+        except NotFoundError:
             found = None
         if found is not None and not self._may_take(found):
             self._renewed_at = None
@@ -77,7 +77,7 @@ class Lease:
         written = self._manifest(found, self._identity, DURATION_SECONDS)
         try:
             written = await (self._api.create_lease(written) if found is None else self._api.update_lease(written))
-        except (AlreadyExists, Conflict):
+        except (AlreadyExistsError, ConflictError):
             return False  # another one was quicker, or our own last write was more than we heard of it
         self._version, self._changed_at, self._renewed_at = _version(written), asked_at, asked_at
         return True
@@ -125,7 +125,7 @@ class Lease:
 async def leading(lease: Lease, waits: Callable[[], None]) -> AsyncIterator[None]:
     """Waits for its turn, then holds the Lease while the block runs; the block is cancelled if that fails.
 
-    `waits` is called each time the Lease could be read and is another one's. Raises LeaseLost.
+    `waits` is called each time the Lease could be read and is another one's. Raises LeaseLostError.
     """
     while (mine := await _attempt(lease)) is not True:
         if mine is False:
@@ -133,15 +133,15 @@ async def leading(lease: Lease, waits: Callable[[], None]) -> AsyncIterator[None
         await asyncio.sleep(RETRY_SECONDS)
     logger.info("leading")
     metrics.LEADER.set(1)
-    lost: LeaseLost | None = None
+    lost: LeaseLostError | None = None
     try:
         async with asyncio.TaskGroup() as group:
             renewal = group.create_task(_renew(lease))
             yield
             renewal.cancel()
-    except* LeaseLost as errors:
+    except* LeaseLostError as errors:
         metrics.LEASES_LOST.inc()
-        lost = LeaseLost(*errors.exceptions[0].args)
+        lost = LeaseLostError(*errors.exceptions[0].args)
     finally:
         metrics.LEADER.set(0)
         await lease.release()
@@ -154,7 +154,7 @@ async def _renew(lease: Lease) -> None:
         await asyncio.sleep(RETRY_SECONDS)
         await _attempt(lease)
         if not lease.held():
-            raise LeaseLost(f"the Lease was not renewed within {RENEW_SECONDS:.0f} s, or another one took it")
+            raise LeaseLostError(f"the Lease was not renewed within {RENEW_SECONDS:.0f} s, or another one took it")
 
 
 async def _attempt(lease: Lease) -> bool | None:

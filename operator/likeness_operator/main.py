@@ -21,7 +21,7 @@ from likeness_operator import health, label, log, metrics, progress_endpoint
 from likeness_operator.api_error import ApiError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
-from likeness_operator.lease import Lease, LeaseLost, LeaseName, leading
+from likeness_operator.lease import Lease, LeaseLostError, LeaseName, leading
 from likeness_operator.profiles import Profiles
 from likeness_operator.store import Store
 from likeness_operator.token_bucket import TokenBucket
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (kopf.LoginError, OSError) as error:
         logger.error("cannot start: %s", error)
         return 1
-    except LeaseLost as error:
+    except LeaseLostError as error:
         logger.error("stopping: %s", error)
         return 1
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from likeness_api.accept import Refusal
-from likeness_operator.api_error import NotFound
+from likeness_operator.api_error import NotFoundError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.decision import Profile
 from likeness_operator.profile import choose_profile
@@ -41,5 +41,5 @@ class Profiles:
             return choose_profile(None, await self._api.profiles())
         try:
             return choose_profile(wanted, [await self._api.profile(wanted)])
-        except NotFound:
+        except NotFoundError:
             return choose_profile(wanted, [])

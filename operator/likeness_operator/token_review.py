@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from likeness_api.progress_report import PROGRESS_AUDIENCE
-from likeness_operator.api_error import Unavailable
+from likeness_operator.api_error import UnavailableError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.observed import Manifest
 from likeness_operator.token_bucket import TokenBucket
@@ -43,7 +43,7 @@ class TokenReviews:
         if known is not None and self._clock() < until:
             return known
         if not self._bucket.take_now():
-            raise Unavailable(429, "TooManyReviews", f"more than {REVIEWS_PER_SECOND} unknown tokens a second")
+            raise UnavailableError(429, "TooManyReviews", f"more than {REVIEWS_PER_SECOND} unknown tokens a second")
         found = read_sender(await self._api.review_token(token, PROGRESS_AUDIENCE))
         if found is not None:
             self._kept.pop(digest, None)

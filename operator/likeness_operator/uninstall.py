@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from likeness_operator import label, log
-from likeness_operator.api_error import ApiError, Conflict, NotFound, Unavailable
+from likeness_operator.api_error import ApiError, ConflictError, NotFoundError, UnavailableError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.lease import RETRY_SECONDS, Lease, LeaseName
 from likeness_operator.main import lease_name, log_in
@@ -60,9 +60,9 @@ async def run(options: argparse.Namespace) -> None:
 
 async def stop(api: ApiServer, operator: LeaseName, lease: Lease) -> None:
     """No operator acts any more: they are told to end, and the Lease is ours. One that acts would put finalizers on."""
-    with suppress(NotFound):
+    with suppress(NotFoundError):
         await api.scale_to_zero(operator.namespace, operator.name)
-    with suppress(NotFound):
+    with suppress(NotFoundError):
         await api.lease(operator.namespace, operator.name)  # where there never was one, nobody acts
         while not await lease.try_once():
             await asyncio.sleep(RETRY_SECONDS)
@@ -81,10 +81,10 @@ async def release(api: ApiServer, namespace: str | None) -> None:
             try:
                 await api.set_finalizers(subject, [name for name in finalizers if name != label.FINALIZER])
                 count += 1
-            except (Conflict, Unavailable) as error:
+            except (ConflictError, UnavailableError) as error:
                 logger.warning("%s; looking again", error)
                 left = True
-            except NotFound:
+            except NotFoundError:
                 continue
     logger.info("released %d in %s", count, namespace or "all namespaces")
 

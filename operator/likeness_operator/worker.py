@@ -7,8 +7,8 @@ import logging
 from time import monotonic
 
 from likeness_operator import log, metrics
-from likeness_operator.api_error import AlreadyExists, ApiError, Conflict, Unavailable
-from likeness_operator.controller import Controller, Pass, Undecided
+from likeness_operator.api_error import AlreadyExistsError, ApiError, ConflictError, UnavailableError
+from likeness_operator.controller import Controller, Pass, UndecidedError
 from likeness_operator.store import Store
 from likeness_operator.vitals import Vitals
 from likeness_operator.work_queue import Key, WorkQueue
@@ -55,14 +55,14 @@ def _settle(key: Key, task: asyncio.Task[Pass], queue: WorkQueue, store: Store) 
     if error is None:
         metrics.RECONCILES.labels(outcome="done").inc()
         _after(key, task.result(), queue)
-    elif isinstance(error, Conflict | AlreadyExists):
+    elif isinstance(error, ConflictError | AlreadyExistsError):
         metrics.RECONCILES.labels(outcome="conflict").inc()
         queue.retry(key)
-    elif isinstance(error, Unavailable):
+    elif isinstance(error, UnavailableError):
         metrics.RECONCILES.labels(outcome="unavailable").inc()
         seconds = queue.retry(key, error.retry_after_seconds, OUTAGE_BACKOFF_SECONDS)
         logger.warning("%s; trying again in %.1f s", error, seconds)
-    elif isinstance(error, ApiError | Undecided):
+    elif isinstance(error, ApiError | UndecidedError):
         metrics.RECONCILES.labels(outcome="error").inc()
         seconds = queue.retry(key)
         logger.error("%s; trying again in %.1f s", error, seconds)

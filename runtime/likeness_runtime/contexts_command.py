@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness_api.reason import EXIT_CODE_OF, Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 
 if TYPE_CHECKING:
     from likeness_runtime.contexts import Contexts
@@ -41,7 +41,7 @@ def handle(arguments: argparse.Namespace) -> int:
     except OSError as error:
         sys.stderr.write(f"likeness contexts: --phrases {arguments.phrases}: {error.strerror}; expected a text file\n")
         return int(EXIT_CODE_OF[Reason.SOURCE_NOT_FOUND])
-    except Failed as failed:
+    except RunError as failed:
         sys.stderr.write(f"likeness contexts: {failed.message}\n")
         return int(EXIT_CODE_OF[failed.reason])
     write(found, arguments.encoder)
@@ -50,7 +50,10 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def contexts_of(tower: Path | None, phrases: list[str] | None = None, margin: float | None = None) -> Contexts:
-    """By the CLIP pair in `tower`, or the pocket model's. Raises `Failed(ModelNotFound)` where it has no text tower."""
+    """By the CLIP pair in `tower`, or the pocket model's.
+
+    Raises `RunError(ModelNotFound)` where it has no text tower.
+    """
     from likeness_runtime.contexts import MARGIN, NOUNS, SETTINGS, embedded, text_embedder
     from likeness_runtime.pocket.caption import CONTEXT_MARGIN, context_phrases, group_words
 
@@ -74,7 +77,7 @@ def _text_tower(tower: Path | None) -> tuple[Any, Any]:
     weights, words = (MODEL_PATH / "text_encoder", MODEL_PATH / "tokenizer") if tower is None else (tower, tower)
     expected = f"--tower {tower}: expected a CLIP model with text tower and tokenizer"
     if not any((words / name).is_file() for name in VOCABULARY):
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{expected}; {' or '.join(VOCABULARY)} is missing")
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{expected}; {' or '.join(VOCABULARY)} is missing")
     try:
         encoder, found = kind.from_pretrained(
             weights, local_files_only=True, use_safetensors=True, dtype="float32", output_loading_info=True
@@ -82,7 +85,7 @@ def _text_tower(tower: Path | None) -> tuple[Any, Any]:
         tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
     except (OSError, ValueError) as error:
         told = " ".join(str(error).split())
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{expected} ({told:.200})") from None
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{expected} ({told:.200})") from None
     if found["missing_keys"]:  # transformers would draw these at random
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{expected}; it is without {sorted(found['missing_keys'])[0]}")
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{expected}; it is without {sorted(found['missing_keys'])[0]}")
     return encoder.eval(), tokenizer

@@ -46,7 +46,7 @@ Document = Annotated[PersonalizationDocument | TuningProfileDocument, Field(disc
 DOCUMENT: TypeAdapter[PersonalizationDocument | TuningProfileDocument] = TypeAdapter(Document)
 
 
-class Unreadable(Exception):  # noqa: N818 - reads as the sentence it is
+class DocumentError(Exception):
     """A file is not what `likeness run` takes; the message names the file, the document and the field."""
 
 
@@ -59,7 +59,7 @@ class Documents:
 
 
 def read_all(paths: list[Path]) -> Documents:
-    """Raises `Unreadable`."""
+    """Raises `DocumentError`."""
     found = [document for path in paths for document in read(path)]
     return Documents(
         [document for document in found if isinstance(document, PersonalizationDocument)],
@@ -71,9 +71,9 @@ def read(path: Path) -> Iterator[PersonalizationDocument | TuningProfileDocument
     try:
         contents = list(yaml.safe_load_all(path.read_text()))
     except OSError as error:
-        raise Unreadable(f"{path}: {error.strerror}; expected a YAML file") from None
+        raise DocumentError(f"{path}: {error.strerror}; expected a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{path}: {' '.join(str(error).split())}; expected YAML") from None
+        raise DocumentError(f"{path}: {' '.join(str(error).split())}; expected YAML") from None
     for number, content in enumerate(contents, start=1):
         if content is not None:
             yield _document(content, path.parent, f"{path}, document {number}")
@@ -81,11 +81,11 @@ def read(path: Path) -> Iterator[PersonalizationDocument | TuningProfileDocument
 
 def _document(content: Any, folder: Path, where: str) -> PersonalizationDocument | TuningProfileDocument:
     if not isinstance(content, dict) or content.get("apiVersion") != API_VERSION:
-        raise Unreadable(f"{where}: expected a resource with apiVersion {API_VERSION}")
+        raise DocumentError(f"{where}: expected a resource with apiVersion {API_VERSION}")
     try:
         return DOCUMENT.validate_python(absolute(content, folder.resolve()))
     except ValidationError as error:
-        raise Unreadable(f"{where}: {first_problem(error)}") from None
+        raise DocumentError(f"{where}: {first_problem(error)}") from None
 
 
 def absolute(content: Any, folder: Path) -> Any:

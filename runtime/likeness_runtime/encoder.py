@@ -167,7 +167,7 @@ def denoiser_features(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, emp
         hidden = output[0] if isinstance(output, tuple) else output
         found.append(hidden)
         if module is model.unet.mid_block:
-            raise _HalfWay
+            raise _MidBlockReachedError
 
     blocks = [*model.unet.down_blocks, model.unet.mid_block]
     handles = [block.register_forward_hook(keep) for block in blocks]
@@ -175,7 +175,7 @@ def denoiser_features(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, emp
     pooled = None if empty.pooled is None else empty.pooled.expand(b, -1)
     try:
         denoise(model, z_t, timesteps, empty.states.expand(b, -1, -1), pooled)
-    except _HalfWay:
+    except _MidBlockReachedError:
         pass
     finally:
         for handle in handles:
@@ -183,5 +183,5 @@ def denoiser_features(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, emp
     return Features([each.float().mean(dim=(2, 3)) for each in found], rearrange(found[-1], "b c h w -> b (h w) c"))
 
 
-class _HalfWay(Exception):  # noqa: N818 - not an error: leaves the UNet after its mid block
-    pass
+class _MidBlockReachedError(Exception):
+    """No fault: leaves the UNet after its mid block."""

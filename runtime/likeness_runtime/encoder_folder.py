@@ -24,7 +24,7 @@ from likeness_api.reason import Reason
 from likeness_runtime import contexts
 from likeness_runtime.contexts import Contexts
 from likeness_runtime.encoder import Encoder, Shape, shape_for
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.model_folder import INDEX
 
@@ -94,7 +94,7 @@ def save(
 
 
 def load(folder: Path, model: DiffusionModel) -> TrainedEncoder:
-    """Raises `Failed(EncoderMismatch)` where the folder holds no encoder, or one for another kind of model."""
+    """Raises `RunError(EncoderMismatch)` where the folder holds no encoder, or one for another kind of model."""
     config = _config(folder)
     try:
         shape = Shape.from_description(config["shape"])
@@ -118,7 +118,7 @@ def load(folder: Path, model: DiffusionModel) -> TrainedEncoder:
 def take_over(encoder: Encoder, folder: Path) -> tuple[int, int]:
     """Copies those weights of the encoder in `folder` that have a namesake of the same shape in `encoder`.
 
-    Returns how many tensors those were, and of how many. Raises `Failed(EncoderMismatch)` where there is none.
+    Returns how many tensors those were, and of how many. Raises `RunError(EncoderMismatch)` where there is none.
     """
     own = encoder.state_dict()
     try:
@@ -147,7 +147,7 @@ def image_tower_of(folder: Path | None, model: DiffusionModel) -> Any:
     if folder is None:
         tower: Any = getattr(model.pipeline, IMAGE_ENCODER, None)
         if tower is None:
-            raise Failed(Reason.ENCODER_MISMATCH, f"neither the encoder nor the base model has {IMAGE_ENCODER}/")
+            raise RunError(Reason.ENCODER_MISMATCH, f"neither the encoder nor the base model has {IMAGE_ENCODER}/")
     else:
         try:
             tower = CLIPVisionModelWithProjection.from_pretrained(
@@ -155,7 +155,7 @@ def image_tower_of(folder: Path | None, model: DiffusionModel) -> Any:
             )
         except (OSError, ValueError, SafetensorError) as error:
             told = " ".join(str(error).split())
-            raise Failed(
+            raise RunError(
                 Reason.ENCODER_MISMATCH, f"image tower {folder.name}: it does not load ({told:.200})"
             ) from None
     return tower.to(model.device, torch.float32).eval().requires_grad_(False)
@@ -190,5 +190,5 @@ def _contexts(folder: Path, image_tower: Any, device: torch.device) -> Contexts 
     return found
 
 
-def _mismatch(folder: Path, message: str) -> Failed:
-    return Failed(Reason.ENCODER_MISMATCH, f"encoder {folder.name}: {message}")
+def _mismatch(folder: Path, message: str) -> RunError:
+    return RunError(Reason.ENCODER_MISMATCH, f"encoder {folder.name}: {message}")

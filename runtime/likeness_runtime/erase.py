@@ -12,7 +12,7 @@ from collections.abc import Callable
 from likeness_api.order import EraseOrder
 from likeness_api.reason import Reason
 from likeness_api.result import Result
-from likeness_runtime.failure import Failed, Missing
+from likeness_runtime.failure import RunError, StorageMissingError
 from likeness_runtime.manifest import MANIFEST_NAME, home_of
 from likeness_runtime.storage import Store, Stores, check_allowed
 
@@ -20,7 +20,7 @@ IN_AN_ARTIFACT_FOLDER = re.compile(r"[0-9a-f]{64}/.+")
 
 
 def erase(order: EraseOrder, stores: Stores, check: Callable[[], None]) -> Result:
-    """Says `Erased` once a second look finds nothing left. Raises `Failed`; may be called again at any time."""
+    """Says `Erased` once a second look finds nothing left. Raises `RunError`; may be called again at any time."""
     check_allowed(order)
     home = home_of(order)
     store = stores.of(home)
@@ -31,7 +31,7 @@ def erase(order: EraseOrder, stores: Stores, check: Callable[[], None]) -> Resul
         store.delete(uri)
     left = _published(store, home)
     if left:
-        raise Failed(
+        raise RunError(
             Reason.STORAGE_UNAVAILABLE,
             f"{len(left)} of {len(found)} objects below {home} are still listed after they were deleted, such as"
             f" {left[0]}; expected none",
@@ -42,5 +42,5 @@ def erase(order: EraseOrder, stores: Stores, check: Callable[[], None]) -> Resul
 def _published(store: Store, home: str) -> list[str]:
     try:
         return [uri for uri in store.list(home) if IN_AN_ARTIFACT_FOLDER.fullmatch(uri.removeprefix(home))]
-    except Missing as missing:
-        raise Failed(Reason.OUTPUT_NOT_FOUND, f"order.output: {missing.message}") from None
+    except StorageMissingError as missing:
+        raise RunError(Reason.OUTPUT_NOT_FOUND, f"order.output: {missing.message}") from None

@@ -60,7 +60,7 @@ class Located:
 
 
 def fulfil(order: Order, run: Run) -> Result:
-    """Raises `Failed` with the reason, `Interrupted` when told to stop; in both cases nothing half is published."""
+    """Raises `RunError` with the reason, `InterruptedRunError` when told to stop; neither publishes anything half."""
     started = time.monotonic()
     use = encoder_use(order)
     if not use.used:

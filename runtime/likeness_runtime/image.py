@@ -10,7 +10,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
@@ -36,25 +36,27 @@ register_heif_opener()
 def decode(data: bytes, name: str) -> Image.Image:
     """An upright RGB picture of the first frame, transparency over white, metadata left behind.
 
-    `name` is how messages call it. Raises `Failed` with ImageUnreadable, ImageTooLarge or ImageTooSmall.
+    `name` is how messages call it. Raises `RunError` with ImageUnreadable, ImageTooLarge or ImageTooSmall.
     """
     if not data:
-        raise Failed(Reason.IMAGE_UNREADABLE, f"{name} is empty (0 bytes); expected a picture")
+        raise RunError(Reason.IMAGE_UNREADABLE, f"{name} is empty (0 bytes); expected a picture")
     picture = _opened(data, name)
     width, height = picture.size
     if width * height > MAX_PIXELS:
         found = f"{width} x {height} = {width * height / 1e6:.0f} megapixels"
-        raise Failed(Reason.IMAGE_TOO_LARGE, f"{name} has {found}; expected at most {MAX_PIXELS / 1e6:.0f} megapixels")
+        raise RunError(
+            Reason.IMAGE_TOO_LARGE, f"{name} has {found}; expected at most {MAX_PIXELS / 1e6:.0f} megapixels"
+        )
     if min(width, height) < MIN_SIDE_PX:
         found = f"{width} x {height} pixels"
-        raise Failed(Reason.IMAGE_TOO_SMALL, f"{name} has {found}; expected at least {MIN_SIDE_PX} on each side")
+        raise RunError(Reason.IMAGE_TOO_SMALL, f"{name} has {found}; expected at least {MIN_SIDE_PX} on each side")
     try:
         picture.seek(0)
         picture.load()
         return _rgb(ImageOps.exif_transpose(picture))
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         kind = picture.format or "picture"
-        raise Failed(
+        raise RunError(
             Reason.IMAGE_UNREADABLE, f"{name} is a damaged {kind} file ({error}); expected a complete picture"
         ) from None
 
@@ -68,7 +70,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
     """Opened but not decoded: the size is known, no pixel memory is taken yet."""
     for signature, kind in SIGNATURES:
         if data.lstrip()[: len(signature)].lower() == signature.lower():
-            raise Failed(Reason.IMAGE_UNREADABLE, f"{name} is {kind}; expected a picture")
+            raise RunError(Reason.IMAGE_UNREADABLE, f"{name} is {kind}; expected a picture")
     assert not ImageFile.LOAD_TRUNCATED_IMAGES, "a truncated file must not pass as a picture"
     try:
         with warnings.catch_warnings():
@@ -77,16 +79,16 @@ def _opened(data: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         found = re.search(r"\d+", str(error))
         pixels = f"{int(found[0]) / 1e6:.0f}" if found else "far too many"
-        raise Failed(
+        raise RunError(
             Reason.IMAGE_TOO_LARGE, f"{name} has {pixels} megapixels; expected at most {MAX_PIXELS / 1e6:.0f}"
         ) from None
     except UnidentifiedImageError:
-        raise Failed(
+        raise RunError(
             Reason.IMAGE_UNREADABLE,
             f"{name} is no picture that can be read (it starts with {data[:8]!r}); expected {', '.join(FORMATS)}",
         ) from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise Failed(Reason.IMAGE_UNREADABLE, f"{name} is damaged ({error}); expected a complete picture") from None
+        raise RunError(Reason.IMAGE_UNREADABLE, f"{name} is damaged ({error}); expected a complete picture") from None
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.forms import FORMS, with_article
 from likeness_runtime.image import decode, squared
 from likeness_runtime.storage import Stores
@@ -45,7 +45,7 @@ class Pictures:
 
     def __init__(self, members: list[Member]) -> None:
         if not members:
-            raise Failed(Reason.SOURCE_NOT_FOUND, f"no pictures; expected files ending in {', '.join(SUFFIXES)}")
+            raise RunError(Reason.SOURCE_NOT_FOUND, f"no pictures; expected files ending in {', '.join(SUFFIXES)}")
         self.members = members
 
     def draw(self, random: np.random.Generator, side_px: int) -> Example:
@@ -83,10 +83,10 @@ def closer(random: np.random.Generator, picture: Image.Image, side_px: int) -> I
 
 
 def open_images(uri: str, stores: Stores, cache: Path) -> ImageSet:
-    """The set at `file://` or `s3://`. Raises `Failed` where there are no pictures."""
+    """The set at `file://` or `s3://`. Raises `RunError` where there are no pictures."""
     folder = copied(uri, stores, cache) if uri.startswith("s3://") else Path(uri.removeprefix("file://"))
     if not folder.is_dir():
-        raise Failed(Reason.SOURCE_NOT_FOUND, f"images {uri}: there is no such folder")
+        raise RunError(Reason.SOURCE_NOT_FOUND, f"images {uri}: there is no such folder")
     return Pictures(members_of(folder))
 
 

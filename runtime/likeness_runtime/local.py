@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed, Missing
-from likeness_runtime.storage import TooLarge
+from likeness_runtime.failure import RunError, StorageMissingError
+from likeness_runtime.storage import ObjectTooLargeError
 
 
 def path_of(uri: str) -> Path:
@@ -32,7 +32,7 @@ class LocalStore:
                 raise IsADirectoryError
             size = path.stat().st_size
             if size > limit_bytes:
-                raise TooLarge(size)
+                raise ObjectTooLargeError(size)
             return path.read_bytes()
 
     def download(self, uri: str, path: Path) -> None:
@@ -79,12 +79,12 @@ def _told(uri: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
-        raise Missing(f"{uri} does not exist") from None
+        raise StorageMissingError(f"{uri} does not exist") from None
     except IsADirectoryError:
-        raise Missing(f"{uri} is a folder; expected a file") from None
+        raise StorageMissingError(f"{uri} is a folder; expected a file") from None
     except PermissionError:
-        raise Failed(Reason.ACCESS_DENIED, f"{uri}: this user's file permissions do not let it in") from None
+        raise RunError(Reason.ACCESS_DENIED, f"{uri}: this user's file permissions do not let it in") from None
     except FileExistsError:
         raise
     except OSError as error:
-        raise Failed(Reason.STORAGE_UNAVAILABLE, f"{uri}: {error.strerror}") from None
+        raise RunError(Reason.STORAGE_UNAVAILABLE, f"{uri}: {error.strerror}") from None

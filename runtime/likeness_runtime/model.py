@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers.utils.logging import disable_progress_bar as disable_transformers_bar
 
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.model_folder import INDEX, components_of
 
 PIPELINES: dict[str, Any] = {
@@ -94,7 +94,7 @@ class DiffusionModel:
 
 
 def load(folder: Path, digest: str, device: torch.device, image_dtype: torch.dtype | None = None) -> DiffusionModel:
-    """Raises `Failed(ModelNotFound)` saying what is missing.
+    """Raises `RunError(ModelNotFound)` saying what is missing.
 
     The image networks are float32 on the CPU and bfloat16 on a GPU where nothing else is asked for; the text encoders
     are small and stay float32, so that no step of the embedding is rounded away.
@@ -114,7 +114,7 @@ def load(folder: Path, digest: str, device: torch.device, image_dtype: torch.dty
         )
     except (OSError, ValueError, SafetensorError) as error:
         told = " ".join(str(error).split())
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{folder}: the model does not load: {told:.500}") from None
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{folder}: the model does not load: {told:.500}") from None
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     for network in pipeline.components.values():
@@ -131,9 +131,9 @@ def load(folder: Path, digest: str, device: torch.device, image_dtype: torch.dty
 
 
 def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Raises `Failed(BadOrder)` where a GPU is ordered and none is there."""
+    """Raises `RunError(BadOrder)` where a GPU is ordered and none is there."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise Failed(Reason.BAD_ORDER, "order.device is cuda, but this machine shows no CUDA device")
+        raise RunError(Reason.BAD_ORDER, "order.device is cuda, but this machine shows no CUDA device")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -142,13 +142,13 @@ def _pipeline_class(folder: Path) -> Any:
     components = components_of(index, str(folder))
     name = json.loads(index).get("_class_name")
     if name not in PIPELINES:
-        raise Failed(
+        raise RunError(
             Reason.MODEL_NOT_FOUND, f"{folder}: {INDEX} says {name!r}; expected one of {', '.join(sorted(PIPELINES))}"
         )
     for component in sorted(components & NEEDED.keys()):
         if not any(found for pattern in NEEDED[component] for found in (folder / component).glob(pattern)):
             expected = " or ".join(NEEDED[component])
-            raise Failed(Reason.MODEL_NOT_FOUND, f"{folder}: {component}/ is without {expected}")
+            raise RunError(Reason.MODEL_NOT_FOUND, f"{folder}: {component}/ is without {expected}")
     return PIPELINES[name]
 
 
@@ -157,4 +157,6 @@ def _prediction_type(folder: Path, name: str) -> Literal["epsilon", "v_predictio
         return "epsilon"
     if name == "v_prediction":
         return "v_prediction"
-    raise Failed(Reason.MODEL_NOT_FOUND, f"{folder}: prediction_type is {name!r}; expected 'epsilon' or 'v_prediction'")
+    raise RunError(
+        Reason.MODEL_NOT_FOUND, f"{folder}: prediction_type is {name!r}; expected 'epsilon' or 'v_prediction'"
+    )

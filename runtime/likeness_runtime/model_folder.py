@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from likeness_api.order import OrderModel
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed, Missing
+from likeness_runtime.failure import RunError, StorageMissingError
 from likeness_runtime.local import path_of
 from likeness_runtime.storage import Store, Stores
 
@@ -31,17 +31,17 @@ LAYOUT = f"expected a folder in diffusers layout, with {INDEX} and its component
 def locate(model: OrderModel, stores: Stores, field: str = "model") -> tuple[Path, str]:
     """The folder of the order's model or encoder (`field`), and its digest.
 
-    Raises `Failed` with ModelNotFound, DigestMismatch or a storage reason.
+    Raises `RunError` with ModelNotFound, DigestMismatch or a storage reason.
     """
     if model.uri.startswith("s3://"):
         folder, digest = _cached(model, stores.of(model.uri), field)
     else:
         folder = _builtin(model.uri, field) if model.uri.startswith("builtin://") else path_of(model.uri)
         if not (folder / INDEX).is_file():
-            raise Failed(Reason.MODEL_NOT_FOUND, f"{field}.uri {model.uri}: {INDEX} is not there; {LAYOUT}")
+            raise RunError(Reason.MODEL_NOT_FOUND, f"{field}.uri {model.uri}: {INDEX} is not there; {LAYOUT}")
         digest = folder_digest(folder)
     if model.digest and model.digest != digest:
-        raise Failed(
+        raise RunError(
             Reason.DIGEST_MISMATCH, f"{field}.digest is {model.digest}, but the files of {model.uri} have {digest}"
         )
     return folder, digest
@@ -64,13 +64,13 @@ def components_of(index: bytes, where: str) -> frozenset[str]:
     try:
         content = json.loads(index)
     except ValueError as error:
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{where}: {INDEX} is no JSON ({error}); {LAYOUT}") from None
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{where}: {INDEX} is no JSON ({error}); {LAYOUT}") from None
     if not isinstance(content, dict):
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{where}: {INDEX} is no JSON object; {LAYOUT}")
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{where}: {INDEX} is no JSON object; {LAYOUT}")
     named = {name for name, value in content.items() if isinstance(value, list) and value and value[0]}
     odd = sorted(name for name in named if not name.isidentifier())
     if odd:  # such as "..", which would let an object's key lead out of the cache
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{where}: {INDEX} names a component {odd[0]!r}; expected a plain name")
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{where}: {INDEX} names a component {odd[0]!r}; expected a plain name")
     return frozenset(named - {"safety_checker", "feature_extractor"})
 
 
@@ -86,7 +86,7 @@ def _file_digest(path: Path) -> str:
 
 def _builtin(uri: str, field: str) -> Path:
     if uri != POCKET:
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{field}.uri is {uri}; the only built-in one is {POCKET}")
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{field}.uri is {uri}; the only built-in one is {POCKET}")
     from likeness_runtime.pocket import MODEL_PATH
 
     return MODEL_PATH if field == "model" else MODEL_PATH.parent / "encoder"
@@ -108,7 +108,7 @@ def _cached(model: OrderModel, store: Store, field: str) -> tuple[Path, str]:
             else:
                 return folder, digest
         except OSError as error:
-            raise Failed(
+            raise RunError(
                 Reason.MODEL_NOT_FOUND,
                 f"{field}.cache {cache}: {error.strerror}; expected a writable folder with room for {model.uri}",
             ) from None
@@ -129,8 +129,8 @@ def _appear(arriving: Path, folder: Path) -> None:
 def _fetch(prefix: str, folder: Path, store: Store, field: str) -> None:
     try:
         index = store.read(prefix + INDEX, INDEX_LIMIT_BYTES)
-    except Missing as missing:
-        raise Failed(Reason.MODEL_NOT_FOUND, f"{field}.uri: {missing.message}; {LAYOUT}") from None
+    except StorageMissingError as missing:
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{field}.uri: {missing.message}; {LAYOUT}") from None
     components = components_of(index, prefix)
     for uri in store.list(prefix):
         name = uri.removeprefix(prefix)

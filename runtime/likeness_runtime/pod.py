@@ -11,7 +11,7 @@ from typing import Any
 from likeness_api.order import ORDER_VARIABLE, EraseOrder, Order
 from likeness_api.reason import Reason
 from likeness_api.result import TERMINATION_MESSAGE_PATH, Result
-from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.reporter import reporter_from_environment
 from likeness_runtime.stop import Stop
 
@@ -42,9 +42,9 @@ def handle(arguments: argparse.Namespace) -> int:
     stop.listen()
     try:
         result = arguments.work(_text(), stop)
-    except Failed as failed:
+    except RunError as failed:
         result = Result(reason=failed.reason, message=failed.message[:2048])
-    except Interrupted:
+    except InterruptedRunError:
         result = Result(reason=Reason.INTERRUPTED, message="the pod was told to end before it was done")
     stop.ignore()
     log.info("Ended with %s: %s.", result.reason, result.message.rstrip("."))
@@ -63,7 +63,7 @@ def tell(result: Result, path: Path) -> None:
 def _text() -> str:
     text = os.environ.get(ORDER_VARIABLE)
     if text is None:
-        raise Failed(Reason.BAD_ORDER, f"${ORDER_VARIABLE} is not set; expected an order as JSON")
+        raise RunError(Reason.BAD_ORDER, f"${ORDER_VARIABLE} is not set; expected an order as JSON")
     return text
 
 
@@ -71,7 +71,7 @@ def _erase(text: str, stop: Stop) -> Result:
     try:
         order = EraseOrder.decode(text)
     except ValueError as error:
-        raise Failed(Reason.BAD_ORDER, str(error)) from None
+        raise RunError(Reason.BAD_ORDER, str(error)) from None
     log.info("Accepted to erase %s/%s below %s.", order.namespace, order.name, order.output)
 
     from likeness_runtime.erase import erase
@@ -84,7 +84,7 @@ def _tune(text: str, stop: Stop) -> Result:
     try:
         order = Order.decode(text)
     except ValueError as error:
-        raise Failed(Reason.BAD_ORDER, str(error)) from None
+        raise RunError(Reason.BAD_ORDER, str(error)) from None
     log.info(
         "Accepted %s/%s: %d pictures, %d steps.", order.namespace, order.name, len(order.images), order.tuning.steps
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from likeness_api.reason import EXIT_CODE_OF, Reason
 from likeness_runtime.contexts_command import contexts_of
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 
 if TYPE_CHECKING:
     from likeness_runtime.contexts import Contexts
@@ -67,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     try:
         _pretrain(arguments)
-    except Failed as failed:
+    except RunError as failed:
         sys.stderr.write(f"likeness pretrain: {failed.message}\n")
         return int(EXIT_CODE_OF[failed.reason])
     return 0
@@ -117,7 +117,7 @@ def _contexts(arguments: argparse.Namespace) -> Contexts | None:
         return None
     try:
         return contexts_of(arguments.tower)
-    except Failed as failed:
+    except RunError as failed:
         log.warning("The encoder recognises nothing beside a subject: %s.", failed.message)
         return None
 
@@ -153,7 +153,7 @@ def _images(arguments: argparse.Namespace, stores: Stores) -> ImageSet:
 
     if arguments.images == POCKET:
         if not GLYPHS.is_file():
-            raise Failed(
+            raise RunError(
                 Reason.SOURCE_NOT_FOUND,
                 f"--images {POCKET}: {GLYPHS} is not there; `likeness pocket build` fetches the glyphs",
             )

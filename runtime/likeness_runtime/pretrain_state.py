@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 
 NAME = "checkpoint.safetensors"
 FORMAT_VERSION = 1
@@ -64,7 +64,7 @@ def write(state: State, folder: Path, basis: dict[str, Any]) -> None:
 
 
 def resume(state: State, folder: Path, basis: dict[str, Any]) -> None:
-    """Takes up the checkpoint in `folder`, if any. Raises `Failed(EncoderMismatch)` where its basis differs."""
+    """Takes up the checkpoint in `folder`, if any. Raises `RunError(EncoderMismatch)` where its basis differs."""
     path = folder / NAME
     if not path.is_file():
         return
@@ -72,7 +72,7 @@ def resume(state: State, folder: Path, basis: dict[str, Any]) -> None:
         facts = json.loads(file.metadata()["likeness"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     if facts["formatVersion"] != FORMAT_VERSION or facts["basis"] != basis:
-        raise Failed(
+        raise RunError(
             Reason.ENCODER_MISMATCH,
             f"{path}: the checkpoint is of {facts['basis']!r:.300}; expected {basis!r:.300}: use another folder",
         )

@@ -18,7 +18,7 @@ from likeness_runtime.export.lora_file import diffusers_file, kohya_file
 from likeness_runtime.export.model_card import card_file
 from likeness_runtime.export.picture_file import picture_files
 from likeness_runtime.export.subject import TunedSubject, UsedEncoder
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.from_encoder import FromEncoder
 from likeness_runtime.fulfil import Located, Run
 from likeness_runtime.manifest import Input, Manifest, ManifestFile, ManifestImage
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 def produce(
     order: Order, run: Run, sources: list[Source], located: Located, digest: str
 ) -> tuple[list[File], Manifest]:
-    """Everything to publish, in memory. Raises `Failed`, also where the device's memory does not suffice."""
+    """Everything to publish, in memory. Raises `RunError`, also where the device's memory does not suffice."""
     try:
         model = run.load(*located.model, device_named(order.device))
         name = last_segment(order.model.uri)
@@ -49,7 +49,7 @@ def produce(
         )
     except torch.OutOfMemoryError as error:
         rows, side = order.rows_per_pass or "as many as fit", order.tuning.resolution or "the model's own"
-        raise Failed(
+        raise RunError(
             Reason.OUT_OF_DEVICE_MEMORY,
             f"the GPU's memory did not suffice ({str(error).splitlines()[0]:.200}); lower the profile's"
             f" runtime.rowsPerPass (now {rows}), then spec.tuning.resolution (now {side})",

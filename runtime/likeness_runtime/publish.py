@@ -11,9 +11,9 @@ import hashlib
 
 from likeness_api.reason import Reason
 from likeness_runtime.export.file import File
-from likeness_runtime.failure import Failed, Missing
+from likeness_runtime.failure import RunError, StorageMissingError
 from likeness_runtime.manifest import MANIFEST_NAME, Manifest
-from likeness_runtime.storage import Store, TooLarge
+from likeness_runtime.storage import ObjectTooLargeError, Store
 
 MANIFEST_LIMIT_BYTES = 2**20
 
@@ -24,10 +24,10 @@ def standing(store: Store, folder: str) -> tuple[Manifest, bytes] | None:
     try:
         data = store.read(uri, MANIFEST_LIMIT_BYTES)
         return Manifest.decode(data), data
-    except Missing:
+    except StorageMissingError:
         return None
-    except (ValueError, TooLarge) as error:
-        raise Failed(Reason.DIGEST_MISMATCH, f"{uri} is not a manifest of ours: {error}") from None
+    except (ValueError, ObjectTooLargeError) as error:
+        raise RunError(Reason.DIGEST_MISMATCH, f"{uri} is not a manifest of ours: {error}") from None
 
 
 def publish(store: Store, folder: str, files: list[File], manifest: Manifest) -> tuple[Manifest, bytes]:
@@ -37,12 +37,12 @@ def publish(store: Store, folder: str, files: list[File], manifest: Manifest) ->
             _place(store, folder, file)
         data = manifest.encode()
         written = store.write_if_absent(folder + MANIFEST_NAME, data, "application/json")
-    except Missing as missing:
-        raise Failed(Reason.OUTPUT_NOT_FOUND, f"order.output: {missing.message}") from None
+    except StorageMissingError as missing:
+        raise RunError(Reason.OUTPUT_NOT_FOUND, f"order.output: {missing.message}") from None
     # Read back also where it was written: some servers take If-None-Match and ignore it.
     found = standing(store, folder)
     if found is None:
-        raise Failed(
+        raise RunError(
             Reason.STORAGE_UNAVAILABLE, f"{folder}{MANIFEST_NAME} was written and is not there; expected to read it"
         )
     if written and found[1] == data:
@@ -69,5 +69,5 @@ def _stored_sha256(store: Store, uri: str, file: File) -> str | None:
     """None where the object is gone or cannot be the same."""
     try:
         return hashlib.sha256(store.read(uri, len(file.data))).hexdigest()
-    except (Missing, TooLarge):
+    except (StorageMissingError, ObjectTooLargeError):
         return None

@@ -17,8 +17,8 @@ from likeness_api.personalization import PersonalizationSpec, PersonalizationSta
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_api.result import Result
 from likeness_api.tuning_profile import ModelSource, Runtime, Storage, TuningProfileSpec
-from likeness_runtime.documents import Documents, PersonalizationDocument, Unreadable, read_all
-from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.documents import DocumentError, Documents, PersonalizationDocument, read_all
+from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.status import status_of
 from likeness_runtime.stop import Stop
 
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     try:
         documents = read_all(arguments.files)
-    except Unreadable as error:
+    except DocumentError as error:
         sys.stderr.write(f"likeness run: {error}\n")
         return USAGE_ERROR
     from likeness_runtime.warm import Warm
@@ -59,7 +59,7 @@ def handle(arguments: argparse.Namespace) -> int:
             codes.append(_fulfilled(placed, _order(placed, documents, arguments.model), warm))
         if warm.draws_sheet:
             warm.write_sheet(arguments.contact_sheet)
-    except Interrupted:
+    except InterruptedRunError:
         log.warning("Interrupted; nothing half was published.")
         return int(ExitCode.TERMINATED)
     return next((code for code in codes if code), 0)
@@ -120,7 +120,7 @@ def _fulfilled(document: PersonalizationDocument, order: Order | Refusal, warm: 
     if isinstance(order, Order) and isinstance(result, Result) and result.manifest and warm.draws_sheet:
         try:
             warm.add_to_sheet(order, result)
-        except Failed as failed:
+        except RunError as failed:
             log.warning("%s is not on the contact sheet: %s.", order.name, failed.message)
     return exit_code_of(result)
 
@@ -128,7 +128,7 @@ def _fulfilled(document: PersonalizationDocument, order: Order | Refusal, warm: 
 def _result(order: Order, warm: Warm) -> Result:
     try:
         return warm.fulfil(order)
-    except Failed as error:
+    except RunError as error:
         return Result(reason=error.reason, message=error.message[:2048])
 
 

@@ -30,8 +30,8 @@ from urllib3.exceptions import HTTPError
 
 from likeness_api.order import OrderStorage
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed, Missing
-from likeness_runtime.storage import TooLarge
+from likeness_runtime.failure import RunError, StorageMissingError
+from likeness_runtime.storage import ObjectTooLargeError
 
 RETRY_DELAYS_SECONDS = (0.5, 1, 2, 4, 8, 10, 10, 10, 10, 10, 10)
 CONNECT_TIMEOUT_SECONDS = 5
@@ -78,7 +78,7 @@ class S3Store:
             answer = self._client.get_object(Bucket=bucket, Key=key)
             if answer["ContentLength"] > limit_bytes:
                 answer["Body"].close()
-                raise TooLarge(answer["ContentLength"])
+                raise ObjectTooLargeError(answer["ContentLength"])
             data: bytes = answer["Body"].read()
             return data
 
@@ -136,7 +136,7 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def told(uri: str, error: Exception) -> Failed:
+def told(uri: str, error: Exception) -> RunError:
     """What the user can do something about, of what the server or the connection said."""
     if isinstance(error, ClientError):
         return _refusal(uri, error)
@@ -144,29 +144,29 @@ def told(uri: str, error: Exception) -> Failed:
         expected = (
             "expected a service account with a role, or a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-        return Failed(Reason.ACCESS_DENIED, f"{uri}: no usable credentials ({error}); {expected}")
+        return RunError(Reason.ACCESS_DENIED, f"{uri}: no usable credentials ({error}); {expected}")
     if isinstance(error, SSLError):
-        return Failed(Reason.BAD_ORDER, f"{uri}: {error}; expected a certificate that storage.caBundle vouches for")
+        return RunError(Reason.BAD_ORDER, f"{uri}: {error}; expected a certificate that storage.caBundle vouches for")
     if isinstance(error, ParamValidationError):
-        return Failed(Reason.BAD_ORDER, f"{uri}: {' '.join(str(error).split())}")
-    return Failed(Reason.STORAGE_UNAVAILABLE, f"{uri}: {' '.join(str(error).split())}")
+        return RunError(Reason.BAD_ORDER, f"{uri}: {' '.join(str(error).split())}")
+    return RunError(Reason.STORAGE_UNAVAILABLE, f"{uri}: {' '.join(str(error).split())}")
 
 
-def _refusal(uri: str, error: ClientError) -> Failed:
+def _refusal(uri: str, error: ClientError) -> RunError:
     code, status = error.response.get("Error", {}).get("Code", ""), _status(error)
     said = error.response.get("Error", {}).get("Message") or code
     bucket, key = bucket_and_key(uri)
     if code == "NoSuchBucket":
-        return Missing(f"{uri}: there is no bucket {bucket!r}")
+        return StorageMissingError(f"{uri}: there is no bucket {bucket!r}")
     if status == 404:
-        return Missing(f"{uri}: there is no object {key!r} in bucket {bucket!r}")
+        return StorageMissingError(f"{uri}: there is no object {key!r} in bucket {bucket!r}")
     if status == 403 or code in REFUSED:
-        return Failed(Reason.ACCESS_DENIED, f"{uri}: the object store refused these credentials ({code}: {said})")
+        return RunError(Reason.ACCESS_DENIED, f"{uri}: the object store refused these credentials ({code}: {said})")
     if code in THROTTLING or status == 429:
-        return Failed(Reason.STORAGE_THROTTLED, f"{uri}: the object store asks to slow down ({code}: {said})")
+        return RunError(Reason.STORAGE_THROTTLED, f"{uri}: the object store asks to slow down ({code}: {said})")
     if status >= 500 or status in (408, 409) or code == "RequestTimeout":
-        return Failed(Reason.STORAGE_UNAVAILABLE, f"{uri}: the object store answered {status} ({code}: {said})")
-    return Failed(Reason.BAD_ORDER, f"{uri}: the object store answered {status} ({code}: {said})")
+        return RunError(Reason.STORAGE_UNAVAILABLE, f"{uri}: the object store answered {status} ({code}: {said})")
+    return RunError(Reason.BAD_ORDER, f"{uri}: the object store answered {status} ({code}: {said})")
 
 
 def _status(error: ClientError) -> int:

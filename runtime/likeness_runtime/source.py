@@ -9,9 +9,9 @@ from PIL import Image
 
 from likeness_api.order import Order
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.image import MAX_BYTES, decode
-from likeness_runtime.storage import Stores, TooLarge
+from likeness_runtime.storage import ObjectTooLargeError, Stores
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Source:
 
 
 def fetch(order: Order, stores: Stores) -> list[Source]:
-    """Every picture of the order. Raises `Failed` naming the first that is missing, too large or no picture."""
+    """Every picture of the order. Raises `RunError` naming the first that is missing, too large or no picture."""
     return [_fetch(index, image.uri, stores) for index, image in enumerate(order.images)]
 
 
@@ -33,9 +33,9 @@ def _fetch(index: int, uri: str, stores: Stores) -> Source:
     name = f"images[{index}] {uri}"
     try:
         data = stores.of(uri).read(uri, MAX_BYTES)
-    except TooLarge as error:
+    except ObjectTooLargeError as error:
         found, most = f"{error.size / 2**20:.1f} MiB", f"{MAX_BYTES / 2**20:.0f} MiB"
-        raise Failed(Reason.IMAGE_TOO_LARGE, f"{name} has {found}; expected at most {most}") from None
+        raise RunError(Reason.IMAGE_TOO_LARGE, f"{name} has {found}; expected at most {most}") from None
     return Source(last_segment(uri), hashlib.sha256(data).hexdigest(), decode(data, name))
 
 

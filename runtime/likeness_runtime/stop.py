@@ -6,7 +6,7 @@ import signal
 import time
 from types import FrameType
 
-from likeness_runtime.failure import Interrupted
+from likeness_runtime.failure import InterruptedRunError
 
 
 class Stop:
@@ -16,7 +16,7 @@ class Stop:
         self.requested = False
 
     def listen(self) -> None:
-        """From now on SIGTERM and SIGINT raise `Interrupted` in the main thread."""
+        """From now on SIGTERM and SIGINT raise `InterruptedRunError` in the main thread."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
@@ -26,9 +26,9 @@ class Stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def check(self) -> None:
-        """Raises `Interrupted` once a signal came, also where the first raise got lost in a C callback."""
+        """Raises `InterruptedRunError` once a signal came, also where the first raise got lost in a C callback."""
         if self.requested:
-            raise Interrupted
+            raise InterruptedRunError
 
     def sleep(self, seconds: float) -> None:
         self.check()
@@ -37,4 +37,4 @@ class Stop:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
-        raise Interrupted
+        raise InterruptedRunError

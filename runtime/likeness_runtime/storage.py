@@ -13,10 +13,10 @@ from typing import Protocol
 from likeness_api.order import EraseOrder, Order, OrderStorage
 from likeness_api.reason import Reason
 from likeness_api.tuning_profile import is_allowed
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 
 
-class TooLarge(Exception):  # noqa: N818
+class ObjectTooLargeError(Exception):
     """An object has more bytes than its reader takes; `size` is in bytes."""
 
     def __init__(self, size: int) -> None:
@@ -25,25 +25,39 @@ class TooLarge(Exception):  # noqa: N818
 
 
 class Store(Protocol):
-    """What the runtime asks of a place. Every method raises `Failed` with a storage reason, `Missing` where said."""
+    """What the runtime asks of a place. Every method raises `RunError` with a storage reason, and
+    `StorageMissingError` where said.
+    """
 
     def read(self, uri: str, limit_bytes: int) -> bytes:
-        """The whole object. Raises `Missing`, and `TooLarge` before reading more than `limit_bytes`."""
+        """The whole object.
+
+        Raises `StorageMissingError`, and `ObjectTooLargeError` before reading more than `limit_bytes`.
+        """
 
     def download(self, uri: str, path: Path) -> None:
-        """The object into a file, whatever its size. Raises `Missing`."""
+        """The object into a file, whatever its size. Raises `StorageMissingError`."""
 
     def write(self, uri: str, data: bytes, media_type: str) -> None:
-        """The object appears as a whole, over whatever was there. Raises `Missing` where there is no such bucket."""
+        """The object appears as a whole, over whatever was there.
+
+        Raises `StorageMissingError` where there is no such bucket.
+        """
 
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
         """As `write`, but False and no change where there is an object already."""
 
     def delete(self, uri: str) -> None:
-        """The object is gone; nothing happens where there was none. Raises `Missing` where there is no such bucket."""
+        """The object is gone; nothing happens where there was none.
+
+        Raises `StorageMissingError` where there is no such bucket.
+        """
 
     def list(self, prefix: str) -> Iterable[str]:
-        """The addresses of all objects below `prefix` (which ends with a slash), in order. Raises `Missing`, too."""
+        """The addresses of all objects below `prefix` (which ends with a slash), in order.
+
+        Raises `StorageMissingError`, too.
+        """
 
 
 class Stores:
@@ -73,7 +87,7 @@ class Stores:
 
 
 def check_allowed(order: Order | EraseOrder) -> None:
-    """Raises `Failed(BucketNotAllowed)` naming the first address outside of the order's prefixes."""
+    """Raises `RunError(BucketNotAllowed)` naming the first address outside of the order's prefixes."""
     images = [image.uri for image in order.images] if isinstance(order, Order) else []
     for index, uri in enumerate(images):
         _check(f"images[{index}]", uri, order.storage.source_prefixes, order.namespace)
@@ -83,4 +97,4 @@ def check_allowed(order: Order | EraseOrder) -> None:
 def _check(field: str, uri: str, prefixes: list[str], namespace: str) -> None:
     if not is_allowed(uri, prefixes, namespace):
         expected = ", ".join(prefixes) or "nothing"
-        raise Failed(Reason.BUCKET_NOT_ALLOWED, f"order.{field} is {uri}; this run may use {expected}")
+        raise RunError(Reason.BUCKET_NOT_ALLOWED, f"order.{field} is {uri}; this run may use {expected}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.model import DiffusionModel
 
 
@@ -71,12 +71,12 @@ def encode_plain(model: DiffusionModel, prompts: list[str]) -> Conditioning:
 
 
 def embedding_of(model: DiffusionModel, word: str) -> list[Tensor]:
-    """The word's row of each token table, (d,). Raises `Failed(ModelNotFound)` where it is not one token."""
+    """The word's row of each token table, (d,). Raises `RunError(ModelNotFound)` where it is not one token."""
     rows = []
     for tokenizer, table in zip(model.tokenizers, model.token_tables, strict=True):
         ids = tokenizer(word, add_special_tokens=False).input_ids
         if len(ids) != 1:
-            raise Failed(
+            raise RunError(
                 Reason.MODEL_NOT_FOUND, f"the model's tokenizer makes {len(ids)} tokens of {word!r}; expected one"
             )
         rows.append(table[ids[0]].detach().float())

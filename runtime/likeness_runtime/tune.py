@@ -21,7 +21,7 @@ from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.contrastive import Strength, Vocabulary, regularisation, vocabularies
 from likeness_runtime.dual_path import conditioning_of, dual_path
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.lora import Factors, Offsets
 from likeness_runtime.losses import diffusion_loss, noised
 from likeness_runtime.memory import budget_bytes, draws_that_fit, saved_bytes
@@ -103,7 +103,7 @@ def tune(
 
     `words`, token ids (s,), fix what the hard prompts call the subjects; otherwise they follow v*. A step's rows go
     through the model at most `rows_per_pass` at once; None takes what the device's memory holds. The step is the same.
-    Raises `Failed(LossNotFinite)`.
+    Raises `RunError(LossNotFinite)`.
     """
     learned = trainable(prediction)
     every = [sentence for subject in subjects for of_picture in subject.sentences for sentence in of_picture]
@@ -335,7 +335,7 @@ def _check_finite(losses: Tensor) -> None:
     finite = losses.isfinite().all(dim=1)
     if not finite.all():
         first = int((~finite).int().argmax())
-        raise Failed(
+        raise RunError(
             Reason.LOSS_NOT_FINITE,
             f"after {max(first - 1, 0)} steps the loss was not a finite number; lower"
             " spec.tuning.learningRate or spec.tuning.embeddingLearningRate",

@@ -36,7 +36,7 @@ class Warm:
         self._rows: list[Row] = []
 
     def fulfil(self, order: Order) -> Result:
-        """With a progress bar. Raises `Failed` and `Interrupted`."""
+        """With a progress bar. Raises `RunError` and `InterruptedRunError`."""
         bars: list[tqdm[NoReturn]] = []
 
         def progress(step: int, total: int) -> None:

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likeness_operator.api_error import (
-    AlreadyExists,
+    AlreadyExistsError,
     ApiError,
-    Conflict,
-    NotFound,
-    Refused,
-    Unauthorized,
-    Unavailable,
+    ConflictError,
+    NotFoundError,
+    RefusedError,
+    UnauthorizedError,
+    UnavailableError,
     error_of,
 )
 
@@ -19,17 +19,17 @@ from likeness_operator.api_error import (
 @pytest.mark.parametrize(
     ("status", "reason", "kind"),
     [
-        (400, "BadRequest", Refused),
-        (401, "Unauthorized", Unauthorized),
-        (403, "Forbidden", Refused),
-        (404, "NotFound", NotFound),
-        (409, "AlreadyExists", AlreadyExists),
-        (409, "Conflict", Conflict),
+        (400, "BadRequest", RefusedError),
+        (401, "Unauthorized", UnauthorizedError),
+        (403, "Forbidden", RefusedError),
+        (404, "NotFound", NotFoundError),
+        (409, "AlreadyExists", AlreadyExistsError),
+        (409, "Conflict", ConflictError),
         (410, "Expired", ApiError),
-        (422, "Invalid", Refused),
-        (429, "TooManyRequests", Unavailable),
-        (500, "InternalError", Unavailable),
-        (503, "", Unavailable),
+        (422, "Invalid", RefusedError),
+        (429, "TooManyRequests", UnavailableError),
+        (500, "InternalError", UnavailableError),
+        (503, "", UnavailableError),
     ],
 )
 def test_each_answer_asks_for_one_reaction(status: int, reason: str, kind: type[ApiError]) -> None:
@@ -39,16 +39,16 @@ def test_each_answer_asks_for_one_reaction(status: int, reason: str, kind: type[
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), (None, 0.0), ("tomorrow", 0.0)])
 def test_the_server_says_how_long_to_wait(header: str | None, seconds: float) -> None:
     error = error_of(429, "TooManyRequests", "", header)
-    assert isinstance(error, Unavailable)
+    assert isinstance(error, UnavailableError)
     assert error.retry_after_seconds == seconds
 
 
 def test_a_full_quota_is_told_from_a_missing_right() -> None:
     full = error_of(403, "Forbidden", 'jobs.batch "x" is forbidden: exceeded quota: jobs, requested: 1', None)
-    assert isinstance(full, Refused)
+    assert isinstance(full, RefusedError)
     assert full.over_quota
     right = error_of(403, "Forbidden", 'jobs.batch is forbidden: User "x" cannot create resource "jobs"', None)
-    assert isinstance(right, Refused)
+    assert isinstance(right, RefusedError)
     assert not right.over_quota
 
 
@@ -61,7 +61,7 @@ FAULTS = [
 
 @given(st.permutations(FAULTS))
 def test_a_refusal_is_told_in_the_same_words_whatever_order_the_server_lists_them_in(faults: list[str]) -> None:
-    error = Refused(422, "Invalid", f'Job.batch "a" is invalid: [{", ".join(faults)}]')
+    error = RefusedError(422, "Invalid", f'Job.batch "a" is invalid: [{", ".join(faults)}]')
     assert error.told == f'Job.batch "a" is invalid: [{", ".join(sorted(FAULTS))}]'
 
 
@@ -69,4 +69,4 @@ def test_a_refusal_is_told_in_the_same_words_whatever_order_the_server_lists_the
     "message", ["", "exceeded quota: no-jobs", "is invalid: spec.x: [1]", "is invalid: [spec.x: cut of"]
 )
 def test_a_refusal_for_one_fault_is_told_as_it_is(message: str) -> None:
-    assert Refused(422, "Invalid", message).told == message
+    assert RefusedError(422, "Invalid", message).told == message

@@ -14,7 +14,7 @@ import pytest
 from api_stub import ApiStub
 from given import NAME, NAMESPACE, NOW, PROFILE, SPEC, TUNED, UID, Manifest
 from likeness_operator import metrics
-from likeness_operator.api_error import AlreadyExists, Conflict
+from likeness_operator.api_error import AlreadyExistsError, ConflictError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.controller import Controller
 from likeness_operator.erase_job import erase_job_name
@@ -229,7 +229,7 @@ def test_a_job_that_is_there_already_is_found() -> None:
         scene.store.forget(KEY)
         subject = json.loads(json.dumps(scene.server.objects[SUBJECT]))
         scene.store.saw_personalization(subject, "ADDED")
-        with pytest.raises(AlreadyExists):
+        with pytest.raises(AlreadyExistsError):
             await scene.calls()
         scene.store.distrust(KEY)
         assert f"GET {JOB}" in await scene.calls()
@@ -243,7 +243,7 @@ def test_a_status_on_an_old_version_is_refused() -> None:
         await scene.calls()
         scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
         scene.server.put(SUBJECT, scene.server.objects[SUBJECT])
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             await scene.calls()
 
     play(story)
@@ -385,7 +385,7 @@ def test_a_rival_that_no_watch_has_told_of_counts() -> None:
     async def story(scene: Scene) -> None:
         scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
         scene.server.put(f"{JOBS}/rival", a_rival())
-        with pytest.raises(Conflict, match="no watch has told"):
+        with pytest.raises(ConflictError, match="no watch has told"):
             await scene.calls()
         assert JOB not in scene.server.objects
 

@@ -9,9 +9,9 @@ import pytest
 from api_stub import ApiStub
 from given import NOW
 from likeness_operator import lease as module
-from likeness_operator.api_error import Unavailable
+from likeness_operator.api_error import UnavailableError
 from likeness_operator.api_server import ApiServer
-from likeness_operator.lease import DURATION_SECONDS, RENEW_SECONDS, Lease, LeaseLost, LeaseName, leading
+from likeness_operator.lease import DURATION_SECONDS, RENEW_SECONDS, Lease, LeaseLostError, LeaseName, leading
 from likeness_operator.token_bucket import TokenBucket
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/system/leases/operator"
@@ -125,7 +125,7 @@ def test_without_the_lease_nothing_is_written() -> None:
         await scene.a.try_once()
         await fenced.create_job(A_JOB)
         scene.moment += RENEW_SECONDS + 1
-        with pytest.raises(Unavailable, match="not sent"):
+        with pytest.raises(UnavailableError, match="not sent"):
             await fenced.create_job(A_JOB | {"metadata": {"name": "k", "namespace": "shop"}})
         await fenced.close()
         assert sum(call.startswith("POST /apis/batch") for call in scene.server.calls) == 1
@@ -146,7 +146,7 @@ def test_the_work_of_a_leader_that_is_replaced_is_stopped(monkeypatch: pytest.Mo
                 cancelled.append(True)
 
     async def story(scene: Scene) -> None:
-        with pytest.raises(LeaseLost, match="another one took it"):
+        with pytest.raises(LeaseLostError, match="another one took it"):
             await lead(scene)
         assert scene.holder() == "b"
 

@@ -9,7 +9,7 @@ import pytest
 
 from api_stub import ApiStub, Manifest
 from likeness_api.progress_report import PROGRESS_AUDIENCE
-from likeness_operator.api_error import Unavailable
+from likeness_operator.api_error import UnavailableError
 from likeness_operator.api_server import ApiServer
 from likeness_operator.token_bucket import TokenBucket
 from likeness_operator.token_review import KEPT_SECONDS, REVIEWS_PER_SECOND, Sender, TokenReviews, read_sender
@@ -76,7 +76,7 @@ def test_a_flood_of_rubbish_is_no_flood_of_requests_and_ends_with_itself() -> No
             for number in range(1000):
                 await reviews.sender(f"rubbish-{number}")
 
-        with pytest.raises(Unavailable):
+        with pytest.raises(UnavailableError):
             await throw()
         assert len(server.calls) == 2 * REVIEWS_PER_SECOND
         now[0] += 1.0

@@ -16,7 +16,7 @@ from likeness_runtime import contexts, encoder_folder
 from likeness_runtime.caption import context_errors, ranked_contexts, recogniser, told
 from likeness_runtime.cli import main
 from likeness_runtime.contexts import CONTEXTS, HEADER, Contexts, embedded
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.forms import sentences
 from likeness_runtime.model import DiffusionModel, load
 from likeness_runtime.model_folder import folder_digest
@@ -148,7 +148,7 @@ def test_an_encoder_whose_contexts_are_of_another_pair_is_refused(pocket: Diffus
     trained = encoder_folder.load(ENCODER, pocket)
     encoder_folder.save(tmp_path, trained, pocket, {}, with_image_tower=False)
     contexts.write(AXES, tmp_path)
-    with pytest.raises(Failed, match=f"{CONTEXTS} has embeddings of width 2; the image tower's have 192"):
+    with pytest.raises(RunError, match=f"{CONTEXTS} has embeddings of width 2; the image tower's have 192"):
         encoder_folder.load(tmp_path, pocket)
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from likeness_runtime.documents import Unreadable, absolute, read_all
+from likeness_runtime.documents import DocumentError, absolute, read_all
 
 PERSONALIZATION = """\
 apiVersion: likeness.dev/v1alpha1
@@ -61,10 +61,10 @@ def test_everything_else_is_left_alone(uri: object) -> None:
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_place(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(Unreadable, match=rf"x\.yaml.*{words}"):
+    with pytest.raises(DocumentError, match=rf"x\.yaml.*{words}"):
         read_all([written(tmp_path, text)])
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(Unreadable, match=r"nothing\.yaml: No such file"):
+    with pytest.raises(DocumentError, match=r"nothing\.yaml: No such file"):
         read_all([tmp_path / "nothing.yaml"])

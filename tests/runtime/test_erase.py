@@ -9,7 +9,7 @@ import pytest
 from likeness_api.order import EraseOrder, OrderStorage
 from likeness_api.reason import Reason
 from likeness_runtime.erase import erase
-from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.local import LocalStore
 from likeness_runtime.storage import Stores
 from seaweed import TENANT, Seaweed
@@ -78,9 +78,9 @@ def test_an_erase_that_is_stopped_leaves_no_manifest_of_half_a_result(tmp_path: 
         try:
             next(allowed)
         except StopIteration:
-            raise Interrupted from None
+            raise InterruptedRunError from None
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         erase(order, stores(order), stops_after_one)
     assert not (tmp_path / MINE[0]).exists()
     assert (tmp_path / MINE[1]).exists()
@@ -97,7 +97,7 @@ def test_what_is_listed_after_it_was_deleted_is_not_called_erased(tmp_path: Path
 
     written(tmp_path)
     order = an_erase_order(f"file://{tmp_path}")
-    with pytest.raises(Failed, match=r"3 of 3 objects .* still listed") as failed:
+    with pytest.raises(RunError, match=r"3 of 3 objects .* still listed") as failed:
         erase(order, Only(order.storage, lambda _seconds: None), nobody_stops)
     assert failed.value.reason == Reason.STORAGE_UNAVAILABLE
 
@@ -105,7 +105,7 @@ def test_what_is_listed_after_it_was_deleted_is_not_called_erased(tmp_path: Path
 def test_outside_of_the_allowed_prefixes_nothing_is_even_listed(tmp_path: Path) -> None:
     written(tmp_path)
     order = an_erase_order(f"file://{tmp_path}", prefix="file:///elsewhere")
-    with pytest.raises(Failed, match=r"order.output is .*; this run may use file:///elsewhere") as failed:
+    with pytest.raises(RunError, match=r"order.output is .*; this run may use file:///elsewhere") as failed:
         erase(order, stores(order), nobody_stops)
     assert failed.value.reason == Reason.BUCKET_NOT_ALLOWED
     assert files(tmp_path) == sorted([*MINE, *OTHERS])
@@ -127,6 +127,6 @@ def test_a_real_server_forgets_the_bytes_and_keeps_the_others(seaweed: Seaweed, 
 
 def test_a_bucket_that_is_not_there_is_told(seaweed: Seaweed, credentials: None) -> None:
     order = an_erase_order("s3://not-made/erase", "s3://not-made", seaweed.endpoint)
-    with pytest.raises(Failed, match="there is no bucket 'not-made'") as failed:
+    with pytest.raises(RunError, match="there is no bucket 'not-made'") as failed:
         erase(order, stores(order), nobody_stops)
     assert failed.value.reason == Reason.OUTPUT_NOT_FOUND

@@ -17,7 +17,7 @@ from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.encoder import Encoder, shape_for
 from likeness_runtime.encoder_folder import CLIP, TrainedEncoder, load, save
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.forms import sentences
 from likeness_runtime.from_encoder import FromEncoder, averaged
 from likeness_runtime.fulfil import Run, fulfil
@@ -143,7 +143,7 @@ def test_an_encoder_of_another_model_is_refused(model: DiffusionModel, trained: 
     config = json.loads((tmp_path / "encoder/config.json").read_text())
     config["shape"]["text_widths"] = [7]
     (tmp_path / "encoder/config.json").write_text(json.dumps(config))
-    with pytest.raises(Failed, match=r"shape.text_widths is \[7\]; the base model needs") as failed:
+    with pytest.raises(RunError, match=r"shape.text_widths is \[7\]; the base model needs") as failed:
         load(tmp_path, model)
     assert failed.value.reason is Reason.ENCODER_MISMATCH
 
@@ -152,7 +152,7 @@ def test_without_an_image_tower_the_encoder_is_refused(
     model: DiffusionModel, trained: TrainedEncoder, tmp_path: Path
 ) -> None:
     save(tmp_path, trained, model, {}, with_image_tower=False)
-    with pytest.raises(Failed, match="neither the encoder nor the base model has image_encoder"):
+    with pytest.raises(RunError, match="neither the encoder nor the base model has image_encoder"):
         load(tmp_path, model)
 
 
@@ -160,7 +160,7 @@ def test_without_an_image_tower_the_encoder_is_refused(
 def test_what_is_no_encoder_is_refused(model: DiffusionModel, tmp_path: Path, content: str) -> None:
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder/config.json").write_text(content)
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(RunError) as failed:
         load(tmp_path, model)
     assert failed.value.reason is Reason.ENCODER_MISMATCH
 

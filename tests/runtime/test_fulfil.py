@@ -13,7 +13,7 @@ from likeness_api.order import Order, OrderModel, OrderStorage
 from likeness_api.personalization import Preview, SubjectImage
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.fulfil import Run, fulfil
 from likeness_runtime.manifest import Manifest
 from likeness_runtime.storage import Stores
@@ -136,7 +136,7 @@ def test_several_pictures_of_one_subject_are_taken(order: Order, run: Run) -> No
 def test_what_is_wrong_with_an_order_is_said(
     order: Order, run: Run, change: dict[str, object], reason: Reason, words: str
 ) -> None:
-    with pytest.raises(Failed, match=words) as caught:
+    with pytest.raises(RunError, match=words) as caught:
         fulfil(order.model_copy(update=change), run)
     assert caught.value.reason == reason
 
@@ -151,7 +151,7 @@ def test_what_is_wrong_with_an_order_is_said(
     ids=["empty", "PDF", "33 MiB"],
 )
 def test_what_is_wrong_with_a_picture_is_said(order: Order, run: Run, data: bytes, reason: Reason, words: str) -> None:
-    with pytest.raises(Failed, match=words) as caught:
+    with pytest.raises(RunError, match=words) as caught:
         fulfil(with_input(order, data), run)
     assert caught.value.reason == reason
     assert caught.value.message.startswith(f"images[0] {order.images[0].uri}")
@@ -162,7 +162,7 @@ def test_a_full_gpu_is_told_with_the_setting_to_lower(order: Order, run: Run) ->
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
     order = order.model_copy(update={"rows_per_pass": 2})
-    with pytest.raises(Failed, match=r"Tried to allocate 2.00 GiB.*runtime.rowsPerPass \(now 2\)") as caught:
+    with pytest.raises(RunError, match=r"Tried to allocate 2.00 GiB.*runtime.rowsPerPass \(now 2\)") as caught:
         fulfil(order, Run(run.stores, run.progress, run.check, load))
     assert caught.value.reason == Reason.OUT_OF_DEVICE_MEMORY
 
@@ -209,8 +209,8 @@ def test_an_interrupted_run_publishes_nothing(order: Order, run: Run, tmp_path: 
         nonlocal left
         left -= 1
         if left < 0:
-            raise Interrupted
+            raise InterruptedRunError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         fulfil(order, Run(run.stores, run.progress, check))
     assert not (tmp_path / "out").exists()

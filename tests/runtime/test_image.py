@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.image import MAX_PIXELS, decode, squared
 
 
@@ -113,7 +113,7 @@ JPEG = encoded(halves(size=(640, 480)), "JPEG")
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(data: Callable[[], bytes], reason: Reason, words: str) -> None:
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(RunError) as caught:
         decode(data(), "images[0] s3://b/x.jpg")
     assert caught.value.reason == reason
     assert caught.value.message.startswith("images[0] s3://b/x.jpg")
@@ -123,7 +123,7 @@ def test_what_is_wrong_is_said(data: Callable[[], bytes], reason: Reason, words:
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     assert MAX_PIXELS < 9_000 * 8_000
-    with pytest.raises(Failed):
+    with pytest.raises(RunError):
         decode(png_header_of(9_000, 8_000), "picture")  # decoding 9,000 x 8,000 would fail as damaged, not as too large
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from likeness_api.order import OrderStorage
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.image_set import Example, ImageSet, open_images
 from likeness_runtime.pocket.glyphs import ARTS, Glyph, GlyphSet
 from likeness_runtime.scene_set import Scenes
@@ -80,12 +80,12 @@ def test_pictures_come_as_squares_with_a_sentence_for_the_word(tmp_path: Path) -
 
 
 def test_a_set_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="no pictures"):
+    with pytest.raises(RunError, match="no pictures"):
         open_images(f"file://{tmp_path}", stores(), tmp_path / "cache")
 
 
 def test_a_set_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="there is no such folder"):
+    with pytest.raises(RunError, match="there is no such folder"):
         open_images(f"file://{tmp_path}/gone", stores(), tmp_path / "cache")
 
 

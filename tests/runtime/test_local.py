@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from likeness_runtime.failure import Missing
+from likeness_runtime.failure import StorageMissingError
 from likeness_runtime.local import LocalStore, path_of
-from likeness_runtime.storage import TooLarge
+from likeness_runtime.storage import ObjectTooLargeError
 
 STORE = LocalStore()
 
@@ -32,7 +32,7 @@ def test_nothing_is_left_beside_the_files(tmp_path: Path) -> None:
 
 def test_more_than_the_limit_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"12345")
-    with pytest.raises(TooLarge) as caught:
+    with pytest.raises(ObjectTooLargeError) as caught:
         STORE.read(f"file://{tmp_path}/x", 4)
     assert caught.value.size == 5
 
@@ -41,7 +41,7 @@ def test_more_than_the_limit_is_not_read(tmp_path: Path) -> None:
 def test_what_is_no_file_is_missing(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    with pytest.raises(Missing, match=str(tmp_path)):
+    with pytest.raises(StorageMissingError, match=str(tmp_path)):
         STORE.read(f"file://{tmp_path}/{name}", 10)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.forms import sentences
 from likeness_runtime.model import DiffusionModel, device_named, load
 from likeness_runtime.predictor import FromWord
@@ -89,7 +89,7 @@ def test_what_is_no_model_of_ours_is_said(
     folder = tmp_path / "copy"
     shutil.copytree(tiny_folders["sd15"], folder)
     spoil(folder)
-    with pytest.raises(Failed, match=words) as caught:
+    with pytest.raises(RunError, match=words) as caught:
         load(folder, "0" * 64, CPU)
     assert caught.value.reason == Reason.MODEL_NOT_FOUND
 
@@ -101,6 +101,6 @@ def edit(path: Path, **fields: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_cannot_be_ordered() -> None:
     assert device_named("auto") == device_named("cpu") == CPU
-    with pytest.raises(Failed, match="no CUDA device") as caught:
+    with pytest.raises(RunError, match="no CUDA device") as caught:
         device_named("cuda")
     assert caught.value.reason == Reason.BAD_ORDER

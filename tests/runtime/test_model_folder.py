@@ -6,7 +6,7 @@ import pytest
 
 from likeness_api.order import OrderModel, OrderStorage
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.local import LocalStore
 from likeness_runtime.model_folder import DIGEST_NAME, counts, folder_digest, locate
 from likeness_runtime.storage import Store, Stores
@@ -92,13 +92,13 @@ def test_a_model_is_fetched_once_and_without_its_pickles(bucket: Bucket, tmp_pat
 class Cut(Bucket):
     def download(self, uri: str, path: Path) -> None:
         if len(self.downloads) == 3:
-            raise Failed(Reason.STORAGE_UNAVAILABLE, "cut")
+            raise RunError(Reason.STORAGE_UNAVAILABLE, "cut")
         super().download(uri, path)
 
 
 def test_half_a_model_is_never_used(bucket: Bucket, tmp_path: Path) -> None:
     model = OrderModel(uri="s3://models/tiny", cache=str(tmp_path / "cache"))
-    with pytest.raises(Failed, match="cut"):
+    with pytest.raises(RunError, match="cut"):
         locate(model, OneBucket(Cut(tmp_path / "models")))
     assert not list((tmp_path / "cache").iterdir())
     folder, digest = locate(model, OneBucket(bucket))
@@ -129,21 +129,21 @@ def test_two_pods_may_fetch_at_the_same_time(bucket: Bucket, tmp_path: Path) -> 
 @pytest.mark.parametrize("scheme", ["file", "s3"])
 def test_a_wrong_digest_is_refused(bucket: Bucket, tmp_path: Path, scheme: str) -> None:
     uri = "s3://models/tiny" if scheme == "s3" else f"file://{tmp_path}/models/tiny"
-    with pytest.raises(Failed, match=r"model\.digest is 0000") as caught:
+    with pytest.raises(RunError, match=r"model\.digest is 0000") as caught:
         locate(OrderModel(uri=uri, digest="0" * 64, cache=str(tmp_path / "cache")), OneBucket(bucket))
     assert caught.value.reason == Reason.DIGEST_MISMATCH
 
 
 @pytest.mark.parametrize("uri", ["s3://models/nothing", "file:///nothing", "builtin://nothing"])
 def test_a_missing_model_is_no_missing_source(bucket: Bucket, tmp_path: Path, uri: str) -> None:
-    with pytest.raises(Failed, match="nothing") as caught:
+    with pytest.raises(RunError, match="nothing") as caught:
         locate(OrderModel(uri=uri, cache=str(tmp_path / "cache")), OneBucket(bucket))
     assert caught.value.reason == Reason.MODEL_NOT_FOUND
 
 
 def test_a_cache_that_cannot_be_written_is_said(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Failed, match="expected a writable folder") as caught:
+    with pytest.raises(RunError, match="expected a writable folder") as caught:
         locate(OrderModel(uri="s3://models/tiny", cache=str(tmp_path / "file")), OneBucket(bucket))
     assert caught.value.reason == Reason.MODEL_NOT_FOUND
 
@@ -151,12 +151,12 @@ def test_a_cache_that_cannot_be_written_is_said(bucket: Bucket, tmp_path: Path) 
 @pytest.mark.parametrize("content", ["", "[]", "no json"])
 def test_a_broken_index_is_no_model(tmp_path: Path, content: str) -> None:
     (tmp_path / "model_index.json").write_text(content)
-    with pytest.raises(Failed, match="no JSON") as caught:
+    with pytest.raises(RunError, match="no JSON") as caught:
         locate(OrderModel(uri=f"file://{tmp_path}"), OneBucket(Bucket(tmp_path)))
     assert caught.value.reason == Reason.MODEL_NOT_FOUND
 
 
 def test_a_component_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"..": ["os", "x"]}')
-    with pytest.raises(Failed, match=r"names a component '\.\.'; expected a plain name"):
+    with pytest.raises(RunError, match=r"names a component '\.\.'; expected a plain name"):
         locate(OrderModel(uri=f"file://{tmp_path}"), OneBucket(Bucket(tmp_path)))

@@ -21,7 +21,7 @@ from likeness_runtime import encoder_folder
 from likeness_runtime.cli import main
 from likeness_runtime.encoder import Encoder, shape_for
 from likeness_runtime.encoder_folder import CLIP, TrainedEncoder
-from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.image_set import Example
 from likeness_runtime.lora import Factors
 from likeness_runtime.model import DiffusionModel
@@ -79,10 +79,10 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(model: Diffusio
 
     def stop_at_the_third() -> None:
         if next(calls) == 2:
-            raise Interrupted
+            raise InterruptedRunError
 
     whole = run(model, tmp_path / "whole", plan)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         run(model, tmp_path / "parts", plan, check=stop_at_the_third)
     resumed = run(model, tmp_path / "parts", plan)
     torch.testing.assert_close(weights(resumed), weights(whole))
@@ -91,7 +91,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(model: Diffusio
 
 def test_a_checkpoint_of_another_plan_is_refused(model: DiffusionModel, tmp_path: Path) -> None:
     run(model, tmp_path)
-    with pytest.raises(Failed, match="use another folder"):
+    with pytest.raises(RunError, match="use another folder"):
         run(model, tmp_path, Plan(**(vars(PLAN) | {"batch": 2})))
 
 
@@ -180,7 +180,7 @@ def test_an_encoder_begins_with_what_fits_of_another(model: DiffusionModel, tmp_
 def test_what_is_no_encoder_cannot_be_begun_with(model: DiffusionModel, tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
     save_file({"something": torch.zeros(1)}, tmp_path / "encoder/model.safetensors")
-    with pytest.raises(Failed, match="none of the 1 tensors"):
+    with pytest.raises(RunError, match="none of the 1 tensors"):
         encoder_folder.take_over(a_fresh_encoder(model).encoder, tmp_path)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from likeness_api.reason import Reason
 from likeness_runtime.export.file import File
-from likeness_runtime.failure import Failed, Interrupted, Missing
+from likeness_runtime.failure import InterruptedRunError, RunError, StorageMissingError
 from likeness_runtime.local import LocalStore
 from likeness_runtime.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from likeness_runtime.publish import publish, standing
@@ -54,7 +54,7 @@ class Recording(LocalStore):
 
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
         if len(self.written) == self.stop_at:
-            raise Interrupted
+            raise InterruptedRunError
         appeared = super().write_if_absent(uri, data, media_type)
         self.written.append(uri.rsplit("/", 1)[1])
         return appeared
@@ -99,7 +99,7 @@ def test_the_manifest_comes_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop_at", [0, 1, 2])
 def test_an_interruption_anywhere_publishes_nothing_and_the_next_run_everything(tmp_path: Path, stop_at: int) -> None:
     ours = files(b"a", b"b")
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         publish(Recording(stop_at), address(tmp_path), ours, manifest_of(ours))
     assert standing(LocalStore(), address(tmp_path)) is None
     publish(LocalStore(), address(tmp_path), ours, manifest_of(ours))
@@ -147,18 +147,18 @@ def test_what_a_slower_run_replaced_is_mended(tmp_path: Path) -> None:
 
 def test_a_foreign_manifest_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / MANIFEST_NAME).write_text('{"kind": "Recipe"}')
-    with pytest.raises(Failed, match="not a manifest of ours") as caught:
+    with pytest.raises(RunError, match="not a manifest of ours") as caught:
         standing(LocalStore(), address(tmp_path))
     assert caught.value.reason == Reason.DIGEST_MISMATCH
 
 
 class NoBucket(LocalStore):
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:  # noqa: ARG002
-        raise Missing(f"{uri}: there is no bucket")
+        raise StorageMissingError(f"{uri}: there is no bucket")
 
 
 def test_a_missing_output_bucket_is_not_a_missing_source(tmp_path: Path) -> None:
     ours = files(b"a")
-    with pytest.raises(Failed, match=r"order\.output") as caught:
+    with pytest.raises(RunError, match=r"order\.output") as caught:
         publish(NoBucket(), address(tmp_path), ours, manifest_of(ours))
     assert caught.value.reason == Reason.OUTPUT_NOT_FOUND

@@ -10,7 +10,7 @@ import pytest
 from likeness_api.order import OrderStorage
 from likeness_api.reason import Reason
 from likeness_runtime import s3
-from likeness_runtime.failure import Failed, Missing
+from likeness_runtime.failure import RunError, StorageMissingError
 from likeness_runtime.s3 import S3Store, client_of
 from seaweed import ADMIN, Identity, Seaweed
 
@@ -59,7 +59,7 @@ def test_it_is_enough_to_fetch_publish_and_erase(store: S3Store, tmp_path: Path)
     assert list(store.list("s3://models/sd/")) == ["s3://models/sd/model_index.json"]
     store.download("s3://models/sd/model_index.json", tmp_path / "file")
     manifest = "s3://artifacts/shop/shop/teapot/1/manifest.json"
-    with pytest.raises(Missing):
+    with pytest.raises(StorageMissingError):
         store.read(manifest, 1)
     store.write("s3://artifacts/shop/shop/teapot/1/a", b"x", "text/plain")
     assert store.write_if_absent(manifest, b"{}", "application/json")
@@ -82,6 +82,6 @@ def test_it_is_enough_to_fetch_publish_and_erase(store: S3Store, tmp_path: Path)
 )
 def test_it_is_no_more_than_that(store: S3Store, verb: str, uri: str) -> None:
     more = {"read": (1,), "write": (b"y", "text/plain")}.get(verb, ())
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(RunError) as caught:
         list(getattr(store, verb)(uri, *more))
     assert caught.value.reason is Reason.ACCESS_DENIED

@@ -10,9 +10,9 @@ import pytest
 
 from likeness_api.order import OrderStorage
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed, Missing
+from likeness_runtime.failure import RunError, StorageMissingError
 from likeness_runtime.s3 import RETRY_DELAYS_SECONDS, S3Store, client_of
-from likeness_runtime.storage import TooLarge
+from likeness_runtime.storage import ObjectTooLargeError
 from seaweed import TENANT, Identity, Seaweed
 
 
@@ -43,7 +43,7 @@ def never_sleep(_seconds: float) -> None:
     raise AssertionError("nothing here is worth a second try")
 
 
-def reason(caught: pytest.ExceptionInfo[Failed]) -> Reason:
+def reason(caught: pytest.ExceptionInfo[RunError]) -> Reason:
     return caught.value.reason
 
 
@@ -77,27 +77,27 @@ def test_an_object_becomes_a_file(store: S3Store, tmp_path: Path) -> None:
 
 def test_more_than_the_limit_is_not_read(store: S3Store) -> None:
     store.write("s3://artifacts/large", b"12345", "")
-    with pytest.raises(TooLarge) as caught:
+    with pytest.raises(ObjectTooLargeError) as caught:
         store.read("s3://artifacts/large", 4)
     assert caught.value.size == 5
 
 
 def test_a_missing_object_and_a_missing_bucket_are_told_apart(store: S3Store) -> None:
-    with pytest.raises(Missing, match=r"no object 'nothing\.jpg' in bucket 'catalogue'"):
+    with pytest.raises(StorageMissingError, match=r"no object 'nothing\.jpg' in bucket 'catalogue'"):
         store.read("s3://catalogue/nothing.jpg", 10)
-    with pytest.raises(Missing, match="no bucket 'not-made'"):
+    with pytest.raises(StorageMissingError, match="no bucket 'not-made'"):
         store.read("s3://not-made/x.jpg", 10)
 
 
 def test_a_foreign_bucket_is_denied(store: S3Store) -> None:
-    with pytest.raises(Failed, match="refused these credentials") as caught:
+    with pytest.raises(RunError, match="refused these credentials") as caught:
         store.read("s3://private/x", 10)
     assert reason(caught) == Reason.ACCESS_DENIED
 
 
 def test_a_wrong_key_is_denied(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Identity("nobody", "nothing", ()))
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(RunError) as caught:
         S3Store(client_of(settings(seaweed.endpoint)), never_sleep).read("s3://catalogue/ready", 10)
     assert reason(caught) == Reason.ACCESS_DENIED
 
@@ -108,7 +108,7 @@ def test_no_key_at_all_is_said(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    with pytest.raises(Failed, match="no usable credentials") as caught:
+    with pytest.raises(RunError, match="no usable credentials") as caught:
         S3Store(client_of(settings(seaweed.endpoint)), never_sleep).read("s3://catalogue/ready", 10)
     assert reason(caught) == Reason.ACCESS_DENIED
 
@@ -198,7 +198,7 @@ def test_a_racing_conditional_write_is_tried_again(credentials: None) -> None:
 )
 def test_lasting_trouble_ends_the_pod_for_a_retry(credentials: None, fault: bytes, expected: Reason) -> None:
     slept: list[float] = []
-    with serving(Faulty([fault] * 100)) as endpoint, pytest.raises(Failed) as caught:
+    with serving(Faulty([fault] * 100)) as endpoint, pytest.raises(RunError) as caught:
         S3Store(client_of(settings(endpoint)), slept.append).read("s3://b-u-c/x", 100)
     assert reason(caught) == expected
     assert len(slept) == len(RETRY_DELAYS_SECONDS)
@@ -208,18 +208,18 @@ def test_lasting_trouble_ends_the_pod_for_a_retry(credentials: None, fault: byte
 def test_nobody_listening_is_passing_trouble(credentials: None) -> None:
     with serving(Faulty([])) as endpoint:
         pass
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(RunError) as caught:
         S3Store(client_of(settings(endpoint)), lambda _seconds: None).read("s3://b-u-c/x", 100)
     assert reason(caught) == Reason.STORAGE_UNAVAILABLE
 
 
 def test_a_run_that_is_told_to_end_does_not_wait_for_the_storage(credentials: None) -> None:
-    from likeness_runtime.failure import Interrupted
+    from likeness_runtime.failure import InterruptedRunError
     from likeness_runtime.stop import Stop
 
     stop = Stop()
     stop.requested = True
-    with serving(Faulty([refusal(503, "SlowDown")] * 9)) as endpoint, pytest.raises(Interrupted):
+    with serving(Faulty([refusal(503, "SlowDown")] * 9)) as endpoint, pytest.raises(InterruptedRunError):
         S3Store(client_of(settings(endpoint)), stop.sleep).read("s3://b-u-c/x", 100)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from likeness_runtime.failure import Interrupted
+from likeness_runtime.failure import InterruptedRunError
 from likeness_runtime.stop import Stop
 
 
@@ -24,7 +24,7 @@ def stop() -> Iterator[Stop]:
 def test_a_signal_interrupts_whatever_runs(stop: Stop, number: int) -> None:
     started = time.monotonic()
     threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         stop.sleep(30)
     assert time.monotonic() - started < 5
 
@@ -33,14 +33,14 @@ def test_a_lost_interruption_is_remembered(stop: Stop) -> None:
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
-    except Interrupted:
+    except InterruptedRunError:
         pass  # as Python itself does where it is raised in a destructor
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         stop.check()
 
 
 def test_no_library_swallows_an_interruption() -> None:
-    assert not issubclass(Interrupted, Exception)
+    assert not issubclass(InterruptedRunError, Exception)
 
 
 def test_once_the_result_is_published_signals_change_nothing(stop: Stop) -> None:

@@ -3,7 +3,7 @@ import pytest
 from likeness_api.order import Order, OrderStorage
 from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.local import LocalStore
 from likeness_runtime.storage import Stores, check_allowed
 
@@ -31,7 +31,7 @@ def test_what_is_below_the_prefixes_is_allowed(order: Order, output: str) -> Non
     ],
 )
 def test_everything_else_is_refused_by_name(order: Order, image: str, output: str, field: str) -> None:
-    with pytest.raises(Failed, match=f"order.{field}") as caught:
+    with pytest.raises(RunError, match=f"order.{field}") as caught:
         check_allowed(placed(order, image, output))
     assert caught.value.reason == Reason.BUCKET_NOT_ALLOWED
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from likeness_api.reason import Reason
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.text import embedding_of, encode, read
 from likeness_runtime.tiny import KINDS, Kind
@@ -73,6 +73,6 @@ def test_the_model_s_tokenizer_learns_nothing(tiny_model: Models) -> None:
 
 
 def test_a_word_of_several_tokens_cannot_be_started_from(tiny_model: Models) -> None:
-    with pytest.raises(Failed, match="expected one") as caught:
+    with pytest.raises(RunError, match="expected one") as caught:
         embedding_of(tiny_model("sd15"), "xylophone")
     assert caught.value.reason == Reason.MODEL_NOT_FOUND

@@ -6,7 +6,7 @@ from PIL import Image, ImageOps
 
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.failure import Failed, Interrupted
+from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.forms import sentences
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import FromWord
@@ -125,9 +125,9 @@ def test_progress_may_stop_the_run_between_steps(tiny_model: Models, photo: Imag
     def stop_after_one(step: int, _total: int) -> None:
         steps.append(step)
         if step == 1:
-            raise Interrupted
+            raise InterruptedRunError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         tuned(tiny_model("sd15"), [photo], ResolvedTuning(steps=50), stop_after_one)
     assert steps == [0, 1]
 
@@ -142,7 +142,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_message_says_after_how_ma
     model = tiny_model("sd15")
     kept = model.alphas_cumprod.clone()
     try:
-        with pytest.raises(Failed, match="after 1 steps") as caught:
+        with pytest.raises(RunError, match="after 1 steps") as caught:
             tuned(model, [photo], ResolvedTuning(steps=3), spoil)
     finally:
         model.alphas_cumprod.copy_(kept)

@@ -11,7 +11,7 @@ from typing import Any
 
 from likeness_api.reason import EXIT_CODE_OF
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.failure import Failed
+from likeness_runtime.failure import RunError
 from likeness_runtime.pocket import MODEL_PATH
 
 TELLINGS, DRAWINGS = ("recognised", "given", "untold"), ("untouched", "stock")
@@ -103,7 +103,7 @@ def told(handler: Handler) -> Handler:
     def handle(arguments: argparse.Namespace) -> int:
         try:
             return handler(arguments)
-        except Failed as failed:
+        except RunError as failed:
             sys.stderr.write(f"likeness bench: {failed.message}\n")
             return int(EXIT_CODE_OF[failed.reason])
 

@@ -90,7 +90,7 @@ def account(name: str) -> Account:
 
 
 def ran(name: str, resolution_px: int) -> Ran:
-    """Predicts once and takes one step. Raises `Failed` where the loss is not finite."""
+    """Predicts once and takes one step. Raises `RunError` where the loss is not finite."""
     model, encoder, tower = build(name, torch.device("cpu"), sample_size=resolution_px // 8)
     tower.float()
     trained = TrainedEncoder(encoder.eval().requires_grad_(False), tower, CLIP, [])
