@@ -11,6 +11,7 @@ import socket
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from time import monotonic
 
 import kopf
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     new = argparse.ArgumentParser(
         prog="likeness-operator", description="Runs Personalizations as Jobs and writes what became of them."
     )
+    new.add_argument("--version", action="version", version=f"%(prog)s {version('likeness-tuner')}")
     new.add_argument(
         "--namespace",
         action="append",

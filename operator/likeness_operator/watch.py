@@ -1,7 +1,17 @@
-"""kopf as the watch adapter: it lists and watches four kinds, and the store is told. Nothing else of kopf is used.
+"""kopf as the watch adapter: it lists and watches four kinds, and the store is told.
 
 No finalizers, no annotations, no events of its own, no scanning: kopf writes nothing and needs no rights beyond
-get, list and watch.
+get, list and watch. What is used of it, and why:
+
+    watching      OperatorRegistry, on.event, OperatorSettings, spawn_tasks, run_tasks: lists in pages, and watches that
+                  are taken up again after an outage
+    credentials   on.login, ConnectionInfo, login_with_kubeconfig, login_with_service_account, LoginError: kubeconfigs
+                  and service accounts, read anew when a token expires; our own calls (api_server.py) take them, too
+    nothing kept  DiffBaseStorage, ProgressStorage: the public way to have kopf store nothing (nothing_kept.py)
+    not public    ResourceMemories, which has no public name: without ours, kopf keeps a kilobyte of each Job and pod
+
+Hence pyproject.toml holds kopf to a minor version. Should the private class go, kopf's own memories work as well, for
+that much memory; should kopf go, what replaces it is a list and a watch of four kinds on the session of api_server.py.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import os
 import sys
 
 from likeness_runtime.cores import usable_cores
+from likeness_runtime.version import VERSION
 
 COMMANDS = (
     "likeness_runtime.run",
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="likeness", description="Teach a text-to-image model a subject from one picture."
     )
+    top.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
         importlib.import_module(name).add_parser(subparsers)

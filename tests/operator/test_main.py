@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ from likeness_operator.main import main, parser
 def test_by_default_it_watches_the_whole_cluster() -> None:
     assert parser().parse_args([]).namespace == []
     assert parser().parse_args(["--namespace=a", "--namespace=b"]).namespace == ["a", "b"]
+
+
+def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"likeness-operator {version('likeness-tuner')}\n"
 
 
 def test_a_kubeconfig_that_is_not_there_is_named(

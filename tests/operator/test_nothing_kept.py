@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import kopf
 from kopf._core.reactor.inventory import ResourceMemories
 
+import likeness_operator
+from likeness_operator import watch
 from likeness_operator.nothing_kept import NoEssence, NoMemories, NoProgress
 from likeness_operator.watch import settings
 
 BODY: Any = {"metadata": {"uid": "1", "name": "red-teapot"}, "spec": {"suspend": True}}
+
+TYPES_OF_THE_STORAGES = {"RawBody", "BodyEssence"}
+"""They stand in the signatures that the storages inherit."""
 
 
 def recalled_twice(memories: ResourceMemories) -> list[object]:
@@ -35,3 +42,15 @@ def test_kopf_is_told_to_use_them() -> None:
     chosen = settings().persistence
     assert isinstance(chosen.diffbase_storage, NoEssence)
     assert isinstance(chosen.progress_storage, NoProgress)
+
+
+def test_what_is_used_of_kopf_is_said_in_one_place() -> None:
+    sources = [path.read_text() for path in Path(likeness_operator.__path__[0]).glob("**/*.py")]
+    assert watch.__doc__
+    said = set(re.findall(r"\b[\w.]+\b", watch.__doc__))
+    public = {name for source in sources for name in re.findall(r"\bkopf\.((?:on\.)?[a-zA-Z]\w*)", source)}
+    assert public - TYPES_OF_THE_STORAGES <= said
+    private = [line for source in sources for line in re.findall(r"^.*\bkopf\._.*$", source, re.MULTILINE)]
+    assert private == [
+        "from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory  # kopf has no public name for them"
+    ]
