@@ -59,9 +59,8 @@ class Draw:
     latents: Tensor  # (s b, c, h, w)
     noise: Tensor  # (s b, c, h, w)
     timesteps: Tensor  # (s b)
-    sentences: (
-        Tensor  # (s), indices into all subjects' sentences: one a subject and step, so that its text is encoded once
-    )
+    sentences: Tensor  # (s)
+    """Indices into all subjects' sentences: one a subject and step, so that its text is encoded once."""
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,11 @@ def shapes() -> dict[str, Facts]:
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, object]:
+    return gathered()
+
+
+def gathered() -> dict[str, object]:
+    """What a fragment may name."""
     tuning = ResolvedTuning()
     log = (ROOT / CARD).with_name("pretrain.log.jsonl").read_text().splitlines()
     return {
