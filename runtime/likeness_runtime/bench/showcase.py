@@ -49,7 +49,8 @@ def showcase(records: list[Record], folder: Path) -> Image.Image | None:
     for index, (rank, subject) in enumerate(chosen.items()):
         top = LINE_PX + index * (side + LINE_PX + GAP_PX)
         sheet.paste(_part(picture_path(folder, subject, SORTED_BY), [0]), (0, top))
-        pen.text((0, top + side + 2), f"{rank}: {subject.partition('-')[2]}", fill=INK, font=font)
+        name = subject.partition("-")[2].partition("_")[0]
+        pen.text((0, top + side + 2), f"{rank}: {name}", fill=INK, font=font)
         for number, (_, condition) in enumerate(COLUMNS):
             left = side + GAP_PX + number * (width + GAP_PX)
             sheet.paste(
