@@ -100,6 +100,12 @@ def test_a_step_in_several_passes_is_the_same_step(
         assert (parts.prediction.offsets[path].B - factors.B).norm() < 0.02 * factors.B.norm()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_vanilla_path_alone_leaves_the_offsets(tiny_model: Models, photo: Image.Image, kind: Kind) -> None:
+    prediction = tuned(tiny_model(kind), [photo], ResolvedTuning(steps=2, batch_size=3, alpha="0")).prediction
+    assert all(not factors.B.any() for factors in prediction.offsets.values())
+
+
 def test_a_step_draws_a_sentence_of_the_picture_that_it_draws(tiny_model: Models, photo: Image.Image) -> None:
     model = tiny_model("sd15")
     generator = torch.Generator().manual_seed(0)
