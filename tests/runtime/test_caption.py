@@ -13,9 +13,9 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from likeness_api.personalization import SubjectImage
-from likeness_api.reason import ExitCode
+from likeness_api.reason import ExitCode, Reason
 from likeness_runtime import contexts, encoder_folder
-from likeness_runtime.caption import context_errors, ranked_contexts, recogniser, told
+from likeness_runtime.caption import check_named, context_errors, ranked_contexts, recogniser, told
 from likeness_runtime.cli import main
 from likeness_runtime.contexts import CONTEXTS, HEADER, Contexts, embedded
 from likeness_runtime.failure import RunError
@@ -42,6 +42,15 @@ def test_a_caption_that_is_given_is_used_as_it_stands() -> None:
     found = told(image("my {token} by {token}"), PICTURE, "<x>", lambda _picture: "at night")
     assert found.sentences == ["my <x> by <x>"]
     assert (found.caption, found.source) == ("my {token} by {token}", "Spec")
+
+
+def test_a_caption_whose_subject_is_cut_off_is_refused(pocket: DiffusionModel) -> None:
+    kept = image(" ".join(["a"] * 21) + " {token}")
+    check_named(pocket, [image(), kept], "<x>")
+    assert kept.caption is not None
+    with pytest.raises(RunError, match=r"spec\.subject\.images\[2\]\.caption, 'a a .* first 22 tokens") as refusal:
+        check_named(pocket, [image(), kept, image(f"a {kept.caption}")], "<x>")
+    assert refusal.value.reason == Reason.INVALID_SPEC
 
 
 def test_a_context_that_is_recognised_stands_behind_every_form() -> None:
