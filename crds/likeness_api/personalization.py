@@ -136,6 +136,7 @@ class Progress(StatusModel):
 
 
 CaptionSource = Literal["Spec", "ZeroShot", "Unsure", "NoContexts"]
+"""Those that there are now; a status is read with any, so that a later one does not make all of it unreadable."""
 
 
 class LearnedImage(StatusModel):
@@ -145,7 +146,7 @@ class LearnedImage(StatusModel):
     """SHA-256 of the picture's file, 64 hexadecimal digits."""
     caption: Text | None = None
     """What was said that the picture shows; missing where nothing was said."""
-    caption_source: CaptionSource
+    caption_source: Name
     """Who said it. Spec: given with the picture. ZeroShot: the encoder's image tower chose it among the context
     phrases in its folder. Unsure: none of these fitted clearly better than the others, so nothing was said.
     NoContexts: there is no encoder, or its folder has no context phrases, so nothing was said.
