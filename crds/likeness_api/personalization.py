@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from likeness_api.field import Condition, DnsLabel, DnsSubdomain, LocalOrS3Uri, Model, Sha256, StatusModel, Token
 from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, Seed, Tuning
@@ -17,6 +17,17 @@ Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?(e-?[0-
 
 SUBJECT_PLACE = "{token}"
 """What a caption writes where the subject stands."""
+
+
+def _one_line_of_text(caption: Any) -> Any:
+    """What YAML makes of a caption that is written without quotes, or over several lines."""
+    if isinstance(caption, dict):
+        raise ValueError(f"it is a mapping; expected text: write it in quotes, such as 'a {SUBJECT_PLACE} on a table'")
+    if isinstance(caption, str) and "\n" in caption:
+        raise ValueError(
+            f"{caption!r:.100} has a line break; expected one line, such as 'a {SUBJECT_PLACE} on a table'"
+        )
+    return caption
 
 
 def _names_the_subject(caption: str) -> str:
@@ -32,6 +43,7 @@ Caption = Annotated[
     str,
     StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=512),
     AfterValidator(_names_the_subject),
+    BeforeValidator(_one_line_of_text),  # last, or the schema loses the pattern
 ]
 
 
