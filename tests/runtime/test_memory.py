@@ -1,6 +1,13 @@
-import pytest
+import gc
+from collections.abc import Callable
 
-from likeness_runtime.memory import draws_that_fit
+import pytest
+import torch
+
+from likeness_runtime.bench.step import tuning_step
+from likeness_runtime.memory import draws_that_fit, saved_bytes
+from likeness_runtime.model import DiffusionModel
+from likeness_runtime.tiny import Kind
 
 
 @pytest.mark.parametrize(
@@ -14,3 +21,18 @@ from likeness_runtime.memory import draws_that_fit
 )
 def test_as_many_draws_go_through_the_model_as_fit(kept: int, budget: int, draws: int, fit: int) -> None:
     assert draws_that_fit(kept, budget, draws) == fit
+
+
+def test_counting_what_is_kept_keeps_nothing(tiny_model: Callable[[Kind], DiffusionModel]) -> None:
+    """A worker tunes thousands of subjects in one process."""
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(torch.is_tensor(each) for each in gc.get_objects())
+
+    model = tiny_model("sd15")
+    take = tuning_step(model, 2, 1.0)
+    assert saved_bytes(model, take) == saved_bytes(model, take) > 0
+    before = tensors()
+    saved_bytes(model, take)
+    assert tensors() == before
