@@ -4,10 +4,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from likeness_runtime.bench.step import tuning_step
 from likeness_runtime.memory import draws_that_fit, saved_bytes
 from likeness_runtime.model import DiffusionModel
+from likeness_runtime.text import encode_plain
 from likeness_runtime.tiny import Kind
+from likeness_runtime.tune import denoise
 
 
 @pytest.mark.parametrize(
@@ -31,8 +32,17 @@ def test_counting_what_is_kept_keeps_nothing(tiny_model: Callable[[Kind], Diffus
         return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
 
     model = tiny_model("sd15")
-    take = tuning_step(model, 2, 1.0)
-    assert saved_bytes(model, take) == saved_bytes(model, take) > 0
-    before = tensors()
-    saved_bytes(model, take)
-    assert tensors() == before
+    text = encode_plain(model, ["a cat"])
+    model.unet.requires_grad_(True)
+
+    def forward() -> torch.Tensor:
+        z_t = torch.randn(1, 4, 8, 8)
+        return denoise(model, z_t, torch.tensor([500]), text.states, None)
+
+    try:
+        forward()
+        before = tensors()
+        assert saved_bytes(model, forward) > 0
+        assert tensors() == before
+    finally:
+        model.unet.requires_grad_(False)
