@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from likeness_api.field import Condition, DnsLabel, DnsSubdomain, LocalOrS3Uri, Model, Sha256, StatusModel, Token
 from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, Seed, Tuning
@@ -17,6 +17,17 @@ Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?(e-?[0-
 
 SUBJECT_PLACE = "{token}"
 """What a caption writes where the subject stands."""
+
+
+def _one_line_of_text(caption: Any) -> Any:
+    """What YAML makes of a caption that is written without quotes, or over several lines."""
+    if isinstance(caption, dict):
+        raise ValueError(f"it is a mapping; expected text: write it in quotes, such as 'a {SUBJECT_PLACE} on a table'")
+    if isinstance(caption, str) and "\n" in caption:
+        raise ValueError(
+            f"{caption!r:.100} has a line break; expected one line, such as 'a {SUBJECT_PLACE} on a table'"
+        )
+    return caption
 
 
 def _names_the_subject(caption: str) -> str:
@@ -32,6 +43,7 @@ Caption = Annotated[
     str,
     StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=512),
     AfterValidator(_names_the_subject),
+    BeforeValidator(_one_line_of_text),  # last, or the schema loses the pattern
 ]
 
 
@@ -136,6 +148,7 @@ class Progress(StatusModel):
 
 
 CaptionSource = Literal["Spec", "ZeroShot", "Unsure", "NoContexts"]
+"""Those that there are now; a status is read with any, so that a later one does not make all of it unreadable."""
 
 
 class LearnedImage(StatusModel):
@@ -145,7 +158,7 @@ class LearnedImage(StatusModel):
     """SHA-256 of the picture's file, 64 hexadecimal digits."""
     caption: Text | None = None
     """What was said that the picture shows; missing where nothing was said."""
-    caption_source: CaptionSource
+    caption_source: Name
     """Who said it. Spec: given with the picture. ZeroShot: the encoder's image tower chose it among the context
     phrases in its folder. Unsure: none of these fitted clearly better than the others, so nothing was said.
     NoContexts: there is no encoder, or its folder has no context phrases, so nothing was said.

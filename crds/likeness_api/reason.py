@@ -54,6 +54,7 @@ class Reason(StrEnum):
     BUCKET_NOT_ALLOWED = "BucketNotAllowed"
     MODEL_NOT_FOUND = "ModelNotFound"
     ENCODER_MISMATCH = "EncoderMismatch"
+    INVALID_SPEC = "InvalidSpec"  # the operator says it, too
     BAD_ORDER = "BadOrder"
     DIGEST_MISMATCH = "DigestMismatch"
     LOSS_NOT_FINITE = "LossNotFinite"
@@ -67,7 +68,6 @@ class Reason(StrEnum):
     PROFILE_NOT_FOUND = "ProfileNotFound"
     NO_DEFAULT_PROFILE = "NoDefaultProfile"
     LIMIT_EXCEEDED = "LimitExceeded"
-    INVALID_SPEC = "InvalidSpec"
     INVALID_PROFILE = "InvalidProfile"
     TOKEN_MISSING = "TokenMissing"  # noqa: S105 - a reason, not a secret
     PROFILE_MATCHED = "ProfileMatched"
@@ -107,6 +107,7 @@ EXIT_CODE_OF: dict[Reason, ExitCode] = {
     Reason.IMAGE_TOO_LARGE: ExitCode.INPUT_WRONG,
     Reason.IMAGE_TOO_SMALL: ExitCode.INPUT_WRONG,
     Reason.TOO_MANY_IMAGES: ExitCode.INPUT_WRONG,
+    Reason.INVALID_SPEC: ExitCode.INPUT_WRONG,
     Reason.ACCESS_DENIED: ExitCode.NOT_ALLOWED,
     Reason.BUCKET_NOT_ALLOWED: ExitCode.NOT_ALLOWED,
     Reason.MODEL_NOT_FOUND: ExitCode.SETUP_WRONG,

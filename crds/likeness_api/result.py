@@ -16,8 +16,10 @@ TERMINATION_MESSAGE_BYTES = 4096
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 
 
+SHORT_CAPTION = 40
+"""Characters of a caption where there is no room for more: of four bytes each, as many as 160 letters take."""
 GIVEN_UP: tuple[dict[str, Any], ...] = ({"previews": []}, {"metrics": []}, {"subject": []})
-"""In this order, where a result is too long; all of it is in the manifest."""
+"""In this order, where a result with short captions is still too long; all of it is in the manifest."""
 
 
 class ResultArtifact(Model):
@@ -46,11 +48,12 @@ class Result(Model):
         return EXIT_CODE_OF[self.reason]
 
     def encode(self) -> bytes:
-        """Compact JSON of at most 4,096 bytes. What the manifest says, too, is given up for room: previews, metrics,
-        what was said about each picture; then the message's end, and the artifacts last.
+        """Compact JSON of at most 4,096 bytes. What the manifest says, too, is given up for room: the captions' ends,
+        previews, metrics, what was said about each picture; then the message's end, and the artifacts last.
         """
         shorter = self
-        for given_up in ({}, *GIVEN_UP, {"message": self.message[:200]}, {"artifacts": []}):
+        short_captions = {"subject": [with_caption_of(image, SHORT_CAPTION) for image in self.subject]}
+        for given_up in ({}, short_captions, *GIVEN_UP, {"message": self.message[:200]}, {"artifacts": []}):
             shorter = shorter.model_copy(update=given_up)
             text = shorter.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True).encode()
             if len(text) <= TERMINATION_MESSAGE_BYTES:
@@ -69,3 +72,11 @@ class Result(Model):
         """The published folder's address, with its closing slash. Only where there is a manifest."""
         assert self.manifest is not None
         return self.manifest.uri.rsplit("/", 1)[0] + "/"
+
+
+def with_caption_of(image: LearnedImage, characters: int) -> LearnedImage:
+    """The image with at most so many characters of its caption; a cut one ends in "…"."""
+    caption = image.caption
+    if caption is None or len(caption) <= characters:
+        return image
+    return image.model_copy(update={"caption": caption[: characters - 1] + "…"})

@@ -158,6 +158,9 @@ def _refused(o: Observation, refusal: Refusal) -> Decision:
     if o.namespace_goes is None:
         return Decision(asks_for_namespace=True)
     step = "correct the TuningProfile, or make it anew with what it had when the artifacts were published"
+    if o.personalization.spec is None:  # such as one that an operator from before took
+        where = f"{o.personalization.namespace}/{o.personalization.name}/ of its spec.output"
+        step = f"this operator cannot read its spec, so erase what is below {where} by hand and take the finalizer off"
     return _say(o, Waiting(reason=refusal.reason, message=refusal.message, next_step=step))
 
 

@@ -9,15 +9,17 @@ import torch
 from PIL import Image
 
 from likeness_api.personalization import SUBJECT_PLACE, CaptionSource, SubjectImage
+from likeness_api.reason import Reason
 from likeness_runtime.contexts import Contexts
 from likeness_runtime.encoder_folder import TrainedEncoder
+from likeness_runtime.failure import RunError
 from likeness_runtime.forms import FORMS, sentences, with_article
 from likeness_runtime.from_encoder import tower_pixels
 from likeness_runtime.image import squared
 from likeness_runtime.losses import diffusion_loss, noised
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import START_WORD
-from likeness_runtime.text import encode_plain
+from likeness_runtime.text import encode_plain, read
 from likeness_runtime.tune import denoise, latents_of
 
 SHORTLIST = 5
@@ -50,6 +52,26 @@ def told(image: SubjectImage, picture: Image.Image, token: str, recognise: Recog
     if context is None:
         return Told(sentences(token), None, "Unsure")
     return Told(sentences(token, context), f"{FORMS[1].format(with_article(SUBJECT_PLACE))} {context}", "ZeroShot")
+
+
+def check_named(model: DiffusionModel, images: list[SubjectImage], token: str) -> None:
+    """Raises `RunError(InvalidSpec)` where a caption's subject stands behind what the model reads of it: its words
+    would be learned from, and the subject would not.
+    """
+    given = [(index, image.caption) for index, image in enumerate(images) if image.caption]
+    if not given:
+        return
+    as_read = read(model, [caption.replace(SUBJECT_PLACE, token) for _, caption in given], token)
+    for tokenizer, prompts in zip(model.tokenizers, as_read, strict=True):
+        unnamed = (~prompts.spots.any(dim=1)).nonzero().flatten().tolist()
+        if unnamed:
+            index, caption = given[unnamed[0]]
+            raise RunError(
+                Reason.INVALID_SPEC,
+                f"spec.subject.images[{index}].caption, {caption!r:.100}, has {SUBJECT_PLACE} behind the first"
+                f" {tokenizer.model_max_length - 2} tokens, and the model reads no more; expected it among these:"
+                " shorten the caption or say the subject first",
+            )
 
 
 def recogniser(trained: TrainedEncoder, model: DiffusionModel) -> Recognise | None:

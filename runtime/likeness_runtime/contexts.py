@@ -10,6 +10,7 @@ Letters: m phrases, p width of the pair's common space.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +39,15 @@ SETTINGS: tuple[str, ...] = (
 """Where photographs of things and animals are usually taken; for encoders of models that are not the pocket one."""
 NOUNS: tuple[str, ...] = ("thing", "toy", "animal", "person", "bag", "shoe", "plant", "machine")
 """What stands in the subject's place while phrases are embedded: none of these is meant, so their mean is taken."""
+LONGEST_PHRASE = 200
+"""In characters: a phrase becomes part of a caption, and that of a status."""
 MARGIN = 0.0
 """Where nobody has measured another: in the pocket world telling the second best phrase beats telling none."""
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """Phrases that a picture's context is recognised by."""
+    """Phrases that a picture's context is recognised by. Raises ValueError where they cannot be that."""
 
     phrases: list[str]
     """m phrases as they follow the subject in a sentence."""
@@ -53,10 +56,31 @@ class Contexts:
     margin: float = MARGIN
     """Least lead of the best phrase over the next one, as a share of its error."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.phrases, list) or not self.phrases:
+            raise ValueError(f"phrases are {self.phrases!r:.80}; expected a list of one or more")
+        odd = [each for each in self.phrases if not _is_phrase(each)]
+        if odd:
+            raise ValueError(
+                f"there is a phrase {odd[0]!r:.80}; expected 1 to {LONGEST_PHRASE} printable characters, such as"
+                " 'on a table'"
+            )
+        shape = tuple(self.embeddings.shape)
+        if len(shape) != 2 or shape[0] != len(self.phrases):
+            raise ValueError(f"embeddings are of shape {shape}; expected ({len(self.phrases)}, width), a row a phrase")
+        if not self.embeddings.isfinite().all():
+            raise ValueError("not all embeddings are finite numbers; expected unit rows")
+        if not 0.0 <= self.margin < math.inf:
+            raise ValueError(f"the margin is {self.margin}; expected a share from 0 on, such as 0.05")
+
     def shortlist(self, image: Tensor, count: int) -> list[str]:
         """The `count` phrases nearest to an image embedding (p,), nearest first."""
         cosines = self.embeddings @ image.float()
         return [self.phrases[index] for index in cosines.topk(min(count, len(self.phrases))).indices.tolist()]
+
+
+def _is_phrase(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value.strip()) <= len(value) <= LONGEST_PHRASE
 
 
 def embedded(
@@ -108,9 +132,7 @@ def read(folder: Path, device: torch.device) -> Contexts | None:
     try:
         with safe_open(path, framework="pt") as file:
             header, embeddings = json.loads(file.metadata()[HEADER]), file.get_tensor("embeddings")
-        phrases, margin = header["phrases"], float(header["margin"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{CONTEXTS} does not load ({error!r:.200})") from None
-    if not isinstance(phrases, list) or len(phrases) != len(embeddings):
-        raise ValueError(f"{CONTEXTS} has {len(embeddings)} embeddings; its header's phrases do not match them")
-    return Contexts(phrases, functional.normalize(embeddings.to(device, torch.float32), dim=-1), margin)
+        unit = functional.normalize(embeddings.to(device, torch.float32), dim=-1)
+        return Contexts(header["phrases"], unit, float(header["margin"]))
+    except (OSError, SafetensorError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{CONTEXTS} does not load ({error!r:.250})") from None

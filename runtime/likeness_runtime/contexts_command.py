@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likeness_api.reason import EXIT_CODE_OF, Reason
+from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_runtime.failure import RunError
 
 if TYPE_CHECKING:
@@ -27,14 +27,17 @@ def add_parser(subparsers: Any) -> None:
         "--phrases", type=Path, help="one a line, as behind a noun: 'on a table' (default: those we ship)"
     )
     parser.add_argument(
-        "--margin", type=float, help="least lead in cosine of the best phrase (default: what was chosen)"
+        "--margin", type=float, help="least lead of the best phrase, as a share of its error (default: what was chosen)"
     )
     parser.set_defaults(handler=handle)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    from likeness_runtime.contexts import write
+    from likeness_runtime.contexts import CONTEXTS, write
 
+    if not (arguments.encoder / CONTEXTS).parent.is_dir():
+        sys.stderr.write(f"likeness contexts: --encoder {arguments.encoder}: expected an encoder's folder\n")
+        return int(EXIT_CODE_OF[Reason.MODEL_NOT_FOUND])
     try:
         phrases = arguments.phrases.read_text(encoding="utf-8").splitlines() if arguments.phrases else None
         found = contexts_of(arguments.tower, phrases, arguments.margin)
@@ -44,6 +47,9 @@ def handle(arguments: argparse.Namespace) -> int:
     except RunError as failed:
         sys.stderr.write(f"likeness contexts: {failed.message}\n")
         return int(EXIT_CODE_OF[failed.reason])
+    except ValueError as error:  # a file that is no text, too
+        sys.stderr.write(f"likeness contexts: --phrases, --margin: {error}\n")
+        return int(ExitCode.INPUT_WRONG)
     write(found, arguments.encoder)
     log.info("Ended: %d phrases are in %s.", len(found.phrases), arguments.encoder)
     return 0
@@ -52,7 +58,7 @@ def handle(arguments: argparse.Namespace) -> int:
 def contexts_of(tower: Path | None, phrases: list[str] | None = None, margin: float | None = None) -> Contexts:
     """By the CLIP pair in `tower`, or the pocket model's.
 
-    Raises `RunError(ModelNotFound)` where it has no text tower.
+    Raises `RunError(ModelNotFound)` where it has no text tower, ValueError where phrases or margin are not usable.
     """
     from likeness_runtime.contexts import MARGIN, NOUNS, SETTINGS, embedded, text_embedder
     from likeness_runtime.pocket.caption import CONTEXT_MARGIN, context_phrases, group_words
@@ -61,7 +67,9 @@ def contexts_of(tower: Path | None, phrases: list[str] | None = None, margin: fl
         settled, nouns, least = context_phrases(), group_words(), CONTEXT_MARGIN
     else:
         settled, nouns, least = list(SETTINGS), list(NOUNS), MARGIN
-    given = [line.strip() for line in phrases or settled if line.strip()]
+    given = [line.strip() for line in (settled if phrases is None else phrases) if line.strip()]
+    if not given:
+        raise ValueError("there are no phrases; expected one a line, such as 'on a table'")
     return embedded(given, nouns, text_embedder(*_text_tower(tower)), least if margin is None else margin)
 
 

@@ -15,7 +15,7 @@ from likeness_api.field import DnsLabel, Model, Sha256, Token
 from likeness_api.order import EraseOrder, Order, first_problem
 from likeness_api.personalization import LearnedImage, ManifestRef, Metric, Name, Text
 from likeness_api.reason import Reason
-from likeness_api.result import Result, ResultArtifact
+from likeness_api.result import Result, ResultArtifact, with_caption_of
 from likeness_runtime.version import METHOD, VERSION
 
 MANIFEST_NAME = "manifest.json"
@@ -125,8 +125,8 @@ def result_of(manifest: Manifest, data: bytes, folder: str, reason: Reason, mess
 
 def _summary(image: ManifestImage) -> LearnedImage:
     """Without its name and with a caption that is cut: eight of them have to fit into a termination message."""
-    caption = image.caption if image.caption is None else image.caption[:CAPTION_CHARACTERS]
-    return LearnedImage(sha256=image.sha256, caption=caption, caption_source=image.caption_source)
+    said = LearnedImage(sha256=image.sha256, caption=image.caption, caption_source=image.caption_source)
+    return with_caption_of(said, CAPTION_CHARACTERS)
 
 
 def metric(name: str, value: float) -> Metric:

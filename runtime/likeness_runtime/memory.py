@@ -26,7 +26,10 @@ def budget_bytes(device: torch.device) -> int:
     if device.type != "cuda":
         return CPU_PASS_BYTES
     free, _total = torch.cuda.mem_get_info(device)
-    return int(USABLE * free)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+        device
+    )  # torch's own, and as good as free
+    return int(USABLE * (free + cached))
 
 
 def saved_bytes(model: DiffusionModel, take: Callable[[], object]) -> int:
@@ -40,7 +43,7 @@ def saved_bytes(model: DiffusionModel, take: Callable[[], object]) -> int:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights:
             kept[storage._cdata] = storage  # held, so that no other one gets its place meanwhile
-        return tensor
+        return tensor.detach()  # itself, it would hold the graph that holds it
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         take()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from likeness_api.order import Order
 from likeness_api.personalization import LearnedImage, Metric, Preview
-from likeness_runtime.caption import Recognise, told
+from likeness_runtime.caption import Recognise, check_named, told
 from likeness_runtime.contrastive import vocabularies
 from likeness_runtime.dual_path import both, conditioning_of, dual_path
 from likeness_runtime.export.subject import Base, Picture, TunedSubject, UsedEncoder
@@ -51,6 +51,7 @@ def personalize(
     check: Callable[[], None],
 ) -> tuple[TunedSubject, list[Metric]]:
     """The tuned subject and its figures. `check` is called between sampling steps and may raise to stop."""
+    check_named(model, order.images, order.token)
     side_px = order.tuning.resolution or model.resolution_px
     generator = torch.Generator("cpu").manual_seed(order.tuning.seed)
     pictures = [source.picture for source in sources]

@@ -160,7 +160,8 @@ def _backward(
     loss = torch.zeros(setting.subjects, device=model.device)
     for part, share in _parts(drawn, setting.subjects, at_once):
         of_part = share * _denoising_losses(model, states, setting, part)
-        of_part.sum().backward()
+        if of_part.requires_grad:  # with alpha 0 nothing that learns takes part
+            of_part.sum().backward()
         loss += of_part.detach()
     regular = regularisation(learned.embeddings, setting.vocabulary, learned.negatives, strength)
     pairs = [(regular.sum(), None), (text.states, states.states.grad)]

@@ -64,6 +64,30 @@ def test_a_result_of_usual_size_survives_whole() -> None:
     assert Result.decode(result.encode()) == result
 
 
+@pytest.mark.parametrize("letter", ["x", "é", "中", "😀", '"'])
+def test_eight_long_captions_cost_neither_previews_nor_metrics(letter: str) -> None:
+    said = LearnedImage(sha256="a" * 64, caption="a {token} on a table " + 139 * letter, caption_source="Spec")
+    result = Result(
+        reason=Reason.TUNED,
+        message="tuned in 12 steps, 10.0 s in all",
+        manifest=ManifestRef(uri=f"s3://artifacts/shop/shop/red-teapot/{'0' * 64}/manifest.json", sha256="0" * 64),
+        artifacts=[
+            ResultArtifact(name=f"red-teapot.{number}.safetensors", format="diffusers", sha256="f" * 64, bytes=9)
+            for number in range(5)
+        ],
+        subject=[said] * 8,
+        previews=[f"previews/0{number}.png" for number in range(9)],
+        metrics=[Metric(name="lossAfter", value="0.4")] * 4,
+    )
+    decoded = Result.decode(result.encode())
+    assert (decoded.previews, decoded.metrics) == (result.previews, result.metrics)
+    for image in decoded.subject:
+        assert image.caption is not None
+        assert image.caption.startswith("a {token} on a table")
+        assert image.caption == said.caption or image.caption.endswith("…")
+    assert len(decoded.subject) == 8
+
+
 @pytest.mark.parametrize("text", ["", "Killed", "{", '{"reason": "Whatever", "message": ""}', '{"reason":"Tuned"}'])
 def test_a_message_that_is_no_result_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^result: "):

@@ -15,7 +15,9 @@ def test_a_caption_says_where_the_subject_is() -> None:
         pytest.param(
             {"uri": "s3://art/a.jpg", "caption": "a teapot on a table"}, "write {token} in its place", id="no subject"
         ),
-        pytest.param({"uri": "s3://art/a.jpg", "caption": "a {token}\n"}, "caption", id="a line break"),
+        pytest.param({"uri": "s3://art/a.jpg", "caption": "a {token}\n"}, "has a line break", id="a line break"),
+        pytest.param({"uri": "s3://art/a.jpg", "caption": {"token": None}}, "write it in quotes", id="no quotes"),
+        pytest.param({"uri": "s3://art/a.jpg", "caption": 7}, "caption", id="a number"),
         pytest.param({"uri": "s3://art/a.jpg", "caption": "{token}" + "x" * 512}, "caption", id="too long"),
         pytest.param({"uri": "s3://art/a.jpg", "box": {}}, "box", id="a field that is not there"),
     ],

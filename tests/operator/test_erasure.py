@@ -172,8 +172,12 @@ def test_what_is_in_the_way_is_said(more: dict[str, Any], reason: str) -> None:
 
 
 def test_a_spec_that_cannot_be_read_is_said() -> None:
-    unreadable = deleted(spec={"output": 7}, namespace_goes=False)
-    assert conditions(reconcile(unreadable))["Erased"] == ("False", "InvalidSpec")
+    decision = reconcile(deleted(spec={"output": 7}, namespace_goes=False))
+    assert conditions(decision)["Erased"] == ("False", "InvalidSpec")
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert "TuningProfile" not in decision.status.waiting.next_step
+    assert "erase what is below shop/" in decision.status.waiting.next_step
 
 
 def test_one_that_cannot_be_erased_does_not_hold_up_its_namespace() -> None:

@@ -46,6 +46,12 @@ def test_a_later_operators_status_is_read_and_what_is_not_known_in_it_is_not_wri
     assert "fromTheFuture" not in str(decision.status.to_json())
 
 
+def test_a_later_operators_word_for_who_said_a_caption_is_read() -> None:
+    told = full_status()
+    told["subject"][0]["captionSource"] = "Judge"
+    assert read_personalization({"metadata": METADATA, "status": told}).status.to_json() == told
+
+
 def full_status() -> Manifest:
     """With every field, and an entry in every list."""
     token, uri, when = "<red-teapot>", "s3://artifacts/shop/x", MOMENT

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from likeness_api.personalization import SubjectImage
+from likeness_api.reason import ExitCode, Reason
 from likeness_runtime import contexts, encoder_folder
-from likeness_runtime.caption import context_errors, ranked_contexts, recogniser, told
+from likeness_runtime.caption import check_named, context_errors, ranked_contexts, recogniser, told
 from likeness_runtime.cli import main
 from likeness_runtime.contexts import CONTEXTS, HEADER, Contexts, embedded
 from likeness_runtime.failure import RunError
@@ -40,6 +42,15 @@ def test_a_caption_that_is_given_is_used_as_it_stands() -> None:
     found = told(image("my {token} by {token}"), PICTURE, "<x>", lambda _picture: "at night")
     assert found.sentences == ["my <x> by <x>"]
     assert (found.caption, found.source) == ("my {token} by {token}", "Spec")
+
+
+def test_a_caption_whose_subject_is_cut_off_is_refused(pocket: DiffusionModel) -> None:
+    kept = image(" ".join(["a"] * 21) + " {token}")
+    check_named(pocket, [image(), kept], "<x>")
+    assert kept.caption is not None
+    with pytest.raises(RunError, match=r"spec\.subject\.images\[2\]\.caption, 'a a .* first 22 tokens") as refusal:
+        check_named(pocket, [image(), kept, image(f"a {kept.caption}")], "<x>")
+    assert refusal.value.reason == Reason.INVALID_SPEC
 
 
 def test_a_context_that_is_recognised_stands_behind_every_form() -> None:
@@ -88,14 +99,35 @@ def test_they_come_back_from_an_encoders_folder(tmp_path: Path) -> None:
     assert (tmp_path / CONTEXTS).read_bytes() == once
 
 
+TWO = {"phrases": ["by day", "at night"], "margin": 0}
+
+
 @pytest.mark.parametrize(
-    "metadata",
-    [{}, {HEADER: "["}, {HEADER: '{"phrases": ["one"], "margin": 0}'}, {HEADER: '{"phrases": 2, "margin": 0}'}],
-    ids=["none", "cut off", "too few", "no list"],
+    ("header", "embeddings"),
+    [
+        pytest.param(None, torch.eye(2), id="no header"),
+        pytest.param("[", torch.eye(2), id="cut off"),
+        pytest.param("[" * 100_000, torch.eye(2), id="too deep"),
+        pytest.param({"phrases": ["one"], "margin": 0}, torch.eye(2), id="too few"),
+        pytest.param({"phrases": 2, "margin": 0}, torch.eye(2), id="no list"),
+        pytest.param({"phrases": [], "margin": 0}, torch.zeros(0, 2), id="no phrases"),
+        pytest.param({"phrases": ["by day", 2], "margin": 0}, torch.eye(2), id="no text"),
+        pytest.param({"phrases": ["by day", " "], "margin": 0}, torch.eye(2), id="nothing said"),
+        pytest.param({"phrases": ["by day", "at\nnight"], "margin": 0}, torch.eye(2), id="a line break"),
+        pytest.param({"phrases": ["by day", "x" * 3000], "margin": 0}, torch.eye(2), id="longer than a status takes"),
+        pytest.param(TWO | {"margin": -1}, torch.eye(2), id="margin below zero"),
+        pytest.param(TWO | {"margin": float("nan")}, torch.eye(2), id="margin that is no number"),
+        pytest.param(TWO | {"margin": 10**400}, torch.eye(2), id="margin without end"),
+        pytest.param(TWO, torch.ones(2), id="embeddings without a width"),
+        pytest.param(TWO, torch.tensor(1.0), id="one number"),
+        pytest.param(TWO, torch.ones(2, 2, 2), id="embeddings that are no rows"),
+        pytest.param(TWO, torch.full((2, 2), float("nan")), id="embeddings that are no numbers"),
+    ],
 )
-def test_a_file_that_is_not_what_we_write_is_a_mismatch(tmp_path: Path, metadata: dict[str, str]) -> None:
+def test_a_file_that_is_not_what_we_write_is_a_mismatch(tmp_path: Path, header: object, embeddings: Tensor) -> None:
     (tmp_path / "encoder").mkdir()
-    save_file({"embeddings": torch.eye(2)}, tmp_path / CONTEXTS, metadata=metadata)
+    metadata = {} if header is None else {HEADER: header if isinstance(header, str) else json.dumps(header)}
+    save_file({"embeddings": embeddings}, tmp_path / CONTEXTS, metadata=metadata)
     with pytest.raises(ValueError, match=CONTEXTS):
         contexts.read(tmp_path, CPU)
 
@@ -171,3 +203,29 @@ def test_the_command_gives_an_encoder_the_phrases_of_its_pair(
     found = contexts.read(encoder, CPU)
     assert found is not None
     assert (found.phrases, found.margin, found.embeddings.shape) == (["on a table", "in the snow"], 0.5, (2, 8))
+
+
+@pytest.mark.parametrize(
+    ("phrases", "margin", "words"),
+    [
+        (b"\n \n", "0", "there are no phrases"),
+        (b"\xff\xfe", "0", "decode"),
+        (b"x" * 500, "0", "there is a phrase"),
+        (b"on a table", "nan", "the margin is nan"),
+    ],
+    ids=["none", "no text", "too long", "no margin"],
+)
+def test_the_command_says_what_is_wrong_with_its_phrases(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], phrases: bytes, margin: str, words: str
+) -> None:
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "phrases.txt").write_bytes(phrases)
+    asked = ["--encoder", str(tmp_path), "--phrases", str(tmp_path / "phrases.txt"), "--margin", margin]
+    assert main(["contexts", *asked]) == ExitCode.INPUT_WRONG
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / CONTEXTS).exists()
+
+
+def test_the_command_says_that_there_is_no_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["contexts", "--encoder", str(tmp_path / "typo")]) == ExitCode.SETUP_WRONG
+    assert "expected an encoder's folder" in capsys.readouterr().err

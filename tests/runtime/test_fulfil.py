@@ -214,3 +214,11 @@ def test_an_interrupted_run_publishes_nothing(order: Order, run: Run, tmp_path: 
     with pytest.raises(InterruptedRunError):
         fulfil(order, Run(run.stores, run.progress, check))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_caption_that_is_cut_before_its_subject_ends_the_run(order: Order, run: Run) -> None:
+    captioned = order.images[0].model_copy(update={"caption": "word " * 100 + "{token}"})
+    with pytest.raises(RunError) as refusal:
+        fulfil(order.model_copy(update={"images": [captioned]}), run)
+    assert refusal.value.reason == Reason.INVALID_SPEC
+    assert not Path(order.output.removeprefix("file://")).exists()

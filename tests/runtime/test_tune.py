@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -98,6 +99,26 @@ def test_a_step_in_several_passes_is_the_same_step(
     for path, factors in whole.prediction.offsets.items():
         # Adam divides: where a gradient is next to nothing, rounding decides. So B is compared as a whole.
         assert (parts.prediction.offsets[path].B - factors.B).norm() < 0.02 * factors.B.norm()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_vanilla_path_alone_leaves_the_offsets(tiny_model: Models, photo: Image.Image, kind: Kind) -> None:
+    prediction = tuned(tiny_model(kind), [photo], ResolvedTuning(steps=2, batch_size=3, alpha="0")).prediction
+    assert all(not factors.B.any() for factors in prediction.offsets.values())
+
+
+def test_a_tune_leaves_nothing_behind(tiny_model: Models, photo: Image.Image) -> None:
+    """A worker tunes thousands of subjects in one process."""
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+    model, tuning = tiny_model("sd15"), ResolvedTuning(steps=1, batch_size=2)
+    tuned(model, [photo], tuning)
+    before = tensors()
+    tuned(model, [photo], tuning)
+    assert tensors() == before
 
 
 def test_a_step_draws_a_sentence_of_the_picture_that_it_draws(tiny_model: Models, photo: Image.Image) -> None:
