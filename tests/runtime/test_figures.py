@@ -125,7 +125,9 @@ def meaning() -> dict[str, Facts]:
     for each in report.pop("meanings"):
         of_steps.setdefault(str(each.pop("steps")), []).append({k: v for k, v in each.items() if k != "subject"})
     found = {
-        steps: Facts(**{name: mean(each[name] for each in all_of) for name in all_of[0]}, subjects=len(all_of))
+        f"{steps} steps": Facts(
+            **{name: mean(each[name] for each in all_of) for name in all_of[0]}, subjects=len(all_of)
+        )
         for steps, all_of in of_steps.items()
     }
     return found | {"predicted": Facts(**report)}

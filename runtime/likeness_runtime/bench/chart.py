@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH_PX, HEIGHT_PX = 900, 520
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 70, 270, 30, 60
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#17becf", "#7f7f7f")
+TICK_PX = 40
+"""Ticks that are nearer to the one before are left out: their numbers would run into each other."""
 INK, GRID = "#222222", "#dddddd"
 
 
@@ -51,10 +53,13 @@ def _axes(
         _, y = _place(0, tenth / 10, most)
         pen.line((LEFT_PX, y, WIDTH_PX - RIGHT_PX, y), fill=GRID)
         pen.text((LEFT_PX - 35, y - 8), f"{tenth / 10:.1f}", fill=INK, font=font)
+    free_from = 0.0
     for tick in ticks:
         x, y = _place(tick, 0, most)
-        pen.line((x, TOP_PX, x, y), fill=GRID)
-        pen.text((x - 8, y + 6), f"{tick:g}", fill=INK, font=font)
+        if x >= free_from:
+            pen.line((x, TOP_PX, x, y), fill=GRID)
+            pen.text((x - 8, y + 6), f"{tick:.3g}", fill=INK, font=font)
+            free_from = x + TICK_PX
     pen.text((LEFT_PX, HEIGHT_PX - 28), across, fill=INK, font=font)
     pen.text((8, 6), up, fill=INK, font=font)
 
