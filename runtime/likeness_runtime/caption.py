@@ -16,11 +16,10 @@ from likeness_runtime.failure import RunError
 from likeness_runtime.forms import FORMS, sentences, with_article
 from likeness_runtime.from_encoder import tower_pixels
 from likeness_runtime.image import squared
-from likeness_runtime.losses import diffusion_loss, noised
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import START_WORD
 from likeness_runtime.text import encode_plain, read
-from likeness_runtime.tune import denoise, latents_of
+from likeness_runtime.tune import denoising_losses, latents_of
 
 SHORTLIST = 5
 """Phrases that the denoiser is asked about: the tower has the right one among these 99 times in 100 (pocket world)."""
@@ -51,7 +50,13 @@ def told(image: SubjectImage, picture: Image.Image, token: str, recognise: Recog
     context = recognise(picture)
     if context is None:
         return Told(sentences(token), None, "Unsure")
-    return Told(sentences(token, context), f"{FORMS[1].format(with_article(SUBJECT_PLACE))} {context}", "ZeroShot")
+    return Told(sentences(token, context), caption_of(context), "ZeroShot")
+
+
+def caption_of(context: str | None) -> str:
+    """A caption of the subject, `{token}`, with what is to be seen beside it."""
+    named = FORMS[1].format(with_article(SUBJECT_PLACE))
+    return named if context is None else f"{named} {context}"
 
 
 def check_named(model: DiffusionModel, images: list[SubjectImage], token: str) -> None:
@@ -81,20 +86,22 @@ def recogniser(trained: TrainedEncoder, model: DiffusionModel) -> Recognise | No
         return None
 
     def recognise(picture: Image.Image) -> str | None:
-        (phrase, least), *others = ranked_contexts(trained, contexts, model, picture)
+        (phrase, least), *others = ranked_contexts(model, picture, shortlisted(trained, contexts, model, picture))
         return None if any(error < least * (1.0 + contexts.margin) for _, error in others) else phrase
 
     return recognise
 
 
 @torch.no_grad()
-def ranked_contexts(
-    trained: TrainedEncoder, contexts: Contexts, model: DiffusionModel, picture: Image.Image
-) -> list[tuple[str, float]]:
-    """The tower's shortlist with the denoiser's errors, least first."""
+def shortlisted(trained: TrainedEncoder, contexts: Contexts, model: DiffusionModel, picture: Image.Image) -> list[str]:
+    """The phrases that the tower finds nearest, nearest first."""
     tower = trained.image_tower
     pixels = tower_pixels([picture], tower.config.image_size, trained.normalisation, model)
-    phrases = contexts.shortlist(tower(pixels).image_embeds[0], SHORTLIST)
+    return contexts.shortlist(tower(pixels).image_embeds[0], SHORTLIST)
+
+
+def ranked_contexts(model: DiffusionModel, picture: Image.Image, phrases: list[str]) -> list[tuple[str, float]]:
+    """The phrases with the denoiser's errors, least first."""
     errors = context_errors(model, picture, phrases)
     return sorted(zip(phrases, errors, strict=True), key=lambda each: each[1])
 
@@ -108,14 +115,11 @@ def context_errors(model: DiffusionModel, picture: Image.Image, phrases: list[st
     """
     shares = torch.tensor(TIMESTEP_SHARES, device=model.device)
     timesteps = (shares * (len(model.alphas_cumprod) - 1)).long()
-    alpha_bar = model.alphas_cumprod[timesteps]
     square = squared(picture, model.resolution_px)
     z = latents_of(model, [square]).expand(len(timesteps), -1, -1, -1)  # (t, c, h, w)
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
-    z_t = noised(z, noise, alpha_bar)
     errors = []
     for phrase in phrases:
         text = encode_plain(model, [f"{FORMS[1].format(with_article(START_WORD))} {phrase}"]).repeated(len(timesteps))
-        predicted = denoise(model, z_t, timesteps, text.states, text.pooled)
-        errors.append(float(diffusion_loss(predicted, z, noise, alpha_bar, model.prediction_type).mean()))
+        errors.append(float(denoising_losses(model, z, noise, timesteps, text).mean()))
     return errors

@@ -42,7 +42,7 @@ NOUNS: tuple[str, ...] = ("thing", "toy", "animal", "person", "bag", "shoe", "pl
 LONGEST_PHRASE = 200
 """In characters: a phrase becomes part of a caption, and that of a status."""
 MARGIN = 0.0
-"""Where nobody has measured another: in the pocket world telling the second best phrase beats telling none."""
+"""In the pocket world, on glyphs that the reported figures skip, telling the second best phrase beat telling none."""
 
 
 @dataclass(frozen=True)

@@ -61,16 +61,16 @@ def contexts_of(tower: Path | None, phrases: list[str] | None = None, margin: fl
     Raises `RunError(ModelNotFound)` where it has no text tower, ValueError where phrases or margin are not usable.
     """
     from likeness_runtime.contexts import MARGIN, NOUNS, SETTINGS, embedded, text_embedder
-    from likeness_runtime.pocket.caption import CONTEXT_MARGIN, context_phrases, group_words
+    from likeness_runtime.pocket.caption import context_phrases, group_words
 
     if tower is None:
-        settled, nouns, least = context_phrases(), group_words(), CONTEXT_MARGIN
+        settled, nouns = context_phrases(), group_words()
     else:
-        settled, nouns, least = list(SETTINGS), list(NOUNS), MARGIN
+        settled, nouns = list(SETTINGS), list(NOUNS)
     given = [line.strip() for line in (settled if phrases is None else phrases) if line.strip()]
     if not given:
         raise ValueError("there are no phrases; expected one a line, such as 'on a table'")
-    return embedded(given, nouns, text_embedder(*_text_tower(tower)), least if margin is None else margin)
+    return embedded(given, nouns, text_embedder(*_text_tower(tower)), MARGIN if margin is None else margin)
 
 
 def _text_tower(tower: Path | None) -> tuple[Any, Any]:

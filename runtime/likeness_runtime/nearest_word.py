@@ -19,7 +19,12 @@ WORDS_FILE = "words.txt"
 
 
 def nearest_word(model: DiffusionModel, embeddings: list[Tensor]) -> tuple[str, float]:
-    """The whole word of largest cosine with v*, averaged over the text encoders, and that cosine.
+    """The whole word of largest cosine with v*, and that cosine; `embeddings` as for `nearest_words`."""
+    return nearest_words(model, embeddings, 1)[0]
+
+
+def nearest_words(model: DiffusionModel, embeddings: list[Tensor], count: int) -> list[tuple[str, float]]:
+    """The `count` whole words of largest cosine with v*, averaged over the text encoders, nearest first.
 
     `embeddings` holds one v* (d,) for each encoder; SDXL's two encoders share their vocabulary.
     """
@@ -29,9 +34,9 @@ def nearest_word(model: DiffusionModel, embeddings: list[Tensor]) -> tuple[str, 
         functional.cosine_similarity(table[ids].float(), v_star.to(table.device).float()[None], dim=1)
         for table, v_star in zip(model.token_tables, embeddings, strict=True)
     ]
-    mean = torch.stack(cosines).mean(0)  # (words,)
-    best = int(mean.argmax())
-    return list(words)[best], float(mean[best])
+    best = torch.stack(cosines).mean(0).topk(min(count, len(words)))
+    names = list(words)
+    return [(names[index], cosine) for index, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
 
 def whole_words(model: DiffusionModel) -> dict[str, int]:

@@ -200,6 +200,8 @@ def _draws_at_once(
     rows_per_pass: int | None,
 ) -> int:
     """How many draws of each subject a pass takes; where nobody says it, one is tried."""
+    if draws == 1:
+        return 1
     if rows_per_pass is not None:
         return max(1, min(draws, rows_per_pass // setting.subjects))
     one, _share = next(_parts(drawn, setting.subjects, 1))
@@ -218,11 +220,15 @@ def _text_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn
 def _denoising_losses(model: DiffusionModel, text: Conditioning, setting: Setting, drawn: Draw) -> Tensor:
     """Each subject's mean over its rows, (s,); `text` has one row a subject."""
     text = text.repeated(len(drawn.latents) // setting.subjects)
-    alpha_bar = model.alphas_cumprod[drawn.timesteps]
-    z_t = noised(drawn.latents, drawn.noise, alpha_bar)
-    predicted = denoise(model, z_t, drawn.timesteps, text.states, text.pooled)
-    rows = diffusion_loss(predicted, drawn.latents, drawn.noise, alpha_bar, model.prediction_type)
+    rows = denoising_losses(model, drawn.latents, drawn.noise, drawn.timesteps, text)
     return reduce(rows, "(s b) -> s", "mean", s=setting.subjects)
+
+
+def denoising_losses(model: DiffusionModel, z: Tensor, noise: Tensor, timesteps: Tensor, text: Conditioning) -> Tensor:
+    """Each row's diffusion loss, (b,), of latents (b, c, h, w) with this noise at these timesteps under this text."""
+    alpha_bar = model.alphas_cumprod[timesteps]
+    predicted = denoise(model, noised(z, noise, alpha_bar), timesteps, text.states, text.pooled)
+    return diffusion_loss(predicted, z, noise, alpha_bar, model.prediction_type)
 
 
 def denoise(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, states: Tensor, pooled: Tensor | None) -> Tensor:

@@ -15,10 +15,11 @@ from likeness_runtime import encoder_folder
 from likeness_runtime.bench import step, summary
 from likeness_runtime.bench.arm import OFF, Arm, Stage, Tuned, bytes_of
 from likeness_runtime.bench.chart import HEIGHT_PX, WIDTH_PX, Series, chart
+from likeness_runtime.bench.condition import Condition
 from likeness_runtime.bench.draw import Sampling, drawn, noise
 from likeness_runtime.bench.dreambooth import Adapter, DreamBooth
 from likeness_runtime.bench.memory import peak_bytes_of
-from likeness_runtime.bench.method import Condition, Record, measure, picture_path, read
+from likeness_runtime.bench.method import Record, measure, picture_path, read
 from likeness_runtime.bench.paired_error import paired_error
 from likeness_runtime.bench.score import BACKGROUNDS, Score, prompts, score
 from likeness_runtime.bench.showcase import COLUMNS, showcase

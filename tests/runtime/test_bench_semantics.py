@@ -4,16 +4,17 @@ import torch
 from likeness_runtime import encoder_folder
 from likeness_runtime.bench.draw import Learned
 from likeness_runtime.bench.recognition import FOREIGN, foreign_phrases, names_of, recognition
+from likeness_runtime.bench.score import score
 from likeness_runtime.bench.semantics import (
     UNUSUAL,
     groups_of_words,
-    ranked_words,
     swapped,
-    unusual_fidelity,
     unusual_prompts,
+    words_of,
 )
 from likeness_runtime.contexts import Contexts
 from likeness_runtime.forms import FORMS
+from likeness_runtime.judge import glyph
 from likeness_runtime.model import DiffusionModel, load
 from likeness_runtime.model_folder import folder_digest
 from likeness_runtime.pocket import MODEL_PATH
@@ -31,7 +32,7 @@ def pocket() -> DiffusionModel:
 
 def test_a_words_own_embedding_is_nearest_to_itself_and_of_its_group(pocket: DiffusionModel) -> None:
     prediction = Prediction([row[None] for row in embedding_of(pocket, "fox")], {})
-    assert ranked_words(pocket, prediction)[0] == "fox"
+    assert words_of(pocket, prediction)[0] == "fox"
     assert groups_of_words()["fox"] == groups_of_words()["animal"] == "animal"
 
 
@@ -46,8 +47,9 @@ def test_unusual_sentences_have_known_words_in_forms_that_nobody_was_trained_on(
 
 def test_true_backgrounds_are_as_the_unusual_sentences_name_them() -> None:
     truth = images_of([paint(background) for _, background in UNUSUAL])
-    assert unusual_fidelity(torch.cat([truth, truth])) == 1.0
-    assert unusual_fidelity(truth.flip(0)) < 0.5
+    backgrounds = [background for _, background in UNUSUAL]
+    assert score(torch.cat([truth, truth]), truth, truth, glyph.embed, backgrounds).fidelity == 1.0
+    assert score(truth.flip(0), truth, truth, glyph.embed, backgrounds).fidelity < 0.5
 
 
 def test_a_swap_takes_one_subjects_word_and_anothers_offsets(pocket: DiffusionModel) -> None:

@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel
 from likeness_api.personalization import SubjectImage
 from likeness_api.reason import ExitCode, Reason
 from likeness_runtime import contexts, encoder_folder
-from likeness_runtime.caption import check_named, context_errors, ranked_contexts, recogniser, told
+from likeness_runtime.caption import check_named, context_errors, ranked_contexts, recogniser, shortlisted, told
 from likeness_runtime.cli import main
 from likeness_runtime.contexts import CONTEXTS, HEADER, Contexts, embedded
 from likeness_runtime.failure import RunError
@@ -157,7 +157,9 @@ def test_a_phrase_is_told_where_it_leads_by_the_margin(pocket: DiffusionModel) -
     trained = encoder_folder.load(ENCODER, pocket)
     assert trained.contexts is not None
     picture = Image.new("RGB", (64, 64), "red")
-    (_, least), (_, next_one), *_ = ranked_contexts(trained, trained.contexts, pocket, picture)
+    (_, least), (_, next_one), *_ = ranked_contexts(
+        pocket, picture, shortlisted(trained, trained.contexts, pocket, picture)
+    )
     for margin, clear in ((0.9 * (next_one / least - 1), True), (1.1 * (next_one / least - 1), False)):
         recognise = recogniser(replace(trained, contexts=replace(trained.contexts, margin=margin)), pocket)
         assert recognise is not None

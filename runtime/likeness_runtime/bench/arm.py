@@ -14,6 +14,7 @@ from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.bench.clock import now
+from likeness_runtime.bench.condition import DRAWINGS, TELLINGS
 from likeness_runtime.bench.draw import TOKEN_WORD, Learned
 from likeness_runtime.bench.subject import Case
 from likeness_runtime.contrastive import Strength
@@ -52,9 +53,6 @@ class Stage:
 
 Run = Callable[[DiffusionModel, Case, int], Stage | None]
 """Model, case and number of steps; None where the arm has nothing to say about the subject."""
-DRAWINGS = ("untouched", "stock")
-"""What guidance leads away from: the model without the subject, as our loader draws, or the adapted model, as stock
-pipelines draw."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,7 @@ class Arm:
     name: str
     run: Run
     steps: tuple[int, ...] = (12,)
-    tellings: tuple[str, ...] = ("recognised",)
-    """Who says what the picture shows beside its subject: the runtime ("recognised"), the user, who knows the truth
-    ("given"), or nobody ("untold")."""
+    tellings: tuple[str, ...] = TELLINGS[:1]
     drawings: tuple[str, ...] = DRAWINGS
 
     def only(self, steps: list[int] | None, tellings: list[str] | None, drawings: list[str] | None) -> Arm:

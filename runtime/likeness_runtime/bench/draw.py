@@ -17,6 +17,7 @@ from torch import Tensor
 from likeness_runtime.contrastive import vocabularies
 from likeness_runtime.dual_path import both, conditioning_of, dual_path
 from likeness_runtime.from_encoder import empty_prompt
+from likeness_runtime.lora import Offsets
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.predictor import Prediction
 from likeness_runtime.text import Conditioning, read
@@ -45,6 +46,11 @@ class Sampling:
     seeds: tuple[int, ...] = (0, 1)
     bfloat16: bool = False
     """Faster on processors and GPUs that compute in it."""
+
+
+def wordless(model: DiffusionModel, offsets: Offsets) -> Prediction:
+    """Offsets alone, for prompts of ordinary words: a word has to be there, but no prompt has a place for it."""
+    return Prediction([table[:1].float() for table in model.token_tables], offsets)
 
 
 def noise(model: DiffusionModel, count: int, sampling: Sampling) -> Tensor:

@@ -17,15 +17,13 @@ from torch import nn
 from likeness_api.personalization import SUBJECT_PLACE
 from likeness_runtime.bench.arm import HALF_BYTES, Stage
 from likeness_runtime.bench.clock import now
-from likeness_runtime.bench.draw import Learned
+from likeness_runtime.bench.draw import Learned, wordless
 from likeness_runtime.bench.subject import Case
 from likeness_runtime.forms import with_article
 from likeness_runtime.lora import PROJECTIONS, Factors, Offsets
-from likeness_runtime.losses import diffusion_loss, noised
 from likeness_runtime.model import DiffusionModel
-from likeness_runtime.predictor import Prediction
 from likeness_runtime.text import encode_plain
-from likeness_runtime.tune import denoise, latents_of
+from likeness_runtime.tune import denoising_losses, latents_of
 
 ADAPTER = "dreambooth"
 RARE_WORD = "sks"
@@ -47,8 +45,7 @@ class DreamBooth:
         offsets = self._trained(model, case, case.caption.replace(SUBJECT_PLACE, named), steps)
         seconds = now(model.device) - started
         size = HALF_BYTES * sum(each.A.numel() + each.B.numel() for each in offsets.values())
-        prediction = Prediction([table[:1].float() for table in model.token_tables], offsets)
-        learned = Learned(prediction, with_article(named))
+        learned = Learned(wordless(model, offsets), with_article(named))
         return Stage(steps, steps * self.batch, seconds, size, word=None, cosine=None, learned=learned)
 
     def _trained(self, model: DiffusionModel, case: Case, sentence: str, steps: int) -> Offsets:
@@ -61,10 +58,7 @@ class DreamBooth:
                 draw = torch.randn(latents.shape, generator=generator).to(model.device)
                 timesteps = torch.randint(len(model.alphas_cumprod), (self.batch,), generator=generator)
                 timesteps = timesteps.to(model.device)
-                alpha_bar = model.alphas_cumprod[timesteps]
-                z_t = noised(latents, draw, alpha_bar)
-                predicted = denoise(model, z_t, timesteps, text.states, text.pooled)
-                loss = diffusion_loss(predicted, latents, draw, alpha_bar, model.prediction_type).mean()
+                loss = denoising_losses(model, latents, draw, timesteps, text).mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(adapter.parameters, MAX_GRADIENT_NORM)

@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.bench.arm import DRAWINGS, OFF, Arm, Run, Stage, Tuned
-from likeness_runtime.bench.draw import Learned, Sampling, drawn
+from likeness_runtime.bench.arm import OFF, Arm, Run, Stage, Tuned
+from likeness_runtime.bench.condition import DRAWINGS, Condition
+from likeness_runtime.bench.draw import Learned, Sampling, drawn, wordless
 from likeness_runtime.bench.dreambooth import DreamBooth
 from likeness_runtime.bench.memory import peak_bytes_of
 from likeness_runtime.bench.paired_error import paired_error
@@ -30,7 +31,7 @@ from likeness_runtime.contrastive import Strength
 from likeness_runtime.forms import with_article
 from likeness_runtime.judge.identity import Embed
 from likeness_runtime.model import DiffusionModel
-from likeness_runtime.predictor import Prediction, Predictor
+from likeness_runtime.predictor import Predictor
 
 RECORDS = "records.jsonl"
 STEPS = (0, 4, 8, 12, 24)
@@ -41,16 +42,6 @@ BASELINE_BATCH = 4
 ALPHAS = ("0.6", "0.8")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What a score holds for, beside the subject."""
-
-    arm: str
-    steps: int
-    telling: str
-    drawing: str
 
 
 @dataclass(frozen=True)
@@ -197,8 +188,7 @@ def _bytes(images: Tensor) -> list[np.ndarray]:
 def _floor(model: DiffusionModel, told: Case, steps: int) -> Stage:
     """The plain model, asked for the class word."""
     word = told.subject.class_word
-    nothing = Prediction([table[:1].float() for table in model.token_tables], {})
-    return Stage(steps, 0, 0.0, 0, word, None, Learned(nothing, with_article(word)))
+    return Stage(steps, 0, 0.0, 0, word, None, Learned(wordless(model, {}), with_article(word)))
 
 
 def _ceiling(_model: DiffusionModel, told: Case, steps: int) -> Stage | None:

@@ -1,4 +1,4 @@
-"""The arguments of `likeness bench method`, `step` and `shapes`."""
+"""The arguments of `likeness bench method`, `semantics`, `contexts`, `step` and `shapes`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likeness_api.reason import EXIT_CODE_OF
 from likeness_api.tuning import ResolvedTuning
+from likeness_runtime.bench.condition import DRAWINGS, TELLINGS
 from likeness_runtime.failure import RunError
 from likeness_runtime.pocket import MODEL_PATH
 
-TELLINGS, DRAWINGS = ("recognised", "given", "untold"), ("untouched", "stock")
+if TYPE_CHECKING:
+    from likeness_runtime.model import DiffusionModel
+
 RANK = 4
 """Of the offsets where no encoder says one."""
 
@@ -51,9 +54,8 @@ def add_method(commands: Any) -> None:
     )
     method.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
     method.add_argument("--bfloat16", action="store_true", help="every arm's pictures are drawn, none tuned, in it")
-    method.add_argument("--threads", type=int, default=1, help="CPU threads; waiting ones count as busy (%(default)s)")
     method.add_argument("--seeds", type=int, default=2, help="pictures of each prompt (default: %(default)s)")
-    method.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    _add_machine(method)
     method.set_defaults(handler=told(_method))
 
 
@@ -64,8 +66,7 @@ def add_semantics(commands: Any) -> None:
     semantics.add_argument("--skip", type=int, default=0, help="glyphs before these (default: %(default)s)")
     semantics.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
     semantics.add_argument("--bfloat16", action="store_true", help="pictures are drawn in it")
-    semantics.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    semantics.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    _add_machine(semantics)
     semantics.set_defaults(handler=told(_semantics), model=MODEL_PATH, encoder=MODEL_PATH.parent / "encoder")
 
 
@@ -74,7 +75,7 @@ def add_contexts(commands: Any) -> None:
     contexts.add_argument("--out", type=Path, required=True, help="folder for contexts.json and twice.txt")
     contexts.add_argument("--subjects", type=int, default=31, help="held-out glyphs (default: %(default)s)")
     contexts.add_argument("--skip", type=int, default=40, help="glyphs before these (default: %(default)s)")
-    contexts.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    _add_machine(contexts)
     contexts.set_defaults(handler=told(_contexts), model=MODEL_PATH, encoder=MODEL_PATH.parent / "encoder")
 
 
@@ -84,8 +85,7 @@ def add_step(commands: Any) -> None:
     step.add_argument("--out", type=Path, required=True, help="folder for step.json")
     step.add_argument("--batch", type=int, default=4, help="rows of each step (default: %(default)s)")
     step.add_argument("--rounds", type=int, default=20, help="steps of each kind (default: %(default)s)")
-    step.add_argument("--threads", type=int, default=1, help="CPU threads; waiting ones count as busy (%(default)s)")
-    step.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    _add_machine(step)
     step.set_defaults(handler=told(_step))
 
 
@@ -95,6 +95,22 @@ def add_shapes(commands: Any) -> None:
     shapes.add_argument("--run", action="store_true", help="also predict and take one step with random weights")
     shapes.add_argument("--resolution", type=int, default=64, help="of --run, in pixels (default: %(default)s)")
     shapes.set_defaults(handler=_shapes)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; waiting ones count as busy (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+
+
+def _model(arguments: argparse.Namespace) -> DiffusionModel:
+    """On the machine that the arguments name."""
+    import torch
+
+    from likeness_runtime.model import load
+    from likeness_runtime.model_folder import folder_digest
+
+    torch.set_num_threads(arguments.threads)
+    return load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
 
 
 def told(handler: Handler) -> Handler:
@@ -120,12 +136,10 @@ def _method(arguments: argparse.Namespace) -> int:
     from likeness_runtime.caption import recogniser
     from likeness_runtime.from_encoder import FromEncoder
     from likeness_runtime.judge import glyph
-    from likeness_runtime.model import load
     from likeness_runtime.model_folder import folder_digest
     from likeness_runtime.predictor import FromWord
 
-    torch.set_num_threads(arguments.threads)
-    model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    model = _model(arguments)
     trained = None if arguments.no_encoder else encoder_folder.load(arguments.encoder, model)
     tuning = ResolvedTuning(
         alpha=arguments.alpha,
@@ -171,8 +185,6 @@ def _method(arguments: argparse.Namespace) -> int:
 
 
 def _semantics(arguments: argparse.Namespace) -> int:
-    import torch
-
     from likeness_runtime import encoder_folder
     from likeness_runtime.bench import semantics
     from likeness_runtime.bench.arm import Stage, Tuned
@@ -180,11 +192,8 @@ def _semantics(arguments: argparse.Namespace) -> int:
     from likeness_runtime.bench.subject import BenchSubject, case, held_out_subjects
     from likeness_runtime.caption import recogniser
     from likeness_runtime.from_encoder import FromEncoder
-    from likeness_runtime.model import load
-    from likeness_runtime.model_folder import folder_digest
 
-    torch.set_num_threads(arguments.threads)
-    model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    model = _model(arguments)
     trained = encoder_folder.load(arguments.encoder, model)
     recognise, ours = recogniser(trained, model), Tuned(FromEncoder(trained), ResolvedTuning())
 
@@ -206,16 +215,12 @@ def _semantics(arguments: argparse.Namespace) -> int:
 
 
 def _contexts(arguments: argparse.Namespace) -> int:
-    import torch
-
     from likeness_runtime import encoder_folder
     from likeness_runtime.bench.recognition import foreign_phrases, recognition, write
     from likeness_runtime.contexts_command import contexts_of
-    from likeness_runtime.model import load
-    from likeness_runtime.model_folder import folder_digest
     from likeness_runtime.pocket.caption import context_phrases
 
-    model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    model = _model(arguments)
     trained = encoder_folder.load(arguments.encoder, model)
     twice = [*context_phrases(), *foreign_phrases()]
     lists = [contexts_of(None), contexts_of(None, twice)]
@@ -226,14 +231,9 @@ def _contexts(arguments: argparse.Namespace) -> int:
 
 
 def _step(arguments: argparse.Namespace) -> int:
-    import torch
-
     from likeness_runtime.bench import step
-    from likeness_runtime.model import load
-    from likeness_runtime.model_folder import folder_digest
 
-    torch.set_num_threads(arguments.threads)
-    model = load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    model = _model(arguments)
     report = step.measure(model, arguments.model.name, arguments.batch, arguments.rounds, alphas=(0.5, 0.8, 1.0))
     sys.stdout.write(step.write(report, arguments.out) + "\n")
     return 0

@@ -12,14 +12,12 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-import torch
 from PIL import Image
 
 from likeness_runtime.bench.subject import held_out_rows
-from likeness_runtime.caption import SHORTLIST, ranked_contexts
+from likeness_runtime.caption import ranked_contexts, shortlisted
 from likeness_runtime.contexts import Contexts
 from likeness_runtime.encoder_folder import TrainedEncoder
-from likeness_runtime.from_encoder import tower_pixels
 from likeness_runtime.model import DiffusionModel
 from likeness_runtime.pocket.caption import context_phrase, phrases_of
 from likeness_runtime.pocket.glyphs import ARTS
@@ -68,11 +66,8 @@ def recognition(model: DiffusionModel, trained: TrainedEncoder, found: Contexts,
     ]
     pictures = [Image.fromarray(render(scene, glyphs.pictures[scene.art][scene.row])) for scene in scenes]
     truths = [names_of(scene.background) for scene in scenes]
-    tower = trained.image_tower
-    pixels = tower_pixels(pictures, tower.config.image_size, trained.normalisation, model)
-    with torch.no_grad():
-        lists = [found.shortlist(image, SHORTLIST) for part in pixels.split(64) for image in tower(part).image_embeds]
-    ranked = [ranked_contexts(trained, found, model, picture) for picture in pictures]
+    lists = [shortlisted(trained, found, model, picture) for picture in pictures]
+    ranked = [ranked_contexts(model, picture, phrases) for picture, phrases in zip(pictures, lists, strict=True)]
     lead = np.array([second / first - 1.0 for (_, first), (_, second), *_ in ranked])
     right = np.array([each[0][0] in truth for each, truth in zip(ranked, truths, strict=True)])
     kept = {margin: lead >= margin for margin in MARGINS}

@@ -5,6 +5,7 @@ Letters: b generated pictures, v references.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,9 +60,17 @@ def prompts(subject: str) -> list[str]:
 
 
 @torch.no_grad()
-def score(images: Tensor, given: Tensor, references: Tensor, embed: Embed) -> Score:
-    """`images` (b, 3, h, w) in [0, 1] are drawn from `prompts` in turn; `given` (1, 3, h, w) was learned from."""
-    asked = [BACKGROUNDS[index % len(BACKGROUNDS)] for index in range(len(images))]
+def score(
+    images: Tensor,
+    given: Tensor,
+    references: Tensor,
+    embed: Embed,
+    backgrounds: Sequence[Background] = BACKGROUNDS,
+) -> Score:
+    """`images` (b, 3, h, w) in [0, 1] are drawn from prompts with `backgrounds` in turn; `given` (1, 3, h, w) was
+    learned from.
+    """
+    asked = [backgrounds[index % len(backgrounds)] for index in range(len(images))]
     found = read_backgrounds(images)
     pairs = list(zip(asked, found, strict=True))
     return Score(

@@ -2,8 +2,6 @@
 
 Is the word the name of such things (own name, true group)? Which part carries the subject (another subject's word or
 offsets in its place)? Does it still follow sentences of unusual forms? Do other names mean what they meant?
-
-Letters: w words, d text width.
 """
 
 from __future__ import annotations
@@ -14,22 +12,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional
 
 from likeness_runtime.bench.arm import Stage
-from likeness_runtime.bench.draw import TOKEN_WORD, Learned, Sampling, drawn
+from likeness_runtime.bench.draw import TOKEN_WORD, Learned, Sampling, drawn, wordless
 from likeness_runtime.bench.score import prompts, score
-from likeness_runtime.bench.subject import BenchSubject, tensor_of
+from likeness_runtime.bench.subject import BenchSubject, random_of, tensor_of
 from likeness_runtime.contrastive import vocabularies
 from likeness_runtime.forms import FORMS, with_article
 from likeness_runtime.judge import glyph
-from likeness_runtime.judge.background import read_backgrounds, same_colours, same_pattern
 from likeness_runtime.model import DiffusionModel
-from likeness_runtime.nearest_word import whole_words
+from likeness_runtime.nearest_word import nearest_words
 from likeness_runtime.pocket.caption import background_phrase, context_phrase
 from likeness_runtime.pocket.glyphs import ARTS
 from likeness_runtime.pocket.names import GROUPS
@@ -98,11 +92,11 @@ def measure(
 ) -> Report:
     """`learn` gives what ours has learned of a subject after so many steps."""
     groups = groups_of_words()
-    taught, held_out = _rows("drawn"), _rows("held_out")
-    table = load_subjects().glyphs
-    own = [ranked_words(model, _predicted(model, encoder, row))[0] == table[row].name for row in taught]
-    ranks = [ranked_words(model, _predicted(model, encoder, row))[:3] for row in held_out]
-    true = [table[row].group for row in held_out]
+    glyphs = load_subjects()
+    table = glyphs.glyphs
+    own = [words_of(model, _predicted(model, encoder, row))[0] == table[row].name for row in glyphs.drawn()]
+    ranks = [words_of(model, _predicted(model, encoder, row)) for row in glyphs.held_out()]
+    true = [table[row].group for row in glyphs.held_out()]
     before = _names_kept(model, None, sampling)
     return Report(
         own_name=mean(own),
@@ -124,13 +118,9 @@ def groups_of_words() -> dict[str, str]:
     return named | {group: group for group in GROUPS.values()}
 
 
-def ranked_words(model: DiffusionModel, prediction: Prediction) -> list[str]:
-    """The vocabulary's words by their cosine with v*, nearest first."""
-    words = list(whole_words(model))
-    (rows,) = (each.rows for each in vocabularies(model)[:1])
-    v_star = prediction.embeddings[0][0]
-    cosines = functional.normalize(rows, dim=-1) @ functional.normalize(v_star, dim=-1)  # (w,)
-    return [words[index] for index in cosines.argsort(descending=True).tolist()]
+def words_of(model: DiffusionModel, prediction: Prediction) -> list[str]:
+    """The three words nearest to v*, nearest first."""
+    return [word for word, _cosine in nearest_words(model, [v_star[0] for v_star in prediction.embeddings], 3)]
 
 
 def swapped(word: Learned, offsets: Learned) -> Learned:
@@ -166,8 +156,14 @@ def _meanings(
         own, other = stage.learned, stages[(index + 1) % len(stages)].learned
         assert own is not None
         assert other is not None
-        nearest = ranked_words(model, own.prediction)[:3]
-        unusual = drawn(model, own, unusual_prompts(), sampling, untouched_guidance=True)
+        nearest = words_of(model, own.prediction)
+        unusual = score(
+            drawn(model, own, unusual_prompts(), sampling, untouched_guidance=True),
+            tensor_of(subject.picture),
+            subject.references,
+            glyph.embed,
+            [background for _, background in UNUSUAL],
+        )
         found.append(
             Meaning(
                 subject=subject.name,
@@ -178,8 +174,8 @@ def _meanings(
                 identity=_identity(model, own, subject, sampling),
                 identity_with_other_word=_identity(model, swapped(other, own), subject, sampling),
                 identity_with_other_offsets=_identity(model, swapped(own, other), subject, sampling),
-                unusual_fidelity=unusual_fidelity(unusual),
-                unusual_identity=score(unusual, tensor_of(subject.picture), subject.references, glyph.embed).identity,
+                unusual_fidelity=unusual.fidelity,
+                unusual_identity=unusual.identity,
                 names_kept=_names_kept(model, own, sampling),
                 names_before=before,
             )
@@ -191,13 +187,6 @@ def unusual_prompts() -> list[str]:
     return [form.format(TOKEN_WORD, background_phrase(background)) for form, background in UNUSUAL]
 
 
-def unusual_fidelity(images: Tensor) -> float:
-    """Share of colours and patterns that are as the unusual prompts name them."""
-    asked = [UNUSUAL[index % len(UNUSUAL)][1] for index in range(len(images))]
-    pairs = list(zip(asked, read_backgrounds(images), strict=True))
-    return mean((same_colours(*pair) + same_pattern(*pair)) / 2 for pair in pairs)
-
-
 def _identity(model: DiffusionModel, learned: Learned, subject: BenchSubject, sampling: Sampling) -> float:
     images = drawn(model, learned, prompts(learned.called), sampling, untouched_guidance=True)
     return score(images, tensor_of(subject.picture), subject.references, glyph.embed).identity
@@ -205,8 +194,7 @@ def _identity(model: DiffusionModel, learned: Learned, subject: BenchSubject, sa
 
 def _names_kept(model: DiffusionModel, learned: Learned | None, sampling: Sampling) -> float:
     """With the adapter on, as somebody draws who forgot to take it off; None is the untouched model."""
-    nothing = Prediction([table[:1].float() for table in model.token_tables], {})
-    prediction = nothing if learned is None else learned.prediction
+    prediction = wordless(model, {}) if learned is None else learned.prediction
     context = context_phrase(Background("plain", "white", "white"))
     asked = [f"{FORMS[1].format(with_article(name))} {context}" for name in PRIOR_NAMES]
     images = drawn(model, Learned(prediction, "nobody"), asked, sampling, untouched_guidance=True)
@@ -215,15 +203,10 @@ def _names_kept(model: DiffusionModel, learned: Learned | None, sampling: Sampli
     return mean(best[0] == code for best, code in zip(glyph.recognise(images, best=1), wanted, strict=True))
 
 
-def _rows(which: str) -> list[int]:
-    glyphs = load_subjects()
-    return [int(row) for row in getattr(glyphs, which)()]
-
-
 def _predicted(model: DiffusionModel, encoder: Predictor, row: int) -> Prediction:
     """Of a glyph in a scene that its code point settles."""
     glyphs = load_subjects()
-    random = np.random.default_rng([ord(character) for character in glyphs.glyphs[row].code_point])
+    random = random_of(row)
     scene = place(random, row, ARTS[0], draw_background(random))
     picture = Image.fromarray(render(scene, glyphs.pictures[ARTS[0]][row]))
     return encoder.predict(model, [[picture]], 4, [torch.Generator().manual_seed(0)])

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from likeness_runtime.bench.method import Condition, Record, picture_path
+from likeness_runtime.bench.condition import Condition
+from likeness_runtime.bench.method import Record, picture_path
 from likeness_runtime.pocket import IMAGE_SIZE_PX
 
 COLUMNS: tuple[tuple[str, Condition], ...] = (

@@ -14,11 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from likeness_api.personalization import SUBJECT_PLACE, SubjectImage
+from likeness_api.personalization import SubjectImage
 from likeness_runtime.bench.draw import TOKEN_WORD
 from likeness_runtime.bench.score import BACKGROUNDS
-from likeness_runtime.caption import Recognise, Told, told
-from likeness_runtime.forms import FORMS, with_article
+from likeness_runtime.caption import Recognise, Told, caption_of, told
 from likeness_runtime.image import decode, squared
 from likeness_runtime.pocket import IMAGE_SIZE_PX
 from likeness_runtime.pocket.caption import context_phrase
@@ -66,7 +65,7 @@ class Case:
     @property
     def caption(self) -> str:
         """With `{token}` in the subject's place."""
-        return self.told.caption or FORMS[1].format(with_article(SUBJECT_PLACE))
+        return self.told.caption or caption_of(None)
 
 
 def case(subject: BenchSubject, telling: str, recognise: Recognise | None) -> Case | None:
@@ -78,7 +77,7 @@ def case(subject: BenchSubject, telling: str, recognise: Recognise | None) -> Ca
     if telling == "given":
         if subject.context is None:
             return None
-        caption = f"{FORMS[1].format(with_article(SUBJECT_PLACE))} {subject.context}"
+        caption = caption_of(subject.context)
     image = SubjectImage(uri="file:///subject.png", caption=caption)
     return Case(subject, told(image, subject.picture, TOKEN_WORD, recognise if telling == "recognised" else None))
 
@@ -98,10 +97,15 @@ def held_out_rows(count: int, skip: int = 0) -> list[int]:
     return [int(rows[index]) for index in order[skip : skip + count]]
 
 
+def random_of(row: int) -> np.random.Generator:
+    """What draws a glyph's scenes: its code point settles them."""
+    return np.random.default_rng([ord(character) for character in load_subjects().glyphs[row].code_point])
+
+
 def _of_glyph(row: int, art: str) -> BenchSubject:
     glyphs = load_subjects()
     glyph = glyphs.glyphs[row]
-    random = np.random.default_rng([ord(character) for character in glyph.code_point])
+    random = random_of(row)
     scenes = [place(random, row, art, draw_background(random)) for _ in range(1 + REFERENCES)]
     rendered = [render(scene, glyphs.pictures[art][row]) for scene in scenes]
     contexts = [context_phrase(scene.background) for scene in scenes]

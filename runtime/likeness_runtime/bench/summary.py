@@ -10,9 +10,9 @@ from statistics import mean, median
 
 import numpy as np
 
-from likeness_runtime.bench.arm import DRAWINGS
 from likeness_runtime.bench.chart import Series, chart
-from likeness_runtime.bench.method import Condition, Record
+from likeness_runtime.bench.condition import DRAWINGS, Condition
+from likeness_runtime.bench.method import Record
 from likeness_runtime.bench.showcase import showcase
 
 RESAMPLES = 10_000

@@ -16,9 +16,6 @@ MEDIA: dict[str, tuple[str, ...]] = {
 }
 """The forms that tell the two arts apart; those of one art mean the same."""
 
-CONTEXT_MARGIN = 0.0
-"""How far the best background must lead in cosine to be told. Settled on glyphs that the reported figures skip."""
-
 EXTRA_WORDS: tuple[str, ...] = (
     "a", "an", "the", "of", "on", "in", "with", "and", "image", "background", "one", "two", "small", "large", "my",
     "this", "is",
