@@ -12,13 +12,13 @@ from likeness_runtime.cores import usable_cores
 from likeness_runtime.version import VERSION
 
 COMMANDS = (
-    "likeness_runtime.run",
-    "likeness_runtime.pod",
-    "likeness_runtime.tiny",
-    "likeness_runtime.pretrain_command",
-    "likeness_runtime.contexts_command",
-    "likeness_runtime.pocket.command",
-    "likeness_runtime.bench.command",
+    "likeness_runtime.order.run",
+    "likeness_runtime.order.pod",
+    "likeness_runtime.denoiser.tiny",
+    "likeness_runtime.pretrain.command",
+    "likeness_runtime.pretrain.contexts_command",
+    "likeness_lab.pocket.command",
+    "likeness_lab.bench.command",
 )
 """Modules with `add_parser`, in the order of the help text."""
 

@@ -21,8 +21,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from likeness_runtime.dual_path import install
-from likeness_runtime.lora import PROJECTIONS, Factors, Offsets
+from likeness_runtime.denoiser.lora import PROJECTIONS, Factors, Offsets
+from likeness_runtime.method.dual_path import install
 
 FORMAT_VERSION = 1
 SDXL_KEYS = ("clip_l", "clip_g")

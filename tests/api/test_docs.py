@@ -17,7 +17,7 @@ import yaml
 from likeness_api.crd import KINDS, manifest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("crds/likeness_api", "operator/likeness_operator", "runtime/likeness_runtime")
+PACKAGES = ("crds/likeness_api", "operator/likeness_operator", "runtime/likeness_runtime", "runtime/likeness_lab")
 PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 DATED = [ROOT / "CHANGELOG.md", *sorted((ROOT / "docs/design").glob("*.md"))]
@@ -271,7 +271,7 @@ def test_a_path_that_is_gone_is_found() -> None:
     page = ROOT / "ARCHITECTURE.md"
     for stale in (
         "`operator/likeness_operator/nowhere.py`",
-        "`runtime/likeness_runtime/{tune,nowhere}.py`",
+        "`runtime/likeness_runtime/method/{tune,nowhere}.py`",
         "`nowhere.py`",
     ):
         (block,) = blocks(f"| a thing | {stale} |")

@@ -16,7 +16,9 @@ def test_a_top_folder_holds_packages_but_is_none(folder: str) -> None:
     assert list((ROOT / folder).glob("*.py")) == []
 
 
-@pytest.mark.parametrize("package", ["crds/likeness_api", "operator/likeness_operator", "runtime/likeness_runtime"])
+@pytest.mark.parametrize(
+    "package", ["crds/likeness_api", "operator/likeness_operator", "runtime/likeness_runtime", "runtime/likeness_lab"]
+)
 def test_a_package_says_that_it_is_typed(package: str) -> None:
     """Without it, type checkers take nothing from our annotations (PEP 561)."""
     assert (ROOT / package / "py.typed").is_file()

@@ -12,9 +12,9 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
-from likeness_runtime.lora import projections
+from likeness_runtime.denoiser.lora import projections
+from likeness_runtime.denoiser.tiny import Kind
 from likeness_runtime.pipeline import load_likeness
-from likeness_runtime.tiny import Kind
 
 TOKEN = "<red-teapot>"
 PROMPT = f"a photo of {TOKEN}"

@@ -9,15 +9,15 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from likeness_runtime.forms import FORMS
+from likeness_lab.pocket.caption import caption, vocabulary
+from likeness_lab.pocket.export import SIZE_LIMIT_BYTES
+from likeness_lab.pocket.pixels import images_of
+from likeness_lab.pocket.samples import Sampling, grid, open_pipeline, sample
+from likeness_lab.pocket.scene import draw_background, place, render
+from likeness_lab.pocket.subjects import load_subjects
+from likeness_lab.pocket.tokenizer import whole_words
+from likeness_runtime.method.forms import FORMS
 from likeness_runtime.pocket import IMAGE_SIZE_PX, MODEL_PATH
-from likeness_runtime.pocket.caption import caption, vocabulary
-from likeness_runtime.pocket.export import SIZE_LIMIT_BYTES
-from likeness_runtime.pocket.pixels import images_of
-from likeness_runtime.pocket.samples import Sampling, grid, open_pipeline, sample
-from likeness_runtime.pocket.scene import draw_background, place, render
-from likeness_runtime.pocket.subjects import load_subjects
-from likeness_runtime.pocket.tokenizer import whole_words
 
 
 @pytest.fixture(scope="module")

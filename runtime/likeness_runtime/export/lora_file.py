@@ -10,11 +10,11 @@ import json
 import torch
 from torch import Tensor
 
+from likeness_runtime.denoiser.lora import PROJECTIONS, Offsets
 from likeness_runtime.export.file import File
 from likeness_runtime.export.header import header
 from likeness_runtime.export.subject import TunedSubject
 from likeness_runtime.export.tensors import safetensors_bytes
-from likeness_runtime.lora import PROJECTIONS, Offsets
 
 MEDIA_TYPE = "application/octet-stream"
 

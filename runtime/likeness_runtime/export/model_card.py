@@ -6,8 +6,8 @@ import yaml
 
 from likeness_runtime.export.file import File
 from likeness_runtime.export.subject import TunedSubject
-from likeness_runtime.forms import with_article
-from likeness_runtime.predictor import START_WORD
+from likeness_runtime.method.forms import with_article
+from likeness_runtime.method.predictor import START_WORD
 
 CARD = """\
 ---

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from likeness_api.personalization import LearnedImage
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.lora import Offsets
-from likeness_runtime.model import Family
+from likeness_runtime.denoiser.lora import Offsets
+from likeness_runtime.denoiser.model import Family
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load, load_file
 
+from likeness_runtime.denoiser.tiny import KINDS, Kind
 from likeness_runtime.export.tensors import safetensors_bytes, tensor_bytes
 from likeness_runtime.pipeline import load_likeness
-from likeness_runtime.tiny import KINDS, Kind
 
 Published = Callable[[Kind], Path]
 PROMPT = "a photo of a <red-teapot>"

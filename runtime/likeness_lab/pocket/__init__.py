@@ -1,0 +1,1 @@
+"""Building the pocket world: the model, its encoder's pictures, its captions."""

@@ -1,0 +1,1 @@
+"""The text-to-image model: networks, text, adapters, drawing."""

@@ -1,0 +1,44 @@
+"""The subject's pictures, from where the order says they are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from PIL import Image
+
+from likeness_api.order import Order
+from likeness_api.reason import Reason
+from likeness_runtime.failure import RunError
+from likeness_runtime.image.decode import MAX_BYTES, decode
+from likeness_runtime.storage.object_store import ObjectTooLargeError, Stores
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture as it was sent."""
+
+    name: str
+    """The last segment of its address."""
+    sha256: str
+    picture: Image.Image
+
+
+def fetch(order: Order, stores: Stores) -> list[Source]:
+    """Every picture of the order. Raises `RunError` naming the first that is missing, too large or no picture."""
+    return [_fetch(index, image.uri, stores) for index, image in enumerate(order.images)]
+
+
+def _fetch(index: int, uri: str, stores: Stores) -> Source:
+    name = f"images[{index}] {uri}"
+    try:
+        data = stores.of(uri).read(uri, MAX_BYTES)
+    except ObjectTooLargeError as error:
+        found, most = f"{error.size / 2**20:.1f} MiB", f"{MAX_BYTES / 2**20:.0f} MiB"
+        raise RunError(Reason.IMAGE_TOO_LARGE, f"{name} has {found}; expected at most {most}") from None
+    return Source(last_segment(uri), hashlib.sha256(data).hexdigest(), decode(data, name))
+
+
+def last_segment(uri: str) -> str:
+    """What is said about an address where its path is nobody's business."""
+    return uri.rstrip("/").rsplit("/", 1)[-1]

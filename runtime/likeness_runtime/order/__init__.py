@@ -1,0 +1,1 @@
+"""From an order to published files: what the pod and `likeness run` do."""

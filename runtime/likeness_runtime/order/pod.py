@@ -1,0 +1,104 @@
+"""`likeness tune`, `likeness erase`: what pods run. Order in by environment, Result out by termination message."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from likeness_api.order import ORDER_VARIABLE, EraseOrder, Order
+from likeness_api.reason import Reason
+from likeness_api.result import TERMINATION_MESSAGE_PATH, Result
+from likeness_runtime.failure import InterruptedRunError, RunError
+from likeness_runtime.order.reporter import reporter_from_environment
+from likeness_runtime.order.stop import Stop
+
+LOGGED_SHARES = 4
+"""Progress is logged so many times in a run, however many steps it has."""
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: Any) -> None:
+    commands = (
+        ("tune", _tune, f"tune the subject of the order in ${ORDER_VARIABLE} (the pod's command)"),
+        ("erase", _erase, f"erase what was published for the subject of the order in ${ORDER_VARIABLE}"),
+    )
+    for name, work, what in commands:
+        parser = subparsers.add_parser(name, help=what)
+        parser.add_argument(
+            "--termination-log",
+            type=Path,
+            default=Path(TERMINATION_MESSAGE_PATH),
+            help="where the result goes (default: %(default)s)",
+        )
+        parser.set_defaults(handler=handle, work=work)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    stop = Stop()
+    stop.listen()
+    try:
+        result = arguments.work(_text(), stop)
+    except RunError as failed:
+        result = Result(reason=failed.reason, message=failed.message[:2048])
+    except InterruptedRunError:
+        result = Result(reason=Reason.INTERRUPTED, message="the pod was told to end before it was done")
+    stop.ignore()
+    log.info("Ended with %s: %s.", result.reason, result.message.rstrip("."))
+    tell(result, arguments.termination_log)
+    return int(result.exit_code)
+
+
+def tell(result: Result, path: Path) -> None:
+    """Writes the result; where nobody can read it (a run by hand), the log has already said it."""
+    try:
+        path.write_bytes(result.encode())
+    except OSError as error:
+        log.warning("The result could not be written to %s: %s.", path, error.strerror)
+
+
+def _text() -> str:
+    text = os.environ.get(ORDER_VARIABLE)
+    if text is None:
+        raise RunError(Reason.BAD_ORDER, f"${ORDER_VARIABLE} is not set; expected an order as JSON")
+    return text
+
+
+def _erase(text: str, stop: Stop) -> Result:
+    try:
+        order = EraseOrder.decode(text)
+    except ValueError as error:
+        raise RunError(Reason.BAD_ORDER, str(error)) from None
+    log.info("Accepted to erase %s/%s below %s.", order.namespace, order.name, order.output)
+
+    from likeness_runtime.order.erase import erase
+    from likeness_runtime.storage.object_store import Stores
+
+    return erase(order, Stores(order.storage, stop.sleep), stop.check)
+
+
+def _tune(text: str, stop: Stop) -> Result:
+    try:
+        order = Order.decode(text)
+    except ValueError as error:
+        raise RunError(Reason.BAD_ORDER, str(error)) from None
+    log.info(
+        "Accepted %s/%s: %d pictures, %d steps.", order.namespace, order.name, len(order.images), order.tuning.steps
+    )
+
+    from likeness_runtime.order.fulfil import Run, fulfil
+    from likeness_runtime.storage.object_store import Stores
+
+    reporter = reporter_from_environment(order.name)
+
+    def progress(step: int, total: int) -> None:
+        stop.check()
+        if reporter is not None:
+            reporter.tell(step, total)
+        if step == total or step % max(1, total // LOGGED_SHARES) == 0:
+            log.info("Tuned %d of %d steps.", step, total)
+
+    return fulfil(order, Run(Stores(order.storage, stop.sleep), progress, stop.check))

@@ -1,0 +1,157 @@
+"""`likeness run FILE...`: the same resources as in a cluster, fulfilled here and now, without one."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from likeness_api.accept import Refusal, accept
+from likeness_api.order import Order
+from likeness_api.personalization import PersonalizationSpec, PersonalizationStatus
+from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
+from likeness_api.result import Result
+from likeness_api.tuning_profile import ModelSource, Runtime, Storage, TuningProfileSpec
+from likeness_runtime.failure import InterruptedRunError, RunError
+from likeness_runtime.order.documents import DocumentError, Documents, PersonalizationDocument, read_all
+from likeness_runtime.order.status import status_of
+from likeness_runtime.order.stop import Stop
+
+if TYPE_CHECKING:
+    from likeness_runtime.order.warm import Warm
+
+USAGE_ERROR = 2
+BUILT_IN = ModelSource(uri="builtin://pocket")
+"""The model that ships with Likeness; under the same address its encoder."""
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("run", help="fulfil Personalizations from YAML files, without a cluster")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Personalizations, maybe a TuningProfile")
+    parser.add_argument("--model", help="use this model folder (or s3:// address) instead of the profile's")
+    parser.add_argument("--output", help="publish below this folder (or s3:// prefix) instead of spec.output")
+    parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw input, before and after side by side")
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    try:
+        documents = read_all(arguments.files)
+    except DocumentError as error:
+        sys.stderr.write(f"likeness run: {error}\n")
+        return USAGE_ERROR
+    from likeness_runtime.order.warm import Warm
+
+    stop = Stop()
+    stop.listen()
+    warm = Warm(stop, draws_sheet=arguments.contact_sheet is not None)
+    codes = []
+    try:
+        for document in documents.personalizations:
+            placed = _with_output(document, arguments.output)
+            codes.append(_fulfilled(placed, _order(placed, documents, arguments.model), warm))
+        if warm.draws_sheet:
+            warm.write_sheet(arguments.contact_sheet)
+    except InterruptedRunError:
+        log.warning("Interrupted; nothing half was published.")
+        return int(ExitCode.TERMINATED)
+    return next((code for code in codes if code), 0)
+
+
+def profile_for(document: PersonalizationDocument, documents: Documents) -> TuningProfileSpec | Refusal:
+    """The named profile, else the default one, else the only one; the built-in one where the files hold none."""
+    named = document.spec.profile
+    if not documents.profiles and named is None:
+        return built_in_profile(document.spec)
+    for profile in documents.profiles:
+        if profile.metadata.name == named or (named is None and (profile.spec.default or len(documents.profiles) == 1)):
+            return profile.spec
+    names = ", ".join(profile.metadata.name for profile in documents.profiles) or "none"
+    reason = Reason.PROFILE_NOT_FOUND if named else Reason.NO_DEFAULT_PROFILE
+    return Refusal(reason, f"spec.profile is {named or 'not given'}; the files hold {names}")
+
+
+def built_in_profile(spec: PersonalizationSpec) -> TuningProfileSpec:
+    """Without a platform team: the model that ships with Likeness, and the buckets that the resource itself names."""
+    buckets = sorted(
+        {
+            _bucket(uri)
+            for uri in [*(image.uri for image in spec.subject.images), spec.output]
+            if uri.startswith("s3://")
+        }
+    )
+    prefixes = buckets or ["s3://{namespace}"]  # a profile has to say something; nothing will be read from it
+    return TuningProfileSpec(
+        model=BUILT_IN,
+        encoder=BUILT_IN,
+        runtime=Runtime(image="none"),
+        storage=Storage(source_prefixes=prefixes, output_prefixes=prefixes),
+    )
+
+
+def exit_code_of(result: Result | Refusal) -> int:
+    """A refusal that the runtime has no word for is the input's fault."""
+    return int(EXIT_CODE_OF.get(result.reason, ExitCode.INPUT_WRONG))
+
+
+def _order(document: PersonalizationDocument, documents: Documents, model: str | None) -> Order | Refusal:
+    profile = profile_for(document, documents)
+    if isinstance(profile, Refusal):
+        return profile
+    if model:
+        # The encoder that ships fits the model that ships; a profile's own is taken to fit the other model, too.
+        encoder = None if profile.encoder == BUILT_IN else profile.encoder
+        profile = profile.model_copy(update={"model": ModelSource(uri=_address(model)), "encoder": encoder})
+    return accept(document.metadata.name, document.metadata.namespace, document.spec, profile, local=True)
+
+
+def _fulfilled(document: PersonalizationDocument, order: Order | Refusal, warm: Warm) -> int:
+    """Fulfils one order, prints its status and adds it to the sheet; the exit code that it asks for."""
+    started = datetime.now(UTC)
+    result = order if isinstance(order, Refusal) else _result(order, warm)
+    _print(document, status_of(order, result, started, datetime.now(UTC)))
+    if isinstance(order, Order) and isinstance(result, Result) and result.manifest and warm.draws_sheet:
+        try:
+            warm.add_to_sheet(order, result)
+        except RunError as failed:
+            log.warning("%s is not on the contact sheet: %s.", order.name, failed.message)
+    return exit_code_of(result)
+
+
+def _result(order: Order, warm: Warm) -> Result:
+    try:
+        return warm.fulfil(order)
+    except RunError as error:
+        return Result(reason=error.reason, message=error.message[:2048])
+
+
+def _with_output(document: PersonalizationDocument, output: str | None) -> PersonalizationDocument:
+    if output is None:
+        return document
+    return document.model_copy(update={"spec": document.spec.model_copy(update={"output": _address(output)})})
+
+
+def _print(document: PersonalizationDocument, status: PersonalizationStatus) -> None:
+    content = {
+        "apiVersion": document.api_version,
+        "kind": document.kind,
+        "metadata": {"name": document.metadata.name, "namespace": document.metadata.namespace},
+        "status": status.to_json(),
+    }
+    sys.stdout.write("---\n" + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True))
+    sys.stdout.flush()
+
+
+def _bucket(uri: str) -> str:
+    return "/".join(uri.split("/", 3)[:3])
+
+
+def _address(text: str) -> str:
+    return text if "://" in text else f"file://{Path(text).resolve()}"

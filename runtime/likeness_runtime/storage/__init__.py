@@ -1,0 +1,1 @@
+"""Where bytes lie: object stores, local folders, model folders."""

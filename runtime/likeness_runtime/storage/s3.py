@@ -1,0 +1,195 @@
+"""The store behind `s3://` addresses, on AWS and on the servers that speak its language.
+
+Passing trouble (no connection, 5xx, throttling) is retried here for about 75 s; the pod's own retries come after that.
+Credentials come from botocore's chain and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import boto3
+from boto3.exceptions import RetriesExceededError
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    SSLError,
+)
+from urllib3.exceptions import HTTPError
+
+from likeness_api.order import OrderStorage
+from likeness_api.reason import Reason
+from likeness_runtime.failure import RunError, StorageMissingError
+from likeness_runtime.storage.object_store import ObjectTooLargeError
+
+RETRY_DELAYS_SECONDS = (0.5, 1, 2, 4, 8, 10, 10, 10, 10, 10, 10)
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 30
+
+T = TypeVar("T")
+Client = Any
+"""boto3 makes its clients' classes at run time; there is no type to name."""
+
+THROTTLING = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"}
+REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403"}
+
+
+def client_of(settings: OrderStorage) -> Client:
+    checksums: Literal["when_required", "when_supported"] = (
+        "when_required" if settings.checksum_mode == "WhenRequired" else "when_supported"
+    )
+    return boto3.Session().client(
+        "s3",
+        endpoint_url=settings.endpoint,
+        region_name=settings.region,
+        verify=_bundle_file(settings.ca_bundle),
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"total_max_attempts": 1},
+            request_checksum_calculation=checksums,
+            response_checksum_validation=checksums,
+            s3={"addressing_style": "path" if settings.path_style else "auto"},
+            user_agent_extra="likeness",
+        ),
+    )
+
+
+class S3Store:
+    def __init__(self, client: Client, sleep: Callable[[float], None]) -> None:
+        self._client = client
+        self._sleep = sleep
+
+    def read(self, uri: str, limit_bytes: int) -> bytes:
+        bucket, key = bucket_and_key(uri)
+
+        def get() -> bytes:
+            answer = self._client.get_object(Bucket=bucket, Key=key)
+            if answer["ContentLength"] > limit_bytes:
+                answer["Body"].close()
+                raise ObjectTooLargeError(answer["ContentLength"])
+            data: bytes = answer["Body"].read()
+            return data
+
+        return self._try(uri, get)
+
+    def download(self, uri: str, path: Path) -> None:
+        bucket, key = bucket_and_key(uri)
+        self._try(uri, lambda: self._client.download_file(bucket, key, str(path)))
+
+    def write(self, uri: str, data: bytes, media_type: str) -> None:
+        self._try(uri, lambda: self._client.put_object(**_put(uri, data, media_type)))
+
+    def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
+        def put() -> bool:
+            try:
+                self._client.put_object(**_put(uri, data, media_type), IfNoneMatch="*")
+            except ClientError as error:
+                if _status(error) == 412:
+                    return False
+                raise
+            return True
+
+        return self._try(uri, put)
+
+    def delete(self, uri: str) -> None:
+        bucket, key = bucket_and_key(uri)
+        self._try(uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+
+    def list(self, prefix: str) -> Iterable[str]:
+        bucket, start = bucket_and_key(prefix)
+
+        def pages() -> list[str]:
+            found = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=start)
+            return [f"s3://{bucket}/{entry['Key']}" for page in found for entry in page.get("Contents", [])]
+
+        return sorted(self._try(prefix, pages))
+
+    def _try(self, uri: str, call: Callable[[], T]) -> T:
+        for delay in RETRY_DELAYS_SECONDS:
+            try:
+                return call()
+            except (BotoCoreError, ClientError, HTTPError, RetriesExceededError) as error:
+                failure = told(uri, error)
+                if failure.reason not in (Reason.STORAGE_UNAVAILABLE, Reason.STORAGE_THROTTLED):
+                    raise failure from None
+            self._sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311 - spreads the retries of many pods
+        try:
+            return call()
+        except (BotoCoreError, ClientError, HTTPError, RetriesExceededError) as error:
+            raise told(uri, error) from None
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def told(uri: str, error: Exception) -> RunError:
+    """What the user can do something about, of what the server or the connection said."""
+    if isinstance(error, ClientError):
+        return _refusal(uri, error)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        expected = (
+            "expected a service account with a role, or a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+        return RunError(Reason.ACCESS_DENIED, f"{uri}: no usable credentials ({error}); {expected}")
+    if isinstance(error, SSLError):
+        return RunError(Reason.BAD_ORDER, f"{uri}: {error}; expected a certificate that storage.caBundle vouches for")
+    if isinstance(error, ParamValidationError):
+        return RunError(Reason.BAD_ORDER, f"{uri}: {' '.join(str(error).split())}")
+    return RunError(Reason.STORAGE_UNAVAILABLE, f"{uri}: {' '.join(str(error).split())}")
+
+
+def _refusal(uri: str, error: ClientError) -> RunError:
+    code, status = error.response.get("Error", {}).get("Code", ""), _status(error)
+    said = error.response.get("Error", {}).get("Message") or code
+    bucket, key = bucket_and_key(uri)
+    if code == "NoSuchBucket":
+        return StorageMissingError(f"{uri}: there is no bucket {bucket!r}")
+    if status == 404:
+        return StorageMissingError(f"{uri}: there is no object {key!r} in bucket {bucket!r}")
+    if status == 403 or code in REFUSED:
+        return RunError(Reason.ACCESS_DENIED, f"{uri}: the object store refused these credentials ({code}: {said})")
+    if code in THROTTLING or status == 429:
+        return RunError(Reason.STORAGE_THROTTLED, f"{uri}: the object store asks to slow down ({code}: {said})")
+    if status >= 500 or status in (408, 409) or code == "RequestTimeout":
+        return RunError(Reason.STORAGE_UNAVAILABLE, f"{uri}: the object store answered {status} ({code}: {said})")
+    return RunError(Reason.BAD_ORDER, f"{uri}: the object store answered {status} ({code}: {said})")
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _put(uri: str, data: bytes, media_type: str) -> dict[str, Any]:
+    bucket, key = bucket_and_key(uri)
+    digest = hashlib.sha256(data)
+    return {
+        "Bucket": bucket,
+        "Key": key,
+        "Body": data,
+        "ContentType": media_type,
+        "ChecksumSHA256": base64.b64encode(digest.digest()).decode(),
+        "Metadata": {"sha256": digest.hexdigest()},
+    }
+
+
+def _bundle_file(pem: str | None) -> str | None:
+    """botocore takes certificates by path only, and reads it again for every connection: the file stays."""
+    if pem is None:
+        return None
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", prefix="likeness-ca-", delete=False) as file:
+        file.write(pem)
+    return file.name

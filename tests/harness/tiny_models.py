@@ -1,0 +1,122 @@
+"""Fixtures: tiny models, a photo-like picture, orders for them, and a real S3 server; made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from likeness_api.order import Order, OrderModel, OrderStorage
+from likeness_api.personalization import SubjectImage
+from likeness_api.tuning import ResolvedTuning
+from likeness_runtime.denoiser.model import DiffusionModel, load
+from likeness_runtime.denoiser.tiny import Kind, make
+from likeness_runtime.order.fulfil import Run, fulfil
+from likeness_runtime.order.stop import Stop
+from likeness_runtime.storage.model_folder import folder_digest
+from likeness_runtime.storage.object_store import Stores
+from seaweed import Seaweed
+
+LoadTiny = Callable[[Kind], DiffusionModel]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny tensors gain nothing from threads, and lose much where other programs want the cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
+    kinds: tuple[Kind, ...] = ("sd15", "sd21", "sdxl")
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in kinds}
+    for kind, folder in folders.items():
+        make(folder, kind)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folders: dict[Kind, Path]) -> LoadTiny:
+    """Loads a tiny model once; tests leave it as it was."""
+    loaded: dict[Kind, DiffusionModel] = {}
+
+    def get(kind: Kind) -> DiffusionModel:
+        if kind not in loaded:
+            folder = tiny_folders[kind]
+            loaded[kind] = load(folder, folder_digest(folder), torch.device("cpu"))
+        return loaded[kind]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """Shapes, shading and grain: nothing a network has seen, nothing flat."""
+    down, across = np.mgrid[0:96, 0:128] / 96.0
+    red = 0.5 + 0.5 * np.sin(9.0 * across + 2.0 * down)
+    disc = ((across - 0.7) ** 2 + (down - 0.5) ** 2 < 0.1).astype(float)
+    pixels = np.stack([red, 0.3 + 0.6 * disc, 1.0 - 0.7 * down], axis=2)
+    grain = np.random.default_rng(0).normal(0.0, 0.03, pixels.shape)
+    return Image.fromarray((np.clip(pixels + grain, 0.0, 1.0) * 255).astype(np.uint8))
+
+
+@pytest.fixture
+def order(tiny_folders: dict[Kind, Path], photo: Image.Image, tmp_path: Path) -> Order:
+    """A subject in a file, to be tuned on the tiny SD 1.x model in two steps."""
+    photo.save(tmp_path / "photo.png")
+    return an_order(tiny_folders["sd15"], tmp_path)
+
+
+@pytest.fixture
+def run(order: Order) -> Run:
+    """A run that nobody stops."""
+    return a_run(order)
+
+
+@pytest.fixture(scope="session")
+def published(
+    tiny_folders: dict[Kind, Path], photo: Image.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Kind], Path]:
+    """The artifact folder of a subject tuned so hard that every picture changes; made once for each kind of model."""
+    folders: dict[Kind, Path] = {}
+
+    def get(kind: Kind) -> Path:
+        if kind not in folders:
+            folder = tmp_path_factory.mktemp(f"published-{kind}")
+            photo.save(folder / "photo.png")
+            hard = ResolvedTuning(steps=3, batch_size=2, learning_rate="0.05", embedding_learning_rate="0.05", seed=7)
+            order = an_order(tiny_folders[kind], folder).model_copy(update={"tuning": hard})
+            folders[kind] = Path(fulfil(order, a_run(order)).folder().removeprefix("file://"))
+        return folders[kind]
+
+    return get
+
+
+def an_order(model: Path, folder: Path) -> Order:
+    return Order(
+        namespace="shop",
+        name="red-teapot",
+        token="<red-teapot>",
+        images=[SubjectImage(uri=f"file://{folder}/photo.png")],
+        output=f"file://{folder}/out",
+        tuning=ResolvedTuning(steps=2, batch_size=2, seed=7),
+        model=OrderModel(uri=f"file://{model}"),
+        storage=OrderStorage(source_prefixes=["file://"], output_prefixes=["file://"]),
+    )
+
+
+def a_run(order: Order) -> Run:
+    stop = Stop()
+    return Run(Stores(order.storage, stop.sleep), lambda _step, _total: None, stop.check)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    server = Seaweed(tmp_path_factory.mktemp("seaweed"))
+    server.start()
+    yield server
+    server.kill()
