@@ -59,7 +59,7 @@ class Operator:
         path = self._folder / "kubeconfig"
         path.write_text(json.dumps(kubeconfig))
         program = Path(sys.executable).parent / "likeness-operator"
-        command = [program, "--kubeconfig", path, "--probe-port=0", "--log-format=text", "--namespace", SHOP]
+        command = [str(program), "--kubeconfig", str(path), "--probe-port=0", "--log-format=text", "--namespace", SHOP]
         with (self._folder / "operator.log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log)
 

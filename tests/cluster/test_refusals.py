@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -149,5 +150,6 @@ def test_a_missing_secret_is_said_while_it_waits(shop: str) -> None:
 
 @pytest.mark.parametrize("field", ["model", "storage"])
 def test_a_tenant_can_set_neither_model_nor_endpoint(shop: str, field: str) -> None:
+    change: dict[str, Any] = {field: {"uri": "s3://models/mine", "endpoint": "http://10.0.0.1"}}
     with pytest.raises(CommandFailedError, match=field):
-        create(**{field: {"uri": "s3://models/mine", "endpoint": "http://10.0.0.1"}})
+        create(**change)

@@ -32,7 +32,7 @@ class ApiStub:
 
     def put(self, path: str, manifest: Manifest) -> Manifest:
         """Creates or replaces an object behind the operator's back."""
-        held = json.loads(json.dumps(manifest))
+        held: dict[str, Any] = json.loads(json.dumps(manifest))
         held["metadata"]["resourceVersion"] = str(next(self._versions))
         held["metadata"].setdefault("uid", f"uid-{next(self._versions)}")
         held["metadata"].setdefault("creationTimestamp", "2026-11-23T12:00:00Z")

@@ -92,7 +92,8 @@ def _places(document: Any, here: Place = ()) -> list[Place]:
 
 
 def _spoil(draw: st.DrawFn, document: Any, place: Place) -> None:
-    *above, last = place
+    *above, final = place
+    last: Any = final
     for key in above:
         document = document[key]
     how = draw(st.sampled_from(["replace", "replace", "leave out", "neighbour"]))

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 from types import SimpleNamespace as Facts
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ def gathered() -> dict[str, object]:
         "sweep": named("sweep"),
         "sweep_less": named("sweep", "differences"),
         "twice": named("contexts-twice"),
-        "rates": {path.parent.name: named(path.parent) for path in METHOD.glob("rates/*/results.json")},
+        "rates": {path.parent.name: named(str(path.parent)) for path in METHOD.glob("rates/*/results.json")},
         "contexts": contexts(),
         "meaning": meaning(),
         "step": {str(cost["alpha"]): Facts(**cost) for cost in json.loads((METHOD / "step.json").read_text())["costs"]},
@@ -178,13 +179,13 @@ def test_a_fragments_own_figures_are_conditions(fragment: str) -> None:
 )
 def test_results_are_those_of_the_records(folder: Path) -> None:
     records = method.read(folder)
-    facts = {"rows": summary.rows(records), "differences": summary.differences(records)}
+    facts: dict[str, list[Any]] = {"rows": summary.rows(records), "differences": summary.differences(records)}
     told = json.dumps({part: [asdict(each) for each in of_all] for part, of_all in facts.items()})
     kept = rounded((folder / "results.json").read_text())
     assert kept | rounded(told) == kept
 
 
-def rounded(text: str) -> dict[str, object]:
+def rounded(text: str) -> dict[str, Any]:
     """Another processor adds up in another order."""
     content: dict[str, object] = json.loads(text, parse_float=lambda digits: round(float(digits), 9))
     return content

@@ -28,7 +28,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture
 def pipeline(kind: Kind, tiny_folders: dict[Kind, Path]) -> Any:
-    chosen = StableDiffusionXLPipeline if kind == "sdxl" else StableDiffusionPipeline
+    chosen: Any = StableDiffusionXLPipeline if kind == "sdxl" else StableDiffusionPipeline
     more: dict[str, Any] = {} if kind == "sdxl" else {"safety_checker": None}
     loaded = chosen.from_pretrained(tiny_folders[kind], use_safetensors=True, local_files_only=True, **more)
     loaded.set_progress_bar_config(disable=True)
@@ -59,9 +59,9 @@ def published(pipeline: Any, kind: Kind, tmp_path: Path) -> Path:
         "lora": "lora.safetensors",
         "embedding": "word.safetensors",
     }
-    path = tmp_path / "personalization.json"
-    path.write_text(json.dumps(facts))
-    return path
+    file = tmp_path / "personalization.json"
+    file.write_text(json.dumps(facts))
+    return file
 
 
 def drawn(pipeline: Any, prompt: str, guidance: float = 3.0, **more: Any) -> Any:
@@ -127,7 +127,7 @@ def test_a_second_subject_is_refused(pipeline: Any, published: Path) -> None:
 def test_prompts_that_are_no_text_are_refused(pipeline: Any, published: Path, kind: Kind) -> None:
     applied = load_likeness(published).apply(pipeline)
     rows = torch.zeros(1, 24, pipeline.unet.config.cross_attention_dim)
-    more = {"negative_pooled_prompt_embeds": torch.zeros(1, 24)} if kind == "sdxl" else {}
+    more: Any = {"negative_pooled_prompt_embeds": torch.zeros(1, 24)} if kind == "sdxl" else {}
     with pytest.raises(ValueError, match="expects the prompt as text"):
         drawn(applied, "x", negative_prompt_embeds=rows, **more)
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from likeness_runtime.pocket import IMAGE_SIZE_PX, MODEL_PATH
 
 
 @pytest.fixture(scope="module")
-def pipeline() -> StableDiffusionPipeline:
+def pipeline() -> Any:
     return open_pipeline(MODEL_PATH, torch.device("cpu"))
 
 
@@ -45,18 +46,18 @@ def test_no_file_says_where_it_was_made() -> None:
         assert "_name_or_path" not in json.loads(path.read_text())
 
 
-def test_its_tokenizer_knows_every_word_of_the_captions(pipeline: StableDiffusionPipeline) -> None:
+def test_its_tokenizer_knows_every_word_of_the_captions(pipeline: Any) -> None:
     assert set(whole_words(pipeline.tokenizer, vocabulary())) == set(vocabulary())
 
 
-def test_its_latents_have_a_spread_of_about_one(pipeline: StableDiffusionPipeline) -> None:
+def test_its_latents_have_a_spread_of_about_one(pipeline: Any) -> None:
     pictures = sample(pipeline, ["a cat on a red background"] * 8, Sampling(steps=4))
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures * 2 - 1).latent_dist.mean * pipeline.vae.config.scaling_factor
     assert 0.5 < latents.std() < 2
 
 
-def test_a_seed_means_one_picture_whatever_is_drawn_beside_it(pipeline: StableDiffusionPipeline) -> None:
+def test_a_seed_means_one_picture_whatever_is_drawn_beside_it(pipeline: Any) -> None:
     prompts = ["a dog on a blue background", "a fox on a white background"]
     together = sample(pipeline, prompts, Sampling(steps=3, seed=5))
     alone = sample(pipeline, prompts[1:], Sampling(steps=3, seed=6))
@@ -64,7 +65,7 @@ def test_a_seed_means_one_picture_whatever_is_drawn_beside_it(pipeline: StableDi
     assert torch.allclose(together[1:], alone, atol=1e-3)
 
 
-def test_its_image_tower_finds_the_caption_of_a_picture(pipeline: StableDiffusionPipeline) -> None:
+def test_its_image_tower_finds_the_caption_of_a_picture(pipeline: Any) -> None:
     subjects, random = load_subjects(), np.random.default_rng(4)
     rows = subjects.named()[::12]
     scenes = [place(random, row, "fluent", draw_background(random)) for row in rows]

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from likeness_lab.pocket.caption import background_phrase, draw_caption, random_prompts, vocabulary, with_article
+from likeness_lab.pocket.caption import background_phrase, draw_caption, random_prompts, vocabulary
 from likeness_lab.pocket.glyphs import Glyph
 from likeness_lab.pocket.scene import Background, draw_background, place
+from likeness_runtime.method.forms import with_article
 
 CAT = Glyph("1f431", "cat", "cat", "animal", held_out=False)
 LOBSTER = Glyph("1f99e", "mystery", "", "animal", held_out=False)

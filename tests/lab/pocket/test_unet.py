@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -36,12 +38,12 @@ def test_a_perfect_velocity_takes_ddim_to_the_picture() -> None:
     schedule = scheduler()
     schedule.set_timesteps(10)
     clean, noise = torch.randn(2, 1, 4, 16, 16).unbind(0)
-    z_t = noise
+    z_t: Any = noise
     for timestep in schedule.timesteps:
         alpha = schedule.alphas_cumprod[timestep]
         epsilon = (z_t - alpha.sqrt() * clean) / (1 - alpha).sqrt()
         velocity = alpha.sqrt() * epsilon - (1 - alpha).sqrt() * clean
-        z_t = schedule.step(velocity, timestep, z_t).prev_sample
+        z_t = schedule.step(velocity, timestep, z_t, return_dict=False)[0]
     assert torch.allclose(z_t, clean, atol=1e-3)
 
 

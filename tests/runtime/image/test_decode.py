@@ -132,4 +132,4 @@ def test_squaring_keeps_the_middle() -> None:
     image.paste("black", (100, 0, 200, 100))
     square = squared(image, 50)
     assert square.size == (50, 50)
-    assert square.convert("L").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)) < 3
+    assert square.convert("L").resize((1, 1), Image.Resampling.BOX).tobytes()[0] < 3

@@ -37,7 +37,8 @@ XL: dict[str, Any] = {
 def unet(request: pytest.FixtureRequest) -> Any:
     extra = {"sd15": {}, "sd21": {"use_linear_projection": True}, "sdxl": XL}[request.param]
     torch.manual_seed(0)
-    return UNet2DConditionModel(**SMALL, **extra).eval().requires_grad_(False)
+    network: Any = UNet2DConditionModel(**SMALL, **extra)
+    return network.eval().requires_grad_(False)
 
 
 def some_offsets(unet: Any, subjects: int, seed: int = 1) -> Offsets:
@@ -128,7 +129,7 @@ def test_subjects_together_equal_each_alone(unet: Any) -> None:
     for subject in (0, 1):
         rows = slice(2 * subject, 2 * subject + 2)
         own = {path: Factors(each.A[subject, None], each.B[subject, None]) for path, each in offsets.items()}
-        text = both(Conditioning(soft.states[rows], soft.pooled[rows]), _rows(hard, rows), 0.6)
+        text = both(_rows(soft, rows), _rows(hard, rows), 0.6)
         with dual_path(unet, own, alpha=0.6):
             torch.testing.assert_close(ask(unet, z_t[rows], text), together[rows], rtol=1e-4, atol=1e-5)
 

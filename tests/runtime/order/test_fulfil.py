@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_a_good_order_is_tuned_and_published_whole(order: Order, run: Run) -> No
 def test_the_same_order_is_published_once(order: Order, run: Run) -> None:
     first = fulfil(order, run)
 
-    def loaded(*_: object) -> None:
+    def loaded(*_: object) -> NoReturn:
         raise AssertionError("there is nothing to load a model for")
 
     again = fulfil(order, Run(run.stores, run.progress, run.check, loaded))
@@ -158,7 +159,7 @@ def test_what_is_wrong_with_a_picture_is_said(order: Order, run: Run, data: byte
 
 
 def test_a_full_gpu_is_told_with_the_setting_to_lower(order: Order, run: Run) -> None:
-    def load(*_: object) -> None:
+    def load(*_: object) -> NoReturn:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
     order = order.model_copy(update={"rows_per_pass": 2})

@@ -107,7 +107,8 @@ def test_the_first_stage_learns_the_embedding_alone(model: DiffusionModel, tmp_p
     trained = run(model, tmp_path, Plan(**(vars(PLAN) | {"embedding_share": 1.0, "weight_decay": 0.0}))).encoder
     for before, after in zip(fresh.hypernetwork.parameters(), trained.hypernetwork.parameters(), strict=True):
         assert torch.equal(before, after)
-    assert not torch.equal(fresh.embedding_heads[0].weight, trained.embedding_heads[0].weight)
+    before, after = (next(each.embedding_heads.parameters()) for each in (fresh, trained))
+    assert not torch.equal(before, after)
 
 
 def test_the_bank_keeps_the_latest_predictions(model: DiffusionModel, tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_an_encoder_begins_with_what_fits_of_another(model: DiffusionModel, tmp_
     torch.nn.init.normal_(start.encoder.places)
     encoder_folder.save(tmp_path, start, model, {}, with_image_tower=False, dtype=torch.float32)
     encoder = Encoder(replace(start.encoder.shape, rank=3))
-    untouched = encoder.hypernetwork.head_A["32"].weight.clone()
+    untouched = encoder.hypernetwork.get_parameter("head_A.32.weight").clone()
     taken, of_all = encoder_folder.take_over(encoder, tmp_path)
     assert 0 < taken < of_all
     torch.testing.assert_close(encoder.places, start.encoder.places)
