@@ -156,7 +156,7 @@ KINDS = (
          REASON, column("Profile", ".spec.profile", priority=1),
          column("Encoder", '.status.conditions[?(@.type=="EncoderUsed")].status', priority=1),
          column("Manifest", ".status.manifest.uri", priority=1)],
-        PersonalizationStatus, (".spec.profile", ".status.settled"),
+        PersonalizationStatus, (".spec.profile", ".status.unwatched"),
     ),
     Kind(
         "PersonalizationBatch", "personalizationbatches", "pzb", "Namespaced",

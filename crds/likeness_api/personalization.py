@@ -243,8 +243,8 @@ class PersonalizationStatus(StatusModel):
     """When the tuner of the first attempt started, in RFC 3339."""
     completion_time: DateTime | None = None
     """When it ended, well or not, in RFC 3339."""
-    settled: bool | None = None
-    """Whether it ended and leaves the operator nothing to do, not even on deletion; it is then no longer watched."""
+    unwatched: bool | None = None
+    """Whether it ended and leaves the operator nothing to do, not even on deletion, and is not watched any more."""
     progress: Progress | None = None
     """How far the tuning is; first written after half a minute and 5 % of the steps."""
     token: Token | None = None

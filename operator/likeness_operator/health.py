@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from likeness_operator.engine.vitals import Vitals
 from likeness_operator.metrics import REGISTRY
-from likeness_operator.vitals import Vitals
 
 
 @asynccontextmanager
-async def serve(port: int, vitals: Vitals) -> AsyncIterator[None]:
+async def serve_probes(port: int, vitals: Vitals) -> AsyncIterator[None]:
     """Serves on every address while the block runs. Port 0 serves nothing."""
-    runner = web.AppRunner(application(vitals), access_log=None)
+    runner = web.AppRunner(probe_application(vitals), access_log=None)
     await runner.setup()
     if port:
         await web.TCPSite(runner, port=port).start()
@@ -25,7 +25,7 @@ async def serve(port: int, vitals: Vitals) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-def application(vitals: Vitals) -> web.Application:
+def probe_application(vitals: Vitals) -> web.Application:
     async def livez(_: web.Request) -> web.Response:
         return _answer(vitals.why_not_alive())
 

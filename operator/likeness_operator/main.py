@@ -17,24 +17,33 @@ from time import monotonic
 import kopf
 import prometheus_client
 
-from likeness_api import API_VERSION
-from likeness_operator import health, label, log, metrics, progress_endpoint
-from likeness_operator.api_error import ApiError
-from likeness_operator.api_server import ApiServer
-from likeness_operator.controller import Controller
-from likeness_operator.lease import Lease, LeaseLostError, LeaseName, leading
-from likeness_operator.profiles import Profiles
-from likeness_operator.store import Store
-from likeness_operator.token_bucket import TokenBucket
-from likeness_operator.token_review import TokenReviews
-from likeness_operator.vitals import Vitals
-from likeness_operator.watch import watch
-from likeness_operator.work_queue import WorkQueue
-from likeness_operator.worker import resync, work
+from likeness_operator import log, metrics
+from likeness_operator.engine.lifecycle import Stages
+from likeness_operator.engine.reconciler import Reconciler
+from likeness_operator.engine.vitals import Vitals
+from likeness_operator.engine.watch import watch
+from likeness_operator.engine.watch_cache import WatchCache
+from likeness_operator.engine.work_queue import WorkQueue
+from likeness_operator.engine.worker import resync, work
+from likeness_operator.erasure.lifecycle import ErasureLifecycle
+from likeness_operator.health import serve_probes
+from likeness_operator.kubernetes import label
+from likeness_operator.kubernetes.api_error import ApiError
+from likeness_operator.kubernetes.api_server import ApiServer
+from likeness_operator.kubernetes.lease import Lease, LeaseLostError, LeaseName, leading
+from likeness_operator.kubernetes.resource import OUR_API
+from likeness_operator.kubernetes.token_bucket import TokenBucket
+from likeness_operator.kubernetes.token_review import TokenReviews
+from likeness_operator.personalization.lifecycle import PERSONALIZATION, TuningLifecycle
+from likeness_operator.personalization.profiles import Profiles
+from likeness_operator.personalization.progress import ProgressTracker
+from likeness_operator.personalization.progress_endpoint import serve_progress
 
 logger = logging.getLogger(__name__)
 
 PROBE_AGAIN_SECONDS = 2.0
+KINDS = (PERSONALIZATION,)
+"""What is watched and reconciled."""
 REQUESTS_PER_SECOND = 300
 """Enough for fifty new Personalizations a second: a life takes five requests."""
 
@@ -46,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.kubeconfig:
         os.environ["KUBECONFIG"] = options.kubeconfig  # where kopf looks for it
     try:
-        asyncio.run(run(options))
+        asyncio.run(run_operator(options))
     except asyncio.CancelledError:
         logger.info("stopped before there was anything to watch")
     except (kopf.LoginError, OSError) as error:
@@ -83,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     )
     new.add_argument("--log-format", choices=["json", "text"], default="json")
     new.add_argument("--probe-port", type=int, default=8080, help="for /livez, /readyz, /metrics; 0 for none")
-    new.add_argument("--workers", type=at_least_one, default=16, help="Personalizations looked at at the same time")
+    new.add_argument("--workers", type=at_least_one, default=16, help="Personalizations reconciled at the same time")
     new.add_argument(
         "--qps",
         type=at_least_one,
@@ -123,7 +132,7 @@ def log_in() -> kopf.ConnectionInfo:
     return found
 
 
-async def run(options: argparse.Namespace) -> None:
+async def run_operator(options: argparse.Namespace) -> None:
     task = asyncio.current_task()
     assert task is not None
     # Until kopf takes the signal over. As process 1 of a container we would not get it at all otherwise.
@@ -136,13 +145,13 @@ async def run(options: argparse.Namespace) -> None:
     api = ApiServer(log_in, bucket, may_write=lease.held if lease else lambda: True)
     ready = asyncio.Event()
     queue = WorkQueue()
-    store = Store(queue, monotonic)
+    cache = WatchCache(queue, monotonic, {kind.resource.kind: kind for kind in KINDS})
     metrics.QUEUE_AGE_SECONDS.set_function(queue.oldest_wait_seconds)
-    metrics.WATCH_DEBT_SECONDS.set_function(store.oldest_echo_seconds)
-    metrics.WAITING.set_function(store.waiting)
-    vitals = Vitals(queue, store, monotonic, ready.is_set)
+    metrics.WATCH_LAG_SECONDS.set_function(cache.watch_lag_seconds)
+    metrics.WAITING.set_function(cache.waiting)
+    vitals = Vitals(queue, cache, monotonic, ready.is_set)
     try:
-        async with health.serve(options.probe_port, vitals):
+        async with serve_probes(options.probe_port, vitals):
             if lease is None:
                 await act(api, vitals, ready, options)
             else:
@@ -155,21 +164,24 @@ async def run(options: argparse.Namespace) -> None:
 
 async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: argparse.Namespace) -> None:
     """Watches and works until SIGTERM."""
-    store, queue = vitals.store, vitals.queue
-    profiles = Profiles(api, monotonic)
-    controller = Controller(
-        api, store, profiles, socket.gethostname(), utc_now, kueue=options.kueue, progress_url=options.progress_url
+    cache, queue, instance = vitals.cache, vitals.queue, socket.gethostname()
+    profiles, tracker = Profiles(api, monotonic), ProgressTracker(cache, queue.add, monotonic)
+    tuning = TuningLifecycle(
+        api, profiles, cache.limiter, tracker, utc_now, kueue=options.kueue, progress_url=options.progress_url
     )
+    erasure = ErasureLifecycle(api, profiles, instance, utc_now)
+    stages = {PERSONALIZATION.resource.kind: Stages(PERSONALIZATION, live=tuning, terminating=erasure)}
+    reconciler = Reconciler(api, cache, stages, instance, utc_now)
     await readable(api, options.namespace)
     # Whichever part ends by an error ends the process: the kubelet starts it anew, and nothing is lost.
     async with (
-        progress_endpoint.serve(options.progress_port, store, TokenReviews(api, monotonic)),
+        serve_progress(options.progress_port, tracker, TokenReviews(api, monotonic)),
         asyncio.TaskGroup() as group,
     ):
-        tasks = [group.create_task(work(queue, store, controller, vitals)) for _ in range(options.workers)]
-        tasks.append(group.create_task(resync(queue, store)))
+        tasks = [group.create_task(work(queue, cache, reconciler, vitals)) for _ in range(options.workers)]
+        tasks.append(group.create_task(resync(queue, cache)))
         logger.info("watching %s", ", ".join(options.namespace) or "all namespaces")
-        await watch(store, profiles, log_in, options.namespace, ready)
+        await watch(cache, KINDS, profiles.changed, log_in, namespaces=options.namespace, ready=ready)
         logger.info("stopping")
         for background in tasks:
             background.cancel()
@@ -182,10 +194,10 @@ def utc_now() -> datetime:
 async def readable(api: ApiServer, namespaces: Sequence[str]) -> None:
     """Waits until every kind can be listed: the CRDs may come after us, and kopf never looks for them again."""
     scopes = [f"namespaces/{namespace}/" for namespace in namespaces] or [""]
-    lists: list[tuple[str, dict[str, str]]] = [(f"/apis/{API_VERSION}/tuningprofiles", {})]
+    lists: list[tuple[str, dict[str, str]]] = [(f"{OUR_API}/tuningprofiles", {})]
     for scope in scopes:
         # With the selector, which a CRD older than us does not know.
-        lists.append((f"/apis/{API_VERSION}/{scope}personalizations", {"fieldSelector": label.UNSETTLED}))
+        lists += [(f"{OUR_API}/{scope}{kind.resource.plural}", {"fieldSelector": label.WATCHED}) for kind in KINDS]
         lists += [(f"/apis/batch/v1/{scope}jobs", {}), (f"/api/v1/{scope}pods", {})]
     for path, query in lists:
         while True:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from likeness_operator.observed import Personalization
-
 REGISTRY = CollectorRegistry()
 
 RECONCILES = Counter(
-    "likeness_reconciles", "Passes over a Personalization, by how they ended.", ["outcome"], registry=REGISTRY
+    "likeness_reconciles", "Reconciliations of a Personalization, by how they ended.", ["outcome"], registry=REGISTRY
 )
 RECONCILE_SECONDS = Histogram(
-    "likeness_reconcile_seconds", "How long a pass over a Personalization took.", registry=REGISTRY
+    "likeness_reconcile_seconds", "How long a reconciliation of a Personalization took.", registry=REGISTRY
 )
-QUEUE_DEPTH = Gauge("likeness_queue_depth", "Personalizations that wait to be looked at.", registry=REGISTRY)
+QUEUE_DEPTH = Gauge("likeness_queue_depth", "Personalizations that wait to be reconciled.", registry=REGISTRY)
 UNFINISHED = Gauge("likeness_unfinished", "Personalizations that have not ended.", registry=REGISTRY)
 JOBS_CREATED = Counter("likeness_jobs_created", "Jobs that were created.", registry=REGISTRY)
 FINISHED = Counter(
@@ -27,10 +24,10 @@ FINISHED = Counter(
 )
 LEADER = Gauge("likeness_leader", "1 on the operator that acts, 0 on the others.", registry=REGISTRY)
 QUEUE_AGE_SECONDS = Gauge(
-    "likeness_queue_age_seconds", "How long the one has waited that waits longest to be looked at.", registry=REGISTRY
+    "likeness_queue_age_seconds", "How long the one has waited that waits longest to be reconciled.", registry=REGISTRY
 )
-WATCH_DEBT_SECONDS = Gauge(
-    "likeness_watch_debt_seconds", "For how long the watch has not told of a write of our own.", registry=REGISTRY
+WATCH_LAG_SECONDS = Gauge(
+    "likeness_watch_lag_seconds", "For how long the watch has not reported a write of our own.", registry=REGISTRY
 )
 LEASES_LOST = Counter("likeness_leases_lost", "Times that the Lease could not be kept.", registry=REGISTRY)
 ATTEMPTS = Counter(
@@ -51,8 +48,8 @@ TUNE_SECONDS = Histogram(
 )
 
 
-class Waiting(Collector):
-    """Counted when it is asked for, so that no reason stays that nobody has any longer."""
+class WaitingCollector(Collector):
+    """Counts those that wait when it is collected, so that no reason stays that nobody has any longer."""
 
     def __init__(self) -> None:
         self._count: Callable[[], Mapping[str, int]] = dict
@@ -62,34 +59,11 @@ class Waiting(Collector):
         self._count = count
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        told = GaugeMetricFamily("likeness_waiting", "Personalizations that wait, by reason.", labels=["reason"])
+        family = GaugeMetricFamily("likeness_waiting", "Personalizations that wait, by reason.", labels=["reason"])
         for reason, number in self._count().items():
-            told.add_metric([reason], number)
-        yield told
+            family.add_metric([reason], number)
+        yield family
 
 
-WAITING = Waiting()
+WAITING = WaitingCollector()
 REGISTRY.register(WAITING)
-
-
-def count_job(owner: Personalization, now: datetime) -> None:
-    """A Job was created. Only the first one tells how long its user waited for us."""
-    JOBS_CREATED.inc()
-    if owner.status.job_ref is None and not owner.status.attempts:
-        SECONDS_TO_JOB.observe(_seconds(owner.created, now))
-
-
-def count_end(ended: Personalization, reason: str, now: datetime) -> None:
-    """Its end has been written into its status."""
-    FINISHED.labels(reason=reason).inc()
-    for attempt in ended.status.attempts:
-        ATTEMPTS.labels(reason=attempt.reason).inc()
-    if ended.status.failure is None:
-        SECONDS_TO_RESULT.observe(_seconds(ended.created, now))
-    if ended.status.failure is None and ended.status.start_time is not None:
-        TUNE_SECONDS.observe(_seconds(datetime.fromisoformat(ended.status.start_time), now))
-
-
-def _seconds(since: datetime, now: datetime) -> float:
-    """Not below zero, though the clocks of two machines may say so."""
-    return max(0.0, (now - since).total_seconds())

@@ -13,12 +13,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 
-from likeness_operator import label, log
-from likeness_operator.api_error import ApiError, ConflictError, NotFoundError, UnavailableError
-from likeness_operator.api_server import ApiServer
-from likeness_operator.lease import RETRY_SECONDS, Lease, LeaseName
+from likeness_operator import log
+from likeness_operator.kubernetes import label
+from likeness_operator.kubernetes.api_error import ApiError, ConflictError, NotFoundError, UnavailableError
+from likeness_operator.kubernetes.api_server import ApiServer
+from likeness_operator.kubernetes.lease import RETRY_SECONDS, Lease, LeaseName
+from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.main import lease_name, log_in
-from likeness_operator.token_bucket import TokenBucket
+from likeness_operator.personalization.lifecycle import PERSONALIZATION
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +28,17 @@ REQUESTS_PER_SECOND = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    options = hook_parser().parse_args(arguments)
     log.set_up(options.log_format)
     try:
-        asyncio.run(run(options))
+        asyncio.run(run_hook(options))
     except ApiError as error:
         logger.error("finalizers may be left: %s", error)
         return 1
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def hook_parser() -> argparse.ArgumentParser:
     new = argparse.ArgumentParser(prog="uninstall", description="Stops the operator and takes its finalizers off.")
     new.add_argument(
         "--operator", type=lease_name, required=True, metavar="NAMESPACE/NAME", help="Deployment and Lease"
@@ -46,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     return new
 
 
-async def run(options: argparse.Namespace) -> None:
+async def run_hook(options: argparse.Namespace) -> None:
     api = ApiServer(log_in, TokenBucket(REQUESTS_PER_SECOND, 2 * REQUESTS_PER_SECOND, monotonic))
     lease = Lease(api, options.operator, f"uninstall_{uuid.uuid4()}", monotonic, lambda: datetime.now(UTC))
     try:
@@ -74,15 +76,17 @@ async def release(api: ApiServer, namespace: str | None) -> None:
     left = True
     while left:
         left = False
-        async for subject in api.personalizations(namespace):
+        async for subject in api.objects(PERSONALIZATION.resource, namespace):
             finalizers = subject["metadata"].get("finalizers", [])
             if label.FINALIZER not in finalizers:
                 continue
             try:
-                await api.set_finalizers(subject, [name for name in finalizers if name != label.FINALIZER])
+                await api.set_finalizers(
+                    PERSONALIZATION.resource, subject, [name for name in finalizers if name != label.FINALIZER]
+                )
                 count += 1
             except (ConflictError, UnavailableError) as error:
-                logger.warning("%s; looking again", error)
+                logger.warning("%s; trying again", error)
                 left = True
             except NotFoundError:
                 continue

@@ -102,5 +102,5 @@ def test_a_result_with_an_unknown_field_is_refused_at_every_level(field: str) ->
 
 
 def test_no_reason_of_passing_trouble_is_final() -> None:
-    assert EXIT_CODE_OF[Reason.STORAGE_UNAVAILABLE] == ExitCode.PASSING_TROUBLE
-    assert ExitCode.PASSING_TROUBLE not in FINAL_EXIT_CODES
+    assert EXIT_CODE_OF[Reason.STORAGE_UNAVAILABLE] == ExitCode.TRANSIENT_ERROR
+    assert ExitCode.TRANSIENT_ERROR not in FINAL_EXIT_CODES

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from likeness_api.crd import KINDS, manifest
-from likeness_operator.lease import LeaseName
+from likeness_operator.kubernetes.lease import LeaseName
 
 CHART = Path(__file__).resolve().parents[2] / "charts/likeness"
 Render = Callable[..., list[dict[str, Any]]]
@@ -257,7 +257,7 @@ def test_helm_test_asks_the_service_and_fits_the_restricted_level(render: Render
 
 @pytest.mark.parametrize("values", [(), (NAMESPACES,)], ids=["cluster-wide", "by-namespace"])
 def test_before_it_goes_finalizers_are_taken_off_with_no_other_right(render: Render, values: tuple[str, ...]) -> None:
-    from likeness_operator.uninstall import parser
+    from likeness_operator.uninstall import hook_parser as parser
 
     objects = render(*values)
     hooks = [

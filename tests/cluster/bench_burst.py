@@ -41,7 +41,7 @@ from outside import (  # noqa: E402
     url_of,
 )
 
-Manifest = dict[str, Any]
+K8sObject = dict[str, Any]
 FORGET_SECONDS = 8.0
 """By then kopf has let go of what it was told at the start (`watch.IDLE_SECONDS`)."""
 
@@ -124,14 +124,16 @@ def report(namespace: str, asked: dict[str, datetime], operator: Operator) -> No
 
 
 def restart(operator: Operator, count: int) -> None:
-    """With `count` live ones, each of which is looked at once."""
+    """With `count` live ones, each of which is reconciled once."""
     operator.kill()
     operator.start()
     operator.wait_until_ready()
     began = time.monotonic()
-    wait_for("a look at each one", lambda: operator.metric("likeness_reconciles_total") >= count, 900, every=5)
+    wait_for(
+        "a reconciliation of each one", lambda: operator.metric("likeness_reconciles_total") >= count, 900, every=5
+    )
     print(
-        f"after a restart: each one looked at within {time.monotonic() - began:.0f} s,"
+        f"after a restart: each one reconciled within {time.monotonic() - began:.0f} s,"
         f" {operator.cpu_seconds():.1f} s of CPU, at most {operator.memory_mb():.0f} MB,"
         f" now {operator.memory_mb('VmRSS'):.0f} MB"
     )

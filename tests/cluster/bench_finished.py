@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "harness"))
 
 from kube import apply, fetch, true_conditions, wait_for  # noqa: E402
-from likeness_operator.label import FINALIZER  # noqa: E402
+from likeness_operator.kubernetes.label import FINALIZER  # noqa: E402
 from outside import (  # noqa: E402
     Operator,
     acted_node,
@@ -38,7 +38,7 @@ from outside import (  # noqa: E402
     url_of,
 )
 
-Manifest = dict[str, Any]
+K8sObject = dict[str, Any]
 RESTARTS = 3
 AT_ONCE = 50
 """Requests of ours."""
@@ -68,7 +68,7 @@ def main() -> None:
     print(f"load average of the machine {os.getloadavg()[0]:.1f}")
 
 
-def end_one(folder: Path, namespace: str, policy: str) -> Manifest:
+def end_one(folder: Path, namespace: str, policy: str) -> K8sObject:
     """A Personalization that the operator has brought to its end."""
     apply(personalization(namespace, "the-first", "finished", deletionPolicy=policy))
     with running(Operator(folder)):
@@ -94,7 +94,7 @@ def restart(folder: Path, namespace: str) -> dict[str, float]:
         }
 
 
-async def finish(namespace: str, count: int, like: Manifest) -> None:
+async def finish(namespace: str, count: int, like: K8sObject) -> None:
     """Creates `count` of them, with the spec and the status of `like`."""
     slots = asyncio.Semaphore(AT_ONCE)
     finalizers = [FINALIZER] if FINALIZER in like["metadata"].get("finalizers", []) else []
@@ -121,12 +121,12 @@ def _has_a_job(namespace: str, name: str) -> bool:
     return "jobRef" in _read(namespace, name).get("status", {})
 
 
-def _succeeded(namespace: str, name: str) -> Manifest | None:
+def _succeeded(namespace: str, name: str) -> K8sObject | None:
     found = _read(namespace, name)
     return found if "Succeeded" in true_conditions(found) else None
 
 
-def _read(namespace: str, name: str) -> Manifest:
+def _read(namespace: str, name: str) -> K8sObject:
     found = fetch("pz", name, namespace)
     assert found is not None
     return found

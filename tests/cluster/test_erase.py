@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kube import RESTRICTED, Manifest, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
-from likeness_operator.label import FINALIZER, UNSETTLED
+from kube import RESTRICTED, K8sObject, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
+from likeness_operator.kubernetes.label import FINALIZER, WATCHED
 from seaweed import Seaweed
 from shop import SHOP, create, finished, jobs_of, personalization, profile, published_keys, read, running_pod, succeeded
 
@@ -20,12 +20,12 @@ def delete(name: str, *more: str) -> None:
     kubectl("-n", SHOP, "delete", "pz", name, *more)
 
 
-def tombstones(name: str, namespace: str = SHOP) -> list[Manifest]:
+def tombstones(name: str, namespace: str = SHOP) -> list[K8sObject]:
     events = json.loads(kubectl("-n", namespace, "get", "events.events.k8s.io", "-o", "json"))["items"]
     return [event for event in events if event["metadata"]["name"].startswith(f"{name}.")]
 
 
-def not_erased(name: str) -> Manifest | None:
+def not_erased(name: str) -> K8sObject | None:
     """The condition that says why it is still there."""
     said = {condition["type"]: condition for condition in read(name).get("status", {}).get("conditions", [])}
     return said.get("Erased")
@@ -43,7 +43,7 @@ def test_what_was_published_goes_with_it_and_what_others_published_stays(
     kept, name = create(f"kept-{cascade}"), create(f"erased-{cascade}", deletionPolicy="Delete")
     succeeded(kept)
     assert FINALIZER in succeeded(name)["metadata"]["finalizers"]
-    watched = kubectl("-n", SHOP, "get", "pz", "-o", "name", f"--field-selector={UNSETTLED}")
+    watched = kubectl("-n", SHOP, "get", "pz", "-o", "name", f"--field-selector={WATCHED}")
     assert (kept in watched, name in watched) == (False, True)
     others = published_keys(storage, kept)
     assert published_keys(storage, name)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kube import Manifest, apply, kubectl, wait_for
+from kube import K8sObject, apply, kubectl, wait_for
 from likeness_api.reason import Reason
 from seaweed import Seaweed
 from shop import SHOP, acted, create, finished, jobs_of, logs_of, profile, published_keys, read, running_pod, succeeded
@@ -18,27 +18,27 @@ LONG = {"steps": 200}
 """Some ten seconds on an idle machine: long enough to be hit in the middle."""
 
 
-def tuning_pod(name: str) -> Manifest:
+def tuning_pod(name: str) -> K8sObject:
     """The pod of `name`, in the middle of its steps."""
     pod = running_pod(name)
     wait_for(f"first steps of {name}", lambda: re.search(r"Tuned [1-9]\d* of", logs_of(pod)), seconds=90)
     return pod
 
 
-def evict(pod: Manifest) -> None:
+def evict(pod: K8sObject) -> None:
     name = pod["metadata"]["name"]
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": SHOP}}
     path = f"/api/v1/namespaces/{SHOP}/pods/{name}/eviction"
     kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
 
-def delete(pod: Manifest) -> None:
+def delete(pod: K8sObject) -> None:
     kubectl("-n", SHOP, "delete", "pod", pod["metadata"]["name"], "--wait=false")
 
 
 @pytest.mark.parametrize("end", [delete, evict])
 def test_a_pod_that_is_ended_while_tuning_publishes_nothing_half_and_the_retry_succeeds(
-    shop: str, storage: Seaweed, figure: Callable[[str], None], end: Callable[[Manifest], None]
+    shop: str, storage: Seaweed, figure: Callable[[str], None], end: Callable[[K8sObject], None]
 ) -> None:
     name = create(tuning=LONG)
     first = tuning_pod(name)
@@ -54,8 +54,8 @@ def test_a_pod_that_is_ended_while_tuning_publishes_nothing_half_and_the_retry_s
     assert all(key.startswith(folder) for key in keys)
 
 
-def test_an_eviction_is_not_charged(shop: str) -> None:
-    """Of no retries at all, none is used up; and it is told, though the pod is gone."""
+def test_an_eviction_does_not_count(shop: str) -> None:
+    """Of no retries at all, none is used up; and the status has it, though the pod is gone."""
     act = acted(Reason.TUNED, seconds=20, backoffLimit=0)
     act["metadata"]["name"] = "no-retries"
     apply(act)

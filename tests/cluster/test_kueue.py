@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from kube import Manifest, apply, fetch, kubectl
+from kube import K8sObject, apply, fetch, kubectl
 from shop import SHOP, create, jobs_of, profile, read, running_pod, succeeded, waiting
 
 GPU = "nvidia.com/gpu"
 URGENT = "likeness-test-urgent"
 
 
-def queue_profile(name: str, **more: object) -> Manifest:
-    """One GPU (that only the scheduler and Kueue know of), and no retry: whatever is charged ends it."""
+def queue_profile(name: str, **more: object) -> K8sObject:
+    """One GPU (that only the scheduler and Kueue know of), and no retry: whatever counts ends it."""
     changed = profile(name, queueName="gpus", backoffLimit=0)
     changed["spec"]["runtime"]["resources"]["limits"][GPU] = 1
     changed["spec"]["runtime"] |= more
@@ -62,20 +62,20 @@ def one_gpu(shop: str) -> str:
 
 
 @pytest.mark.timeout(900)
-def test_each_gets_its_turn_and_a_preemption_is_not_charged(one_gpu: str, figure: Callable[[str], None]) -> None:
+def test_each_gets_its_turn_and_a_preemption_does_not_count(one_gpu: str, figure: Callable[[str], None]) -> None:
     began = time.monotonic()
     first = create("kueue-first", profile="queued", tuning={"steps": 500})
     running_pod(first)
     others = [create(f"kueue-{which}", profile="queued") for which in ("second", "third")]
     for other in others:
-        told = waiting(other, "Pending")
-        assert f"insufficient unused quota for {GPU}" in told["message"]
-        assert "wait for its turn" in told["nextStep"]
+        waits = waiting(other, "Pending")
+        assert f"insufficient unused quota for {GPU}" in waits["message"]
+        assert "wait for its turn" in waits["nextStep"]
 
     urgent = create("kueue-urgent", profile="urgent")
-    told = waiting(first, "Preempted")
-    assert "to accommodate a workload" in told["message"]
-    assert "no attempt is charged" in told["nextStep"]
+    waits = waiting(first, "Preempted")
+    assert "to accommodate a workload" in waits["message"]
+    assert "does not count as a retry" in waits["nextStep"]
     ends = {name: succeeded(name, seconds=400)["status"] for name in (urgent, first, *others)}
     assert [attempt["reason"] for attempt in ends[first]["attempts"]] == ["Preempted", "Tuned"]
     for name in (urgent, *others):
@@ -90,9 +90,9 @@ def test_a_queue_that_is_not_there_is_told_in_kueues_words(one_gpu: str) -> None
     changed["spec"]["queueName"] = "nowhere"
     apply(changed)
     name = create("kueue-nowhere", profile="no-queue")
-    told = waiting(name, "Inadmissible")
-    assert "nowhere" in told["message"]
-    assert "LocalQueue" in told["nextStep"]
+    waits = waiting(name, "Inadmissible")
+    assert "nowhere" in waits["message"]
+    assert "LocalQueue" in waits["nextStep"]
     assert read(name)["status"]["conditions"][0]["reason"] == "Inadmissible"
     kubectl("-n", SHOP, "delete", "pz", name)
 

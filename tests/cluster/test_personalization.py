@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kube import Manifest, kubectl, true_conditions, wait_for
+from kube import K8sObject, kubectl, true_conditions, wait_for
 from seaweed import TENANT, Seaweed
 from shop import SHOP, create, finished, jobs_of, pods_of, published_keys, succeeded
 
@@ -31,12 +31,12 @@ def applied(shop: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def teapot(applied: float) -> Manifest:
+def teapot(applied: float) -> K8sObject:
     return succeeded(NAME, seconds=180)
 
 
 @pytest.fixture(scope="module")
-def published(teapot: Manifest, storage: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def published(teapot: K8sObject, storage: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The artifacts, fetched with the tenant's own key: format -> file."""
     folder = tmp_path_factory.mktemp("published")
     files = {}
@@ -54,7 +54,7 @@ def test_the_job_is_there_within_two_seconds(applied: float, figure: Callable[[s
 
 
 def test_it_succeeds_in_a_namespace_that_enforces_the_restricted_level(
-    teapot: Manifest, figure: Callable[[str], None]
+    teapot: K8sObject, figure: Callable[[str], None]
 ) -> None:
     (pod,) = pods_of(NAME)
     assert pod["spec"]["containers"][0]["image"] == os.environ["LIKENESS_TEST_RUNTIME_IMAGE"]
@@ -64,7 +64,7 @@ def test_it_succeeds_in_a_namespace_that_enforces_the_restricted_level(
 
 
 def test_every_artifact_has_the_sha256_and_the_size_that_the_status_says(
-    teapot: Manifest, published: dict[str, Path]
+    teapot: K8sObject, published: dict[str, Path]
 ) -> None:
     assert len(teapot["status"]["artifacts"]) >= 3
     for artifact in teapot["status"]["artifacts"]:
@@ -73,19 +73,19 @@ def test_every_artifact_has_the_sha256_and_the_size_that_the_status_says(
         assert len(data) == artifact["bytes"]
 
 
-def test_the_manifest_has_the_sha256_that_the_status_says(teapot: Manifest, storage: Seaweed) -> None:
+def test_the_manifest_has_the_sha256_that_the_status_says(teapot: K8sObject, storage: Seaweed) -> None:
     bucket, _, key = teapot["status"]["manifest"]["uri"].removeprefix("s3://").partition("/")
     data = storage.client(TENANT).get_object(Bucket=bucket, Key=key)["Body"].read()
     assert hashlib.sha256(data).hexdigest() == teapot["status"]["manifest"]["sha256"]
 
 
-def test_the_status_says_what_was_told_about_the_picture(teapot: Manifest, photograph: bytes) -> None:
+def test_the_status_says_what_was_told_about_the_picture(teapot: K8sObject, photograph: bytes) -> None:
     (image,) = teapot["status"]["subject"]
     assert image["sha256"] == hashlib.sha256(photograph).hexdigest()
     assert (image["caption"], image["captionSource"]) == ("a photo of a {token} on a wooden table", "Spec")
 
 
-def test_the_columns_tell_the_story(teapot: Manifest) -> None:
+def test_the_columns_tell_the_story(teapot: K8sObject) -> None:
     header, row = kubectl("-n", SHOP, "get", "pz", NAME).splitlines()
     assert header.split() == ["NAME", "STATE", "STEP", "NEAREST", "WORD", "AGE"]
     assert row.split()[:4] == [NAME, "Succeeded", "12", teapot["status"]["nearestWord"]]

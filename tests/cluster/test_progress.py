@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kube import Manifest, apply, kubectl, true_conditions, wait_for
+from kube import K8sObject, apply, kubectl, true_conditions, wait_for
 from likeness_api.progress_report import PROGRESS_AUDIENCE
 from shop import SHOP, create, profile, read, running_pod
 
@@ -28,7 +28,7 @@ for _ in range(20):
 
 
 @pytest.fixture(scope="module")
-def tuning(shop: str) -> Iterator[tuple[str, Manifest]]:
+def tuning(shop: str) -> Iterator[tuple[str, K8sObject]]:
     """A Personalization that tunes for minutes, and its pod."""
     apply(profile("long", limits={"steps": 1000, "batchSize": 16}))
     name = create("long", profile="long", tuning={"steps": 1000, "batchSize": 16})
@@ -36,18 +36,18 @@ def tuning(shop: str) -> Iterator[tuple[str, Manifest]]:
     kubectl("-n", SHOP, "delete", "pz", name)
 
 
-def post_from(pod: Manifest, about: str, token: str = "") -> int:
+def post_from(pod: K8sObject, about: str, token: str = "") -> int:
     """The operator's answer to a report about `about` from inside `pod`, with its own token or another one."""
     report = json.dumps({"personalization": about, "step": 999, "totalSteps": 1000})
     where = ("-n", SHOP, "exec", pod["metadata"]["name"], "-c", "tuner", "--")
     return int(kubectl(*where, "/venv/bin/python", "-c", POST, report, token))
 
 
-def test_a_long_tune_says_how_far_it_is_while_it_runs(tuning: tuple[str, Manifest]) -> None:
+def test_a_long_tune_says_how_far_it_is_while_it_runs(tuning: tuple[str, K8sObject]) -> None:
     name, _ = tuning
 
-    def progress() -> Manifest | None:
-        found: Manifest | None = read(name)["status"].get("progress")
+    def progress() -> K8sObject | None:
+        found: K8sObject | None = read(name)["status"].get("progress")
         return found
 
     told = wait_for("progress", progress, seconds=300, every=2)
@@ -57,7 +57,7 @@ def test_a_long_tune_says_how_far_it_is_while_it_runs(tuning: tuple[str, Manifes
     assert told["etaSeconds"] > 0
 
 
-def test_a_pod_reports_for_itself_only_and_others_not_at_all(tuning: tuple[str, Manifest]) -> None:
+def test_a_pod_reports_for_itself_only_and_others_not_at_all(tuning: tuple[str, K8sObject]) -> None:
     name, pod = tuning
     create("another", suspend=True)
     unbound = kubectl("-n", SHOP, "create", "token", "default", f"--audience={PROGRESS_AUDIENCE}").strip()
@@ -73,7 +73,7 @@ def test_a_pod_reports_for_itself_only_and_others_not_at_all(tuning: tuple[str, 
     kubectl("-n", SHOP, "delete", "pz", "another")
 
 
-def test_the_token_of_a_pod_opens_nothing_else(tuning: tuple[str, Manifest]) -> None:
+def test_the_token_of_a_pod_opens_nothing_else(tuning: tuple[str, K8sObject]) -> None:
     _, pod = tuning
     ask = (
         "import http.client, os, pathlib, ssl\n"

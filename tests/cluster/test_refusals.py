@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kube import CommandFailedError, Manifest, apply, fetch_all, kubectl, true_conditions, wait_for
+from kube import CommandFailedError, K8sObject, apply, fetch_all, kubectl, true_conditions, wait_for
 from seaweed import FORBIDDEN, Seaweed
 from shop import PICTURE, SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded
 
@@ -105,7 +105,7 @@ def test_a_refused_output_has_no_half_result(refused: None, storage: Seaweed) ->
 def test_an_unknown_profile_is_said_and_makes_no_job_until_it_is_there(shop: str) -> None:
     name = create(profile="later")
 
-    def waiting() -> Manifest | None:
+    def waiting() -> K8sObject | None:
         subject = read(name)
         return subject if subject.get("status", {}).get("waiting") else None
 
@@ -140,7 +140,7 @@ def test_a_prompt_without_the_token_is_warned_about_and_tuned_all_the_same(shop:
 def test_a_missing_secret_is_said_while_it_waits(shop: str) -> None:
     name = create(credentialsSecretRef={"name": "nobody-made-this"})
 
-    def reason() -> Manifest | None:
+    def reason() -> K8sObject | None:
         waiting = read(name).get("status", {}).get("waiting")
         return waiting if waiting and waiting["reason"] == "CreateContainerConfigError" else None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from kube import Manifest, apply, fetch, fetch_all, kubectl, run, wait_for
+from kube import K8sObject, apply, fetch, fetch_all, kubectl, run, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM, STUDIO = "likeness-twins", "twins-studio"
@@ -99,7 +99,7 @@ def twins(rights: None, tmp_path: Path) -> Iterator[tuple[Twin, Twin]]:
         twin.process.wait()
 
 
-def refused(name: str) -> Callable[[], Manifest | None]:
+def refused(name: str) -> Callable[[], K8sObject | None]:
     """Creates a Personalization whose profile does not exist; the operator that acts says so in its status."""
     spec = {
         "profile": "nowhere",
@@ -109,7 +109,7 @@ def refused(name: str) -> Callable[[], Manifest | None]:
     metadata = {"name": name, "namespace": STUDIO}
     apply({"apiVersion": "likeness.dev/v1alpha1", "kind": "Personalization", "metadata": metadata, "spec": spec})
 
-    def look() -> Manifest | None:
+    def look() -> K8sObject | None:
         found = fetch("pz", name, STUDIO)
         return found if found and found.get("status") else None
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kube import Manifest, apply, fetch, kubectl, true_conditions, wait_for
-from likeness_operator.job import job_name
+from kube import K8sObject, apply, fetch, kubectl, true_conditions, wait_for
+from likeness_operator.personalization.job import job_name
 from shop import SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded, waiting
 
 
@@ -30,7 +30,7 @@ def stuck(name: str, **runtime: object) -> str:
         pytest.param("half", {"podTemplate": {"spec": {"containers": [{"name": "tuner"}]}}}, "JobRefused", "image"),
     ],
 )
-def test_it_says_what_it_waits_for(shop: str, name: str, runtime: Manifest, reason: str, words: str) -> None:
+def test_it_says_what_it_waits_for(shop: str, name: str, runtime: K8sObject, reason: str, words: str) -> None:
     found = waiting(stuck(name, **runtime), reason)
     assert words in found["message"]
     assert found["nextStep"]
@@ -87,7 +87,7 @@ def test_somebody_elses_job_is_neither_taken_over_nor_deleted(shop: str) -> None
     assert fetch("job", foreign, SHOP) is not None
 
 
-def say(kind: str, name: str, status: Manifest) -> None:
+def say(kind: str, name: str, status: K8sObject) -> None:
     """As the kubelet would."""
     said = json.dumps({"status": status})
     kubectl("-n", SHOP, "patch", kind, name, "--subresource=status", "--type=merge", "-p", said)

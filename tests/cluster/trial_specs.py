@@ -31,7 +31,7 @@ import yaml  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from kube import CommandFailedError, Manifest, kubectl, true_conditions  # noqa: E402
+from kube import CommandFailedError, K8sObject, kubectl, true_conditions  # noqa: E402
 from odd import KEYS, ODD, fitting, spoilt  # noqa: E402
 from outside import (  # noqa: E402
     USER,
@@ -50,7 +50,7 @@ from outside import (  # noqa: E402
 ROOT = HERE.parents[1]
 DOCUMENTED = set(re.findall(r"`([A-Z]\w+)`", (ROOT / "docs/troubleshooting.md").read_text()))
 AT_ONCE = 16
-SETTLE_SECONDS, QUIET_SECONDS = 300, 30
+STABLE_SECONDS, QUIET_SECONDS = 300, 30
 MOST_WRITES = 6
 """Three for a good end, an event after a bad one, and what a change of the spec may add: a patch and a status."""
 PATHS = st.one_of(st.text(max_size=12), st.from_regex(r"[a-zA-Z0-9 é$%(){}'/_.-]{0,20}", fullmatch=True))
@@ -83,24 +83,24 @@ def cleared(namespace: str) -> list[str]:
     """Deletes the namespace while there is an operator: those with `deletionPolicy: Delete` must not hold it up."""
     began = time.monotonic()
     try:
-        kubectl("delete", "namespace", namespace, f"--timeout={SETTLE_SECONDS}s")
+        kubectl("delete", "namespace", namespace, f"--timeout={STABLE_SECONDS}s")
     except CommandFailedError as error:
         return [f"the namespace does not go: {error}"]
     print(f"the namespace was gone {time.monotonic() - began:.0f} s after it was deleted")
     return []
 
 
-def draw(namespace: str, count: int, number: int) -> list[list[Manifest]]:
+def draw(namespace: str, count: int, number: int) -> list[list[K8sObject]]:
     """What to create, in groups: a Personalization, or a TuningProfile with a Personalization that names it."""
     ours, profiles = schema_of("personalizations"), schema_of("tuningprofiles")
-    groups: list[list[Manifest]] = []
+    groups: list[list[K8sObject]] = []
 
-    def collect(strategy: st.SearchStrategy[list[Manifest]], most: int, first: int) -> None:
+    def collect(strategy: st.SearchStrategy[list[K8sObject]], most: int, first: int) -> None:
         @seed(first)
         @settings(max_examples=most, database=None, phases=[Phase.generate], deadline=None,
                   suppress_health_check=list(HealthCheck))  # fmt: skip
         @given(strategy)
-        def one(group: list[Manifest]) -> None:
+        def one(group: list[K8sObject]) -> None:
             groups.append(group)
 
         one()
@@ -119,13 +119,13 @@ def draw(namespace: str, count: int, number: int) -> list[list[Manifest]]:
     return [[plain], *groups]
 
 
-def schema_of(plural: str) -> Manifest:
+def schema_of(plural: str) -> K8sObject:
     crd = yaml.safe_load((ROOT / f"crds/{plural}.yaml").read_text())
-    found: Manifest = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    found: K8sObject = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     return found
 
 
-def odd_personalizations(namespace: str, schema: Manifest) -> st.SearchStrategy[list[Manifest]]:
+def odd_personalizations(namespace: str, schema: K8sObject) -> st.SearchStrategy[list[K8sObject]]:
     """Addresses are mostly those that the profile allows: else nothing would get as far as a Job."""
     pictures = PATHS.map(lambda text: {"uri": f"s3://catalogue/{text}"})
     usual = st.fixed_dictionaries(
@@ -141,7 +141,7 @@ def odd_personalizations(namespace: str, schema: Manifest) -> st.SearchStrategy[
     names = st.sampled_from([None] * 60 + ["", "a", "A", "a.b", "é", "x" * 64, "-a", "a/b"])
     labels = st.one_of(st.none(), st.just({"likeness.dev/personalization": "another", "likeness.dev/profile": "x"}))
 
-    def manifest(drawn: tuple[Any, str | None, dict[str, str] | None]) -> list[Manifest]:
+    def manifest(drawn: tuple[Any, str | None, dict[str, str] | None]) -> list[K8sObject]:
         spec, name, labelled = drawn
         made = personalization(namespace, "", namespace) | {"spec": spec}
         made["metadata"] = {"namespace": namespace, **({} if name is None else {"name": name})}
@@ -150,11 +150,11 @@ def odd_personalizations(namespace: str, schema: Manifest) -> st.SearchStrategy[
     return st.tuples(spoilt(any_spec), names, labels).map(manifest)
 
 
-def odd_profiles(namespace: str, schema: Manifest) -> st.SearchStrategy[list[Manifest]]:
+def odd_profiles(namespace: str, schema: K8sObject) -> st.SearchStrategy[list[K8sObject]]:
     """Where pods go and what is stored where stay as they are: else nothing would get as far as a Job."""
     plain = profile("x")["spec"]
 
-    def specs(drawn: tuple[Manifest, Any, Any]) -> Manifest:
+    def specs(drawn: tuple[K8sObject, Any, Any]) -> K8sObject:
         spec, template, tolerations = drawn
         runtime = plain["runtime"] | {
             key: spec["runtime"][key] for key in spec["runtime"] if key not in plain["runtime"]
@@ -186,20 +186,20 @@ def odd_profiles(namespace: str, schema: Manifest) -> st.SearchStrategy[list[Man
     ).map(specs)
     named = personalization(namespace, "", "")
 
-    def group(spec: Any) -> list[Manifest]:
+    def group(spec: Any) -> list[K8sObject]:
         one = named | {"metadata": {"namespace": namespace}, "spec": dict(named["spec"])}
         return [profile("x") | {"metadata": {}, "spec": spec}, one]
 
     return spoilt(spec).map(group)
 
 
-async def trial(namespace: str, drawn: list[list[Manifest]], choice: random.Random) -> list[str]:
+async def trial(namespace: str, drawn: list[list[K8sObject]], choice: random.Random) -> list[str]:
     wrong: list[str] = []
     answers: Counter[str] = Counter()
     gate = asyncio.Semaphore(AT_ONCE)
     async with administrator() as session:
 
-        async def put(group: list[Manifest], changes: Manifest | None) -> None:
+        async def put(group: list[K8sObject], changes: K8sObject | None) -> None:
             async with gate:
                 for manifest in group:
                     plural = manifest["kind"].lower() + "s"
@@ -219,30 +219,30 @@ async def trial(namespace: str, drawn: list[list[Manifest]], choice: random.Rand
             for group in drawn[1:]:
                 tasks.create_task(put(group, changed(choice) if choice.random() < 1 / 3 else None))
         print(f"{sum(map(len, drawn))} objects asked for in {time.monotonic() - began:.0f} s: {dict(answers)}")
-        found = await settled(session, namespace)
+        found = await stable(session, namespace)
         await asyncio.sleep(QUIET_SECONDS)
     wrong += judge(namespace, found)
     return wrong
 
 
-def changed(choice: random.Random) -> Manifest:
+def changed(choice: random.Random) -> K8sObject:
     values: list[Any] = [True, False, 0, 1, 60, 604800, 604801, -1, None, "1", 0.5, [], {}]
     return {field: choice.choice(values) for field in choice.sample(CHANGEABLE, choice.randint(1, 2))}
 
 
-async def ask(session: aiohttp.ClientSession, verb: str, url: str, body: Manifest) -> tuple[int, Manifest]:
+async def ask(session: aiohttp.ClientSession, verb: str, url: str, body: K8sObject) -> tuple[int, K8sObject]:
     kind = "application/merge-patch+json" if verb == "PATCH" else "application/json"
     async with session.request(verb, url, data=json.dumps(body), headers={"Content-Type": kind}) as answer:
-        said: Manifest = await answer.json(content_type=None)
+        said: K8sObject = await answer.json(content_type=None)
         return answer.status, said
 
 
-async def settled(session: aiohttp.ClientSession, namespace: str) -> list[Manifest]:
+async def stable(session: aiohttp.ClientSession, namespace: str) -> list[K8sObject]:
     """The Personalizations once each one says something, and nothing is under way."""
-    end = time.monotonic() + SETTLE_SECONDS
+    end = time.monotonic() + STABLE_SECONDS
     while True:
         async with session.get(url_of("personalizations", namespace)) as answer:
-            found: list[Manifest] = (await answer.json())["items"]
+            found: list[K8sObject] = (await answer.json())["items"]
         if all({"Failed", "Succeeded", "Suspended", "Waiting"} & true_conditions(one).keys() for one in found):
             return found
         if time.monotonic() > end:
@@ -250,7 +250,7 @@ async def settled(session: aiohttp.ClientSession, namespace: str) -> list[Manife
         await asyncio.sleep(5)
 
 
-def judge(namespace: str, found: list[Manifest]) -> list[str]:
+def judge(namespace: str, found: list[K8sObject]) -> list[str]:
     wrong = []
     ends: Counter[str] = Counter()
     for one in found:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-Manifest = dict[str, Any]
+K8sObject = dict[str, Any]
 LISTS = ("pods", "tuningprofiles", "events", "personalizations", "jobs")
 
 
@@ -21,16 +21,16 @@ class ApiStub:
     """`objects` by the path of their URL; `calls` as `VERB path`, in order."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, Manifest] = {}
+        self.objects: dict[str, K8sObject] = {}
         self.calls: list[str] = []
         self.url = ""
         self.terminating = False
         """Whether nothing can be created any more, as in a namespace that is being deleted."""
-        self.tokens: dict[str, Manifest] = {}
+        self.tokens: dict[str, K8sObject] = {}
         """The status of a TokenReview, by token; every other token is nobody's."""
         self._versions = itertools.count(100)
 
-    def put(self, path: str, manifest: Manifest) -> Manifest:
+    def put(self, path: str, manifest: K8sObject) -> K8sObject:
         """Creates or replaces an object behind the operator's back."""
         held: dict[str, Any] = json.loads(json.dumps(manifest))
         held["metadata"]["resourceVersion"] = str(next(self._versions))
@@ -76,7 +76,7 @@ class ApiStub:
         token = (await request.json())["spec"]["token"]
         return web.json_response({"status": self.tokens.get(token, {"authenticated": False})})
 
-    def _change(self, request: web.Request, path: str, body: Manifest) -> web.Response:
+    def _change(self, request: web.Request, path: str, body: K8sObject) -> web.Response:
         """A patch is one of the metadata; an object that is being deleted goes with its last finalizer."""
         held = self.objects[path]
         if body["metadata"].get("resourceVersion", "") != held["metadata"]["resourceVersion"]:
@@ -89,7 +89,7 @@ class ApiStub:
             del self.objects[path]
         return web.json_response(patched)
 
-    def _create(self, request: web.Request, path: str, manifest: Manifest) -> web.Response:
+    def _create(self, request: web.Request, path: str, manifest: K8sObject) -> web.Response:
         if self.terminating and "/namespaces/default/" not in path:
             return refusal(403, "Forbidden", "unable to create new content because it is being terminated")
         if path in self.objects:

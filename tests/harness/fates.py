@@ -18,7 +18,7 @@ from likeness_api.reason import EXIT_CODE_OF, Reason
 from likeness_api.result import Result, ResultArtifact
 from outside import profile
 
-Manifest = dict[str, Any]
+K8sObject = dict[str, Any]
 SHA256 = "0" * 64
 LABEL = "likeness.dev/profile"
 STAGES = Path(__file__).resolve().parents[1] / "cluster/burst-stages.yaml"
@@ -97,14 +97,14 @@ FATES = (
     Fate("flaky", 10, (TUNED, UNAVAILABLE), _good(Reason.TUNED) | _bad(Reason.STORAGE_UNAVAILABLE), backoff_limit=2),
     Fate("broken", 5, (UNAVAILABLE,), _bad(Reason.STORAGE_UNAVAILABLE), backoff_limit=1),
     Fate("crashed", 5, (End(None, 1),), _bad(Reason.RUNTIME_CRASHED), backoff_limit=0),
-    # Were the eviction charged, there would be no second attempt.
+    # Did the eviction count against backoffLimit, there would be no second attempt.
     Fate("evicted", 10, (TUNED,), _good(Reason.TUNED), seconds=(3, 8), backoff_limit=0, evicted=True),
     Fate("late", 5, (TUNED,), _bad(Reason.DEADLINE_EXCEEDED), seconds=(600, 601), deadline_seconds=4),
     Fate("too-big", 5, (End(None, 137, "OOMKilled"),), _bad(Reason.OUT_OF_MEMORY), only_acted=True),
 )  # fmt: skip
 
 
-def profile_of(fate: Fate, *, acted: bool) -> Manifest:
+def profile_of(fate: Fate, *, acted: bool) -> K8sObject:
     """Its TuningProfile. Not acted, the pod is a shell in the operator's image, which has the smallest one we build."""
     if acted:
         return profile(fate.name, backoffLimit=fate.backoff_limit)
@@ -143,7 +143,7 @@ def stages(folder: Path) -> Path:
     return path
 
 
-def _pod_stage(name: str, expressions: list[Manifest], **spec: Any) -> Manifest:
+def _pod_stage(name: str, expressions: list[K8sObject], **spec: Any) -> K8sObject:
     selector = {"matchExpressions": expressions, **spec.pop("selector", {})}
     pods = {"apiGroup": "v1", "kind": "Pod"}
     spec = {"resourceRef": pods, "selector": selector, **spec}
@@ -173,15 +173,15 @@ phase: {"Failed" if end.exit_code else "Succeeded"}
 """
 
 
-def _is(phases: list[str]) -> Manifest:
+def _is(phases: list[str]) -> K8sObject:
     return {"key": ".status.phase", "operator": "In", "values": phases}
 
 
-def _deleted(how: str) -> Manifest:
+def _deleted(how: str) -> K8sObject:
     return {"key": ".metadata.deletionTimestamp", "operator": how}
 
 
-def _stage(fate: Fate, number: int, end: End) -> Manifest:
+def _stage(fate: Fate, number: int, end: End) -> K8sObject:
     low, high = (int(1000 * seconds) for seconds in fate.seconds)
     return _pod_stage(
         f"{fate.name}-{number}",

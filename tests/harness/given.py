@@ -11,14 +11,20 @@ from likeness_api.personalization import PersonalizationStatus
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_api.tuning_profile import TuningProfileSpec
-from likeness_operator.condition import timestamp
-from likeness_operator.decision import Decision, Observation, Profile
-from likeness_operator.erase_job import build_erase_job
-from likeness_operator.job import build_job, job_name
-from likeness_operator.observed import Job, Personalization, Pod, read_job, read_personalization, read_pod
-from likeness_operator.workload import Workload, read_workload
-
-Manifest = dict[str, Any]
+from likeness_operator.engine.decision import Decision, decide
+from likeness_operator.erasure.job import build_erase_job
+from likeness_operator.erasure.observation import ErasureObservation
+from likeness_operator.erasure.rules import RULES as ERASURE_RULES
+from likeness_operator.kubernetes.condition import timestamp
+from likeness_operator.kubernetes.job import Job, read_job
+from likeness_operator.kubernetes.k8s_object import K8sObject
+from likeness_operator.kubernetes.pod import Pod, read_pod
+from likeness_operator.kubernetes.workload import Workload, read_workload
+from likeness_operator.personalization.facts import Personalization, read_personalization
+from likeness_operator.personalization.job import build_job, job_name
+from likeness_operator.personalization.observation import Observation
+from likeness_operator.personalization.profile import Profile
+from likeness_operator.personalization.rules import RULES
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(hours=1)
@@ -27,12 +33,12 @@ JOB_UID = "0c0ffee0-0000-4000-8000-000000000002"
 ERASER_UID = "0c0ffee0-0000-4000-8000-000000000003"
 SHA = "0" * 64
 
-PROFILE: Manifest = {
+PROFILE: K8sObject = {
     "model": {"uri": "file:///models/sd15"},
     "runtime": {"image": "likeness/runtime:1", "resources": {"limits": {"memory": "2Gi"}}},
     "storage": {"sourcePrefixes": ["s3://catalogue"], "outputPrefixes": ["s3://artifacts/{namespace}"]},
 }
-SPEC: Manifest = {
+SPEC: K8sObject = {
     "profile": "sd15",
     "subject": {"images": [{"uri": "s3://catalogue/teapot/00.jpg"}]},
     "output": "s3://artifacts/shop",
@@ -53,7 +59,7 @@ def a_profile(name: str = "sd15", **spec: Any) -> Profile:
 
 
 def a_personalization(
-    spec: Manifest | None = None, status: PersonalizationStatus | None = None, **metadata: Any
+    spec: K8sObject | None = None, status: PersonalizationStatus | None = None, **metadata: Any
 ) -> Personalization:
     manifest = {
         "metadata": {
@@ -78,7 +84,7 @@ def a_job(
     uid: str = JOB_UID,
     age_seconds: float = 3600,
     profile: Profile | None = None,
-    spec: Manifest | None = None,
+    spec: K8sObject | None = None,
     **metadata: Any,
 ) -> Job:
     """The Job that the operator builds for `a_personalization(spec)`, as it is some time later."""
@@ -112,7 +118,7 @@ def an_eraser(*true_conditions: str, reason: str = "", age_seconds: float = 1, *
     return read_job(manifest)
 
 
-def _job_status(true_conditions: tuple[str, ...], reason: str) -> Manifest:
+def _job_status(true_conditions: tuple[str, ...], reason: str) -> K8sObject:
     return {
         "conditions": [{"type": kind, "status": "True", "reason": reason, "message": ""} for kind in true_conditions]
     }
@@ -130,7 +136,7 @@ def a_pod(
     unschedulable: str | None = None,
     ended_seconds_ago: float = 60,
     memory: str | None = "2Gi",
-    due_to_go: str | None = None,
+    deletion_timestamp: str | None = None,
 ) -> Pod:
     """A pod of the Job. An exit code makes it Succeeded or Failed."""
     conditions = []
@@ -140,7 +146,7 @@ def a_pod(
         conditions.append(
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable}
         )
-    state: Manifest = {}
+    state: K8sObject = {}
     if exit_code is not None:
         phase = "Failed" if exit_code else "Succeeded"
         text = message.encode().decode() if isinstance(message, Result) else message
@@ -157,7 +163,7 @@ def a_pod(
     elif waiting:
         state["waiting"] = {"reason": waiting[0], "message": waiting[1]}
     limits = {"memory": memory} if memory else {}
-    going = {"deletionTimestamp": due_to_go} if due_to_go else {}
+    going = {"deletionTimestamp": deletion_timestamp} if deletion_timestamp else {}
     return read_pod(
         {
             "metadata": {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "9"} | going,
@@ -171,13 +177,13 @@ def a_pod(
     )
 
 
-def a_workload(*conditions: tuple[str, str, str, str], checks: list[Manifest] | None = None) -> Workload:
+def a_workload(*conditions: tuple[str, str, str, str], checks: list[K8sObject] | None = None) -> Workload:
     """Kueue's Workload of the Job; each condition as (type, status, reason, message)."""
-    said = [
+    stated = [
         {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": timestamp(NOW)}
         for kind, status, reason, message in conditions
     ]
-    status = {"conditions": said, "admissionChecks": checks or []}
+    status = {"conditions": stated, "admissionChecks": checks or []}
     return read_workload({"metadata": {"name": "job-red-teapot"}, "status": status})
 
 
@@ -188,19 +194,31 @@ def an_observation(
     profile: Profile | Refusal | None = None,
     **more: Any,
 ) -> Observation:
-    found = profile or (None if job else a_profile())
+    """With the answers that a Job that starts asks for."""
+    found = profile or (None if job and not job.suspended else a_profile())
+    more = {"slot": True} | more
     return Observation(personalization or a_personalization(), NOW, job, pods, profile=found, **more)
+
+
+def reconcile(observation: Observation) -> Decision:
+    """What the rules for a live Personalization decide."""
+    return decide(RULES, observation)[1]
+
+
+def erase(observation: ErasureObservation) -> Decision:
+    """What the rules for a terminating Personalization decide."""
+    return decide(ERASURE_RULES, observation)[1]
 
 
 def conditions(decision: Decision) -> dict[str, tuple[str, str]]:
     """Status and reason by type."""
-    assert decision.status is not None
+    assert isinstance(decision.status, PersonalizationStatus)
     return {condition.type: (condition.status, condition.reason) for condition in decision.status.conditions}
 
 
 def state(decision: Decision) -> str:
     """The State column: the first true condition."""
-    assert decision.status is not None
+    assert isinstance(decision.status, PersonalizationStatus)
     return next((condition.type for condition in decision.status.conditions if condition.status == "True"), "")
 
 

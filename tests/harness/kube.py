@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-Manifest = dict[str, Any]
+K8sObject = dict[str, Any]
 T = TypeVar("T")
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -30,20 +30,20 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
     return run("kubectl", *arguments, stdin=stdin)
 
 
-def apply(*manifests: Manifest) -> None:
+def apply(*manifests: K8sObject) -> None:
     everything = {"apiVersion": "v1", "kind": "List", "items": manifests}
     kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(everything))
 
 
-def fetch(kind: str, name: str, namespace: str) -> Manifest | None:
+def fetch(kind: str, name: str, namespace: str) -> K8sObject | None:
     """The object, or None where there is none."""
     text = kubectl("-n", namespace, "get", kind, name, "--ignore-not-found", "-o", "json")
     return json.loads(text) if text else None
 
 
-def fetch_all(kind: str, namespace: str, selector: str = "") -> list[Manifest]:
-    answer: Manifest = json.loads(kubectl("-n", namespace, "get", kind, "-l", selector, "-o", "json"))
-    items: list[Manifest] = answer["items"]
+def fetch_all(kind: str, namespace: str, selector: str = "") -> list[K8sObject]:
+    answer: K8sObject = json.loads(kubectl("-n", namespace, "get", kind, "-l", selector, "-o", "json"))
+    items: list[K8sObject] = answer["items"]
     return items
 
 
@@ -58,7 +58,7 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float, every: flo
         time.sleep(every)
 
 
-def true_conditions(subject: Manifest) -> dict[str, Manifest]:
+def true_conditions(subject: K8sObject) -> dict[str, K8sObject]:
     conditions = subject.get("status", {}).get("conditions", [])
     return {condition["type"]: condition for condition in conditions if condition["status"] == "True"}
 

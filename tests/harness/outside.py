@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import kopf
 
-from kube import Manifest, apply, kubectl, run, wait_for
+from kube import K8sObject, apply, kubectl, run, wait_for
 
 SYSTEM = "likeness-system"
 USER = f"system:serviceaccount:{SYSTEM}:likeness-operator"
@@ -53,7 +53,7 @@ def install_rights(*namespaces: str) -> None:
     kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
 
 
-def profile(name: str, **changes: object) -> Manifest:
+def profile(name: str, **changes: object) -> K8sObject:
     """A TuningProfile whose pods go to the acted node; `changes` replace fields of its spec."""
     spec = {
         "model": {"uri": "file:///models/none"},
@@ -64,7 +64,7 @@ def profile(name: str, **changes: object) -> Manifest:
     return named | {"spec": spec | changes}
 
 
-def personalization(namespace: str, name: str, profile: str, **changes: object) -> Manifest:
+def personalization(namespace: str, name: str, profile: str, **changes: object) -> K8sObject:
     """A Personalization that `profile` accepts; `changes` replace fields of its spec."""
     images = {"images": [{"uri": "s3://catalogue/a.png"}]}
     spec = {"profile": profile, "subject": images, "output": f"s3://artifacts/{namespace}", **changes}
@@ -176,7 +176,7 @@ def audited(namespaces: Sequence[str]) -> Iterator[dict[str, Any]]:
     with Path(os.environ["LIKENESS_TEST_AUDIT_LOG"]).open() as log:
         for line in log:
             if line.endswith("\n") and any(namespace in line for namespace in namespaces):
-                event: Manifest = json.loads(line)
+                event: K8sObject = json.loads(line)
                 if event["objectRef"].get("namespace") in namespaces and event["stage"] == "ResponseComplete":
                     yield event
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from fates import FATES, LABEL, profile_of
-from kube import Manifest, apply, true_conditions
+from kube import K8sObject, apply, true_conditions
 from outside import USER, WRITES, audited, personalization, url_of
 
 ENDS = ("Succeeded", "Failed")
@@ -78,7 +78,7 @@ class Population:
         """Who was lost, doubled or told wrongly, by the API server's objects and its audit log."""
         found = {one["metadata"]["name"]: one for one in await self._list(url_of("personalizations", self._namespace))}
         jobs = await self._list(f"/apis/batch/v1/namespaces/{self._namespace}/jobs")
-        own: dict[str, list[Manifest]] = {name: [] for name in self.fates}
+        own: dict[str, list[K8sObject]] = {name: [] for name in self.fates}
         for job in jobs:
             own[job["metadata"]["labels"]["likeness.dev/personalization"]].append(job)
         created: Counter[str] = Counter()
@@ -111,7 +111,7 @@ class Population:
             "refused_or_in_conflict": dict(refused),
         }
 
-    def _wrong(self, one: Manifest, jobs: list[Manifest]) -> str | None:
+    def _wrong(self, one: K8sObject, jobs: list[K8sObject]) -> str | None:
         """What does not agree between its end, its fate, the rest of its status and its Job."""
         name, end, true = one["metadata"]["name"], _end(one), true_conditions(one)
         assert end is not None
@@ -153,7 +153,7 @@ class Population:
                         self._hear(event["object"])
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _hear(self, one: Manifest) -> None:
+    def _hear(self, one: K8sObject) -> None:
         name = one["metadata"]["name"]
         if name not in self._said and _end(one) is None:
             return
@@ -180,13 +180,13 @@ class Population:
                     if answer.status == 201:
                         self.evicted.add(name)
 
-    async def _list(self, path: str, query: dict[str, str] | None = None) -> list[Manifest]:
+    async def _list(self, path: str, query: dict[str, str] | None = None) -> list[K8sObject]:
         async with self._session.get(path, params=query) as answer:
             assert answer.status == 200, await answer.text()
-            items: list[Manifest] = (await answer.json())["items"]
+            items: list[K8sObject] = (await answer.json())["items"]
             return items
 
 
-def _end(one: Manifest | None) -> tuple[str, str] | None:
+def _end(one: K8sObject | None) -> tuple[str, str] | None:
     true = true_conditions(one) if one else {}
     return next(((state, true[state]["reason"]) for state in ENDS if state in true), None)

@@ -6,7 +6,7 @@ import itertools
 import os
 from pathlib import Path
 
-from kube import Manifest, apply, fetch, fetch_all, kubectl, run, true_conditions, wait_for
+from kube import K8sObject, apply, fetch, fetch_all, kubectl, run, true_conditions, wait_for
 from likeness_api.personalization import ManifestRef
 from likeness_api.reason import EXIT_CODE_OF, Reason
 from likeness_api.result import Result, ResultArtifact
@@ -34,7 +34,7 @@ def install_chart() -> None:
     kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
 
 
-def profile(name: str, **changes: object) -> Manifest:
+def profile(name: str, **changes: object) -> K8sObject:
     """A TuningProfile for the small model; `changes` replace fields of its spec."""
     return {
         "apiVersion": "likeness.dev/v1alpha1",
@@ -59,7 +59,7 @@ def profile(name: str, **changes: object) -> Manifest:
     }
 
 
-def acted(reason: Reason, seconds: float = 0, **changes: object) -> Manifest:
+def acted(reason: Reason, seconds: float = 0, **changes: object) -> K8sObject:
     """A profile whose pods end after so many seconds with a result of this reason, so that a life takes no more."""
     published = reason is Reason.TUNED
     result = Result(
@@ -82,7 +82,7 @@ def acted(reason: Reason, seconds: float = 0, **changes: object) -> Manifest:
     return manifest
 
 
-def personalization(name: str = "", **changes: object) -> Manifest:
+def personalization(name: str = "", **changes: object) -> K8sObject:
     """A Personalization of the photograph; `changes` replace fields of its spec."""
     return {
         "apiVersion": "likeness.dev/v1alpha1",
@@ -106,51 +106,51 @@ def create(name: str = "", **changes: object) -> str:
     return str(manifest["metadata"]["name"])
 
 
-def read(name: str) -> Manifest:
+def read(name: str) -> K8sObject:
     found = fetch("pz", name, SHOP)
     assert found is not None, f"personalization {name} is gone"
     return found
 
 
-def finished(name: str, seconds: float = 120) -> Manifest:
+def finished(name: str, seconds: float = 120) -> K8sObject:
     """The Personalization once it is Succeeded or Failed."""
 
-    def look() -> Manifest | None:
+    def look() -> K8sObject | None:
         subject = read(name)
         return subject if {"Succeeded", "Failed"} & true_conditions(subject).keys() else None
 
     return wait_for(f"end of {name}", look, seconds)
 
 
-def succeeded(name: str, seconds: float = 120) -> Manifest:
+def succeeded(name: str, seconds: float = 120) -> K8sObject:
     """The Personalization once it is Succeeded; a failure is shown in its own words."""
     subject = finished(name, seconds)
     assert "Succeeded" in true_conditions(subject), subject["status"].get("failure")
     return subject
 
 
-def waiting(name: str, reason: str, seconds: float = 60) -> Manifest:
+def waiting(name: str, reason: str, seconds: float = 60) -> K8sObject:
     """`status.waiting` once it has this reason."""
 
-    def look() -> Manifest | None:
-        found: Manifest = read(name).get("status", {}).get("waiting", {})
+    def look() -> K8sObject | None:
+        found: K8sObject = read(name).get("status", {}).get("waiting", {})
         return found if found.get("reason") == reason else None
 
     return wait_for(f"{name} waits for {reason}", look, seconds)
 
 
-def jobs_of(name: str) -> list[Manifest]:
+def jobs_of(name: str) -> list[K8sObject]:
     return fetch_all("jobs", SHOP, f"likeness.dev/personalization={name}")
 
 
-def pods_of(name: str) -> list[Manifest]:
+def pods_of(name: str) -> list[K8sObject]:
     return fetch_all("pods", SHOP, f"likeness.dev/personalization={name}")
 
 
-def running_pod(name: str, after: frozenset[str] = frozenset(), seconds: float = 60) -> Manifest:
+def running_pod(name: str, after: frozenset[str] = frozenset(), seconds: float = 60) -> K8sObject:
     """A running pod of this Personalization whose uid is not in `after`."""
 
-    def look() -> Manifest | None:
+    def look() -> K8sObject | None:
         for pod in pods_of(name):
             if pod["status"]["phase"] == "Running" and pod["metadata"]["uid"] not in after:
                 return pod
@@ -159,7 +159,7 @@ def running_pod(name: str, after: frozenset[str] = frozenset(), seconds: float =
     return wait_for(f"a running pod of {name}", look, seconds)
 
 
-def logs_of(pod: Manifest) -> str:
+def logs_of(pod: K8sObject) -> str:
     return kubectl("-n", SHOP, "logs", pod["metadata"]["name"])
 
 

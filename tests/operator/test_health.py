@@ -5,17 +5,17 @@ import asyncio
 import aiohttp
 from aiohttp import web
 
-from likeness_operator.health import application
-from likeness_operator.store import Store
-from likeness_operator.vitals import Vitals
-from likeness_operator.work_queue import WorkQueue
+from likeness_operator.engine.vitals import Vitals
+from likeness_operator.engine.watch_cache import WatchCache
+from likeness_operator.engine.work_queue import WorkQueue
+from likeness_operator.health import probe_application
 
 
 def answers(ready: bool, *paths: str) -> list[tuple[int, str]]:
     async def ask() -> list[tuple[int, str]]:
         queue = WorkQueue()
-        vitals = Vitals(queue, Store(queue, lambda: 0.0), lambda: 0.0, lambda: ready)
-        runner = web.AppRunner(application(vitals))
+        vitals = Vitals(queue, WatchCache(queue, lambda: 0.0, {}), lambda: 0.0, lambda: ready)
+        runner = web.AppRunner(probe_application(vitals))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

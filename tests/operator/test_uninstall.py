@@ -8,7 +8,7 @@ import pytest
 
 from api_stub import ApiStub
 from likeness_operator import uninstall
-from likeness_operator.lease import LeaseName
+from likeness_operator.kubernetes.lease import LeaseName
 
 STUDIO = "/apis/likeness.dev/v1alpha1/namespaces/studio/personalizations"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/system/leases/likeness-operator"
@@ -26,7 +26,7 @@ def play(server: ApiStub, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def run() -> None:
         async with server.serving():
             monkeypatch.setattr(uninstall, "log_in", lambda: uninstall_login(server.url))
-            await uninstall.run(OPTIONS)
+            await uninstall.run_hook(OPTIONS)
 
     asyncio.run(run())
     return server.calls

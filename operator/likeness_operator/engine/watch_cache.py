@@ -1,0 +1,289 @@
+"""What the watches have told of the objects that are not done, so that most reconciliations need not ask again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from likeness_operator.engine.concurrency_limiter import ConcurrencyLimiter
+from likeness_operator.engine.key import Key
+from likeness_operator.engine.lifecycle import Snapshot, WatchedKind
+from likeness_operator.engine.work_queue import WorkQueue
+from likeness_operator.kubernetes.job import Job, read_job
+from likeness_operator.kubernetes.k8s_object import K8sObject
+from likeness_operator.kubernetes.pod import Pod, read_pod
+
+REPLACE_SECONDS = 1.0
+"""Until a Job that was deleted is replaced: who deletes Jobs in a loop must not make us create them in a loop."""
+GATHER_SECONDS = 0.1
+"""Jobs and pods change several times in a moment; one reconciliation afterwards is enough."""
+MOST_REMOVED_PODS = 10
+"""As many as a history has entries."""
+Part = TypeVar("Part", Job, Pod)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An object that is not done."""
+
+    profile: str | None
+    uid: str
+    version: str
+    manifest: bytes = b""
+    """As JSON, which takes a fraction of the memory that the parsed object does."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    """By uid. There may be some of a namesake that was deleted: whoever reads them goes by owner."""
+    removed_pods: dict[str, Pod] = field(default_factory=dict)
+    """Pods that were taken off their node, or ended well, and are gone, by uid: the API server forgets them before a
+    status tells."""
+    complete: bool = False
+    """Whether all there is has been seen. Otherwise the next reconciliation asks the API server."""
+    losses: int = 0
+    """Jobs and pods that were seen to go."""
+    waiting: str | None = None
+    """The reason in `status.waiting`."""
+
+
+class WatchCache:
+    """The objects that are not done. All others are dropped as they are seen and cost nothing.
+
+    Watches may be late, and what vanishes while one is broken is never told. So the cache only answers about an object
+    that it has seen from the beginning (the watch announced it as new) or that was put here by a reconciliation that
+    asked the API server; `invalidate` ends that. Resync invalidates each one in turn, so that no ghost lives for long.
+    """
+
+    def __init__(self, queue: WorkQueue, clock: Callable[[], float], kinds: Mapping[str, WatchedKind]) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._kinds = kinds
+        self.limiter = ConcurrencyLimiter(queue.add)
+        self.on_drop: list[Callable[[Key], None]] = []
+        """Called with each key that is dropped."""
+        self._entries: dict[Key, _Entry] = {}
+        self._unowned_jobs: dict[Key, Job] = {}
+        """Jobs that work for an object that does not control them. One may outlive its object, if somebody took the
+        finalizer off."""
+        self._unconfirmed_writes: dict[Key, tuple[str, float]] = {}
+        """The first version written of those whose watch has not told it yet, and when it was written."""
+        self._newest_versions: dict[tuple[str, str], str] = {}
+        """The newest version that the watch has told, by kind and namespace: each has a stream of its own, or all
+        namespaces have one."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def keys(self) -> Iterator[Key]:
+        return iter(tuple(self._entries))
+
+    def waiting(self) -> Counter[str]:
+        """How many objects wait for each reason."""
+        return Counter(entry.waiting for entry in self._entries.values() if entry.waiting is not None)
+
+    def watch_lag_seconds(self) -> float:
+        """For how long the watch has not told of a write of our own. A watch that stalls grows it.
+
+        A watch tells things in their order. So what is older than what it has told will not be told any more: it broke,
+        and when it began anew, an object that is unwatched was left out.
+        """
+        for key, (version, written_at) in list(self._unconfirmed_writes.items()):
+            if is_later(version, self._newest_version(key)):
+                return self._clock() - written_at
+            del self._unconfirmed_writes[key]
+        return 0.0
+
+    def wrote(self, key: Key, version: str) -> None:
+        """Takes note of a status that was written; the watch will tell, if it was not quicker than the answer."""
+        if is_later(version, self._newest_version(key)):
+            self._unconfirmed_writes.setdefault(key, (version, self._clock()))
+
+    def get(self, key: Key) -> Snapshot | None:
+        """The object as the watches have told it; None where that is not all there is."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.complete:
+            return None
+        jobs, pods = tuple(entry.jobs.values()), tuple(entry.pods.values())
+        return Snapshot(json.loads(entry.manifest), jobs, pods, tuple(entry.removed_pods.values()))
+
+    def put(self, key: Key, snapshot: Snapshot, losses: int, *, complete: bool) -> None:
+        """Takes over what a reconciliation has read and written, where no watch has told anything newer.
+
+        `complete`: it is all there was by the API server's word. What was lost since (`losses` is what the method of
+        that name said before) may still be in it; then the next one has to ask again.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.uid != snapshot.manifest["metadata"]["uid"]:
+            return
+        if self._kinds[key.kind].is_done(snapshot.manifest):
+            self.drop(key)
+            return
+        self._keep(key, entry, snapshot.manifest)
+        for job in snapshot.jobs:
+            _newest(entry.jobs, job)
+        for pod in snapshot.pods:
+            _newest(entry.pods, pod)
+        entry.complete = (entry.complete or complete) and entry.losses == losses
+
+    def invalidate(self, key: Key) -> None:
+        """Has the next reconciliation ask the API server for all there is."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.complete = False
+            entry.jobs.clear()
+            entry.pods.clear()
+
+    def drop(self, key: Key) -> None:
+        """Keeps nothing of an object any more."""
+        self._entries.pop(key, None)
+        self.limiter.cancel(key)
+        for listener in self.on_drop:
+            listener(key)
+
+    def losses(self, key: Key) -> int:
+        """How many Jobs and pods of an object were seen to go: `put` wants to know it from before anybody was asked."""
+        return self._entries[key].losses if key in self._entries else 0
+
+    def uid(self, key: Key) -> str | None:
+        """The uid of an object; None where it is not kept."""
+        return self._entries[key].uid if key in self._entries else None
+
+    def job(self, key: Key, uid: str | None) -> Job | None:
+        """The object's Job with that uid, if a watch has told of it."""
+        return self._entries[key].jobs.get(uid or "") if key in self._entries else None
+
+    def pod(self, key: Key, uid: str) -> Pod | None:
+        """The object's pod with that uid, if a watch has told of it."""
+        return self._entries[key].pods.get(uid) if key in self._entries else None
+
+    def unowned_job(self, key: Key) -> Job | None:
+        """A Job at work for an object of this name that does not control it."""
+        return self._unowned_jobs.get(key)
+
+    def removed_pods(self, key: Key) -> tuple[Pod, ...]:
+        """The object's pods that succeeded or were evicted, and are gone."""
+        return tuple(self._entries[key].removed_pods.values()) if key in self._entries else ()
+
+    def saw_object(self, kind: str, manifest: K8sObject, event: str | None) -> None:
+        """Takes an object from a watch: `event` is ADDED, MODIFIED or DELETED, or None for the list before it.
+
+        One that becomes unwatched leaves the watch, which tells it as a deletion: of what it was, with its new version.
+        """
+        metadata = manifest["metadata"]
+        key = Key(kind, metadata["namespace"], metadata["name"])
+        self._saw_version(key, metadata["resourceVersion"])
+        if event == "DELETED" or self._kinds[kind].is_done(manifest):
+            self.drop(key)
+            if key in self._unowned_jobs:
+                self._queue.add(key)
+            return
+        entry, new = self._entries.get(key), False
+        if entry is None or entry.uid != metadata["uid"]:
+            new = event == "ADDED" and "status" not in manifest
+            entry = _Entry(None, metadata["uid"], "", complete=new)
+            self._entries[key] = entry
+        elif event is None:
+            self.invalidate(key)  # the watch broke; what went meanwhile will never be told
+        elif not is_later(metadata["resourceVersion"], entry.version):
+            return  # our own write, which we have known for longer than the watch
+        self._keep(key, entry, manifest)
+        self._queue.add(key, new=new)
+
+    def saw_job(self, manifest: K8sObject, event: str | None) -> None:
+        """Takes a Job from a watch. One that still runs always has its object reconciled, which may have ended without
+        it.
+        """
+        job, key = read_job(manifest), self._owner(manifest)
+        entry = self._entries.get(key) if key else None
+        if key is None:
+            return
+        if job.works_for_uid is None:
+            self.limiter.observe_job(key.namespace, job, gone=event == "DELETED")
+        elif event == "DELETED" or job.outcome_decided:
+            self._unowned_jobs.pop(key, None)
+        else:
+            self._unowned_jobs[key] = job
+        if entry is None:
+            if event != "DELETED" and not job.finished:
+                self._queue.add_after(key, GATHER_SECONDS)
+        elif event == "DELETED":
+            entry.jobs.pop(job.uid, None)
+            entry.losses += 1
+            self._queue.add_after(key, REPLACE_SECONDS)
+        else:
+            self._saw_part(key, entry.jobs, job)
+
+    def saw_pod(self, manifest: K8sObject, event: str | None) -> None:
+        """Takes a pod from a watch."""
+        key = self._owner(manifest)
+        entry = self._entries.get(key) if key else None
+        if key is None or entry is None:
+            return
+        pod = read_pod(manifest)
+        if event == "DELETED":
+            entry.pods.pop(pod.uid, None)
+            if pod.disruption is not None or pod.phase == "Succeeded":
+                entry.removed_pods[pod.uid] = pod if pod.finished else replace(pod, phase="Failed")
+                for oldest in list(entry.removed_pods)[:-MOST_REMOVED_PODS]:
+                    del entry.removed_pods[oldest]
+            entry.losses += 1
+            self._queue.add_after(key, GATHER_SECONDS)
+        else:
+            self._saw_part(key, entry.pods, pod)
+
+    def saw_profile(self, name: str) -> None:
+        """Has those reconciled that ask for a TuningProfile, or for the default one: they may have waited for it."""
+        for key, entry in self._entries.items():
+            if entry.profile in (None, name):
+                self._queue.forget(key)
+                self._queue.add(key)
+
+    def _newest_version(self, key: Key) -> str:
+        return self._newest_versions.get((key.kind, key.namespace), "0")
+
+    def _saw_version(self, key: Key, version: str) -> None:
+        if is_later(version, self._newest_version(key)):
+            self._newest_versions[key.kind, key.namespace] = version
+        written, _ = self._unconfirmed_writes.get(key, ("", 0.0))
+        if written and not is_later(written, version):
+            del self._unconfirmed_writes[key]
+
+    def _saw_part(self, key: Key, parts: dict[str, Part], part: Part) -> None:
+        """Has `key` reconciled where something changed that the rules read."""
+        before = parts.get(part.uid)
+        _newest(parts, part)
+        if parts[part.uid] != before:
+            self._queue.add_after(key, GATHER_SECONDS)
+
+    def _keep(self, key: Key, entry: _Entry, manifest: K8sObject) -> None:
+        """Without managedFields, which are most of an object and nothing that we read."""
+        metadata = manifest["metadata"]
+        if not is_later(metadata["resourceVersion"], entry.version):
+            return
+        kept = manifest | {"metadata": {field: metadata[field] for field in metadata if field != "managedFields"}}
+        entry.manifest = json.dumps(kept, separators=(",", ":")).encode()
+        entry.version = metadata["resourceVersion"]
+        entry.profile = self._kinds[key.kind].profile_name(manifest)
+        entry.waiting = manifest.get("status", {}).get("waiting", {}).get("reason")
+
+    def _owner(self, manifest: K8sObject) -> Key | None:
+        """The object that a Job or pod is labelled with."""
+        metadata = manifest["metadata"]
+        labels = metadata.get("labels", {})
+        for kind, watched in self._kinds.items():
+            if watched.owner_label in labels:
+                return Key(kind, metadata["namespace"], labels[watched.owner_label])
+        return None
+
+
+def is_later(version: str, than: str) -> bool:
+    """Whether one resourceVersion comes after another: they are numbers that grow (Kubernetes 1.35 promises it)."""
+    return not (version.isdecimal() and than.isdecimal()) or int(version) > int(than)
+
+
+def _newest(parts: dict[str, Part], part: Part) -> None:
+    known = parts.get(part.uid)
+    if known is None or is_later(part.resource_version, known.resource_version):
+        parts[part.uid] = part

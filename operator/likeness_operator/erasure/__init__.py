@@ -1,0 +1,1 @@
+"""Terminating Personalizations: the rules, and the Job that erases what was published."""

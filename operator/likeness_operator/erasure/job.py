@@ -1,0 +1,61 @@
+"""Builds the Job that erases what one subject's tuning published: objects in, manifest out."""
+
+from __future__ import annotations
+
+from likeness_api.order import EraseOrder
+from likeness_api.tuning_profile import TuningProfileSpec
+from likeness_operator.kubernetes import label
+from likeness_operator.kubernetes.k8s_object import K8sObject
+from likeness_operator.kubernetes.merge_patch import merge_patch
+from likeness_operator.personalization.facts import Personalization
+from likeness_operator.personalization.job import job_name, pod_failure_policy, pod_spec
+
+DEADLINE_SECONDS = 1800
+"""For all attempts of one Job."""
+TTL_SECONDS = 600
+"""After it failed; then the next one is made."""
+
+
+def erase_job_name(name: str, uid: str) -> str:
+    """At most 57 characters and the same for ever."""
+    return f"{job_name(name, uid)}-erase"
+
+
+def build_erase_job(
+    owner: Personalization, profile_name: str, profile: TuningProfileSpec, order: EraseOrder
+) -> K8sObject:
+    """It runs where and as whom the tuning ran, for there the image is and the bucket can be reached.
+
+    Without an owner reference: a deletion in the foreground would take it away before it is done. Outside of Kueue: it
+    needs no GPU, and what is to be erased should not wait for those who tune.
+    """
+    labels = {
+        label.NAME: label.PRODUCT,
+        label.MANAGED_BY: label.PRODUCT,
+        label.COMPONENT: label.ERASER,
+        label.PERSONALIZATION: owner.name,
+        label.PROFILE: profile_name,
+        label.ERASES: owner.uid,
+    }
+    template = {"metadata": {"labels": labels}, "spec": pod_spec(owner, profile, order)}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": erase_job_name(owner.name, owner.uid), "namespace": owner.namespace, "labels": labels},
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": 6,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": pod_failure_policy(),
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": TTL_SECONDS,
+            "template": merge_patch(template, _patch(profile.runtime.pod_template or {})),
+        },
+    }
+
+
+def _patch(pod_template: K8sObject) -> K8sObject:
+    """The profile's, without containers: a list is replaced as a whole, and those are made for tuning."""
+    spec = {field: value for field, value in pod_template.get("spec", {}).items() if field != "containers"}
+    return pod_template | {"spec": spec}

@@ -1,0 +1,37 @@
+"""All that the rules for a terminating Personalization read, gathered within one reconciliation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from likeness_api.accept import Refusal
+from likeness_api.personalization import Waiting
+from likeness_operator.kubernetes.job import Job
+from likeness_operator.kubernetes.pod import Pod
+from likeness_operator.personalization.facts import Personalization
+from likeness_operator.personalization.profile import Profile
+
+
+@dataclass(frozen=True)
+class ErasureObservation:
+    """A Personalization that is being deleted, with the Job that tuned it and the Job that erases what it published.
+
+    An answer is None until its question was asked.
+    """
+
+    personalization: Personalization
+    now: datetime
+    job: Job | None = None
+    """The Job that tunes."""
+    pods: tuple[Pod, ...] = ()
+    """The pods of all Jobs that ever tuned a Personalization of this name."""
+    eraser: Job | None = None
+    """The Job that erases."""
+    eraser_pods: tuple[Pod, ...] = ()
+    job_refusal: Waiting | None = None
+    """What the API server answered when it refused the erase Job in this very reconciliation."""
+    profile: Profile | Refusal | None = None
+    """Answer to `Question.PROFILE`."""
+    namespace_terminating: bool | None = None
+    """Answer to `Question.NAMESPACE_TERMINATING`."""

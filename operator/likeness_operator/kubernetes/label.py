@@ -1,0 +1,31 @@
+"""The names that we put on objects (labels, annotations, the finalizer), and what the watches select by."""
+
+from __future__ import annotations
+
+from likeness_api import GROUP
+
+NAME = "app.kubernetes.io/name"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+COMPONENT = "app.kubernetes.io/component"
+TUNER, ERASER = "tuner", "eraser"
+"""What a Job of ours is there for."""
+PERSONALIZATION = f"{GROUP}/personalization"
+PROFILE = f"{GROUP}/profile"
+ERASES = f"{GROUP}/erases"
+"""On an erase Job: the uid of the object whose artifacts the Job erases."""
+QUEUE = "kueue.x-k8s.io/queue-name"
+
+TOKEN = f"{GROUP}/token"
+"""Annotation of a Job that tunes: the subject's word in prompts."""
+TOKEN_WARNING = f"{GROUP}/token-warning"
+"""Annotation of a Job that tunes: what is odd about the prompts of its previews."""
+ENCODER_USE = f"{GROUP}/encoder-use"
+"""Annotation of a Job that tunes: whether an encoder predicts where tuning starts, as `Reason: message`."""
+
+PRODUCT = "likeness"
+OURS = f"{MANAGED_BY}={PRODUCT}"
+"""Label selector of all Jobs that the operator creates, and of their pods."""
+WATCHED = "status.unwatched!=true"
+"""Field selector of the objects of our kinds that there may be something to do about."""
+FINALIZER = f"{GROUP}/erase"
+"""Keeps an object with `deletionPolicy: Delete` until what it published is erased."""

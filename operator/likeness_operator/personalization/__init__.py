@@ -1,0 +1,1 @@
+"""Live Personalizations: what is observed, the rules, the status, the Job that tunes."""
