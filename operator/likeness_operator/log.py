@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 ABOUT: ContextVar[str] = ContextVar("about", default="-")
-"""Namespace and name of the Personalization that is being worked on; on every line logged meanwhile."""
+"""Namespace and name of the Personalization that is being reconciled; on every line logged meanwhile."""
 SENTENCE = "%(asctime)s %(levelname)s %(about)s: %(message)s"
 
 
@@ -33,7 +33,7 @@ class SentenceFormatter(logging.Formatter):
 
 
 def set_up(form: str) -> None:
-    """`form` is `json` or `text`. kopf is heard when it warns."""
+    """Sends logs to standard error; `form` is `json` or `text`. Of kopf only warnings and errors are kept."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form == "json" else SentenceFormatter(SENTENCE))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""What Prometheus is told. Names and labels are part of the API: dashboards and alerts are built on them."""
+"""The metrics for Prometheus. Names and labels are part of the API: dashboards and alerts are built on them."""
 
 from __future__ import annotations
 

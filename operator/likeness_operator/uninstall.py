@@ -61,7 +61,7 @@ async def run_hook(options: argparse.Namespace) -> None:
 
 
 async def stop(api: ApiServer, operator: LeaseName, lease: Lease) -> None:
-    """No operator acts any more: they are told to end, and the Lease is ours. One that acts would put finalizers on."""
+    """Scales the operator to zero and takes its Lease: an operator that acts would put finalizers on again."""
     with suppress(NotFoundError):
         await api.scale_to_zero(operator.namespace, operator.name)
     with suppress(NotFoundError):

@@ -76,7 +76,7 @@ class ConcurrencyLimiter:
         return False
 
     def confirm(self, request: SlotRequest, jobs: Iterable[Job], listed_at: int) -> bool:
-        """Acquires a slot by the API server's list of the group's Jobs, asked for after the tick `listed_at`.
+        """Acquires a slot by the API server's list of the group's Jobs, requested after the tick `listed_at`.
 
         Jobs that no watch has reported yet count; Jobs that the watch failed to report as gone do not.
         """

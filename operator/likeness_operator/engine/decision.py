@@ -93,7 +93,7 @@ Action = CreateJob | PatchJob | DeleteJob | AddFinalizer | RemoveFinalizer | Unw
 
 @dataclass(frozen=True)
 class Decision:
-    """At most one write. An action comes first; after it everything is decided anew."""
+    """What a rule decides: at most one write. An action goes before a status; after it everything is decided anew."""
 
     action: Action | None = None
     status: StatusModel | None = None

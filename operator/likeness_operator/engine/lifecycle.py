@@ -31,7 +31,7 @@ class WatchedKind:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An object with the Jobs made for it and their pods, as the watches have told or the API server has answered."""
+    """An object with the Jobs made for it and their pods, as the watches reported them or the API server answered."""
 
     manifest: K8sObject
     jobs: tuple[Job, ...] = ()
@@ -96,7 +96,7 @@ class Lifecycle(Protocol[ObservationT]):
         """Logs and counts that `job` was created."""
 
     def report_status(self, observation: ObservationT) -> EventContent | None:
-        """Logs and counts what was written into the status; returns the event that has to be told, if any."""
+        """Logs and counts what was written into the status; returns the event to be created, if any."""
 
     def reference(self, observation: ObservationT) -> ObjectReference:
         """Which object an event is about."""
@@ -111,4 +111,5 @@ class Stages:
     terminating: Lifecycle[Any]
 
     def of(self, manifest: K8sObject) -> Lifecycle[Any]:
+        """The stage that an object is in."""
         return self.terminating if is_terminating(manifest) else self.live

@@ -72,7 +72,7 @@ class _Reconciliation:
     lifecycle: Lifecycle[Any]
     snapshot: Snapshot
     observation: Any
-    """Of the type that `lifecycle` makes."""
+    """The observation, of the type that `lifecycle` makes."""
     fresh: Fresh
     refused: bool = False
 
@@ -124,7 +124,7 @@ class Reconciler:
         raise UndecidedError(f"{MOST_WRITES} writes in one reconciliation and no end; expected at most a few")
 
     async def _start(self, key: Key) -> _Reconciliation:
-        """From what the watches have told, where that is all there is and will do; else from the API server's word."""
+        """Starts from what the watches have reported, where that is complete and will do; else from the API server."""
         snapshot = self._cache.get(key)
         if snapshot is None or not self._stages[key.kind].of(snapshot.manifest).trusts_cache:
             return await self._read(key)
@@ -145,17 +145,17 @@ class Reconciler:
 
     async def _decide(self, run: _Reconciliation) -> tuple[_Reconciliation, Decision]:
         """What the rules decide, on evidence that is fresh enough for it: that may be another reconciliation."""
-        decision = await self._asked(run)
+        decision = await self._answered(run)
         if freshness_needed(decision) <= run.fresh:
             return run, decision
         if freshness_needed(decision) is Fresh.OBJECT and await self._is_unchanged(run):
             run.fresh = Fresh.OBJECT
             return run, decision
         run = await self._read(run.key)
-        return run, await self._asked(run)
+        return run, await self._answered(run)
 
-    async def _asked(self, run: _Reconciliation) -> Decision:
-        """What the rules decide once their questions are answered, unless they would rather have it read anew first."""
+    async def _answered(self, run: _Reconciliation) -> Decision:
+        """What the rules decide once their questions are answered, unless the decision needs fresher facts first."""
         rules = run.lifecycle.rules
         index, decision = decide(rules, run.observation)
         for _ in Question:

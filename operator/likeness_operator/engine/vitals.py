@@ -19,7 +19,7 @@ LONGEST_SILENCE_SECONDS = 30.0
 
 @dataclass
 class Vitals:
-    """`clock` counts seconds, and never jumps."""
+    """What the probes' answers follow from. `clock` counts seconds, and never jumps."""
 
     queue: WorkQueue
     cache: WatchCache
@@ -31,13 +31,15 @@ class Vitals:
     reconciled_at: float = field(default=0.0)
 
     def standing_by(self) -> None:
+        """Takes note that another operator holds the Lease."""
         self.lease_read_at = self.clock()
 
     def reconciled(self) -> None:
+        """Takes note that a reconciliation ended."""
         self.reconciled_at = self.clock()
 
     def why_not_alive(self) -> str | None:
-        """What only a restart can cure."""
+        """The sentence for a failed liveness probe, about what only a restart can cure; None where all is well."""
         idle = min(self.clock() - self.reconciled_at, self.queue.oldest_wait_seconds())
         if idle > LONGEST_STALL_SECONDS:
             return f"no reconciliation has ended for {idle:.0f} s while {len(self.queue)} wait"
@@ -47,9 +49,10 @@ class Vitals:
         return None
 
     def why_not_ready(self) -> str | None:
+        """The sentence for a failed readiness probe; None where all is well."""
         if not self.watching():
-            heard = self.lease_read_at is not None and self.clock() - self.lease_read_at < LONGEST_SILENCE_SECONDS
-            return None if heard else "not yet watching, and no other operator's Lease was seen"
+            standby = self.lease_read_at is not None and self.clock() - self.lease_read_at < LONGEST_SILENCE_SECONDS
+            return None if standby else "not yet watching, and no other operator's Lease was seen"
         waited = self.queue.oldest_wait_seconds()
         if waited > LONGEST_WAIT_SECONDS:
             return f"{len(self.queue)} objects wait, one for {waited:.0f} s"

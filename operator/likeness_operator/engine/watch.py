@@ -1,4 +1,4 @@
-"""kopf as the watch adapter: it lists and watches our kinds, profiles, Jobs and pods, and the cache is told.
+"""kopf as the watch adapter: it lists and watches our kinds, profiles, Jobs and pods, and hands them to the cache.
 
 No finalizers, no annotations, no events of its own, no scanning: kopf writes nothing and needs no rights beyond
 get, list and watch. What is used of it, and why:
@@ -51,6 +51,7 @@ type for this is not public."""
 
 
 def kopf_settings(kinds: Iterable[WatchedKind]) -> kopf.OperatorSettings:
+    """kopf as a watch adapter: nothing posted, scanned or stored, and only what may concern us selected."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
@@ -151,7 +152,7 @@ async def _stopped(running: asyncio.Task[None], first: asyncio.Task[None] | None
     if running.done():
         return True
     error = first.exception() if first and not first.cancelled() else None
-    logger.error("the watches ended (%s) and kopf does not stop; leaving without it", error or "told to")
+    logger.error("the watches ended (%s) and kopf does not stop; leaving without it", error or "as asked")
     # asyncio.run would wait for those tasks, too. Until then there is time to give up the Lease.
     leave = threading.Timer(LEAVE_SECONDS, os._exit, (1,))
     leave.daemon = True

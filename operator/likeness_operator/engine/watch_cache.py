@@ -1,4 +1,4 @@
-"""What the watches have told of the objects that are not done, so that most reconciliations need not ask again."""
+"""What the watches have reported of the objects that are not done, so that most reconciliations read nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPLACE_SECONDS = 1.0
 GATHER_SECONDS = 0.1
 """Jobs and pods change several times in a moment; one reconciliation afterwards is enough."""
 MOST_REMOVED_PODS = 10
-"""As many as a history has entries."""
+"""Pods kept of each object: as many as a history has entries."""
 Part = TypeVar("Part", Job, Pod)
 
 
@@ -33,15 +33,15 @@ class _Entry:
     uid: str
     version: str
     manifest: bytes = b""
-    """As JSON, which takes a fraction of the memory that the parsed object does."""
+    """The object as JSON, which takes a fraction of the memory that the parsed object does."""
     jobs: dict[str, Job] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
-    """By uid. There may be some of a namesake that was deleted: whoever reads them goes by owner."""
+    """Pods by uid. There may be some of a namesake that was deleted: whoever reads them goes by owner."""
     removed_pods: dict[str, Pod] = field(default_factory=dict)
     """Pods that were taken off their node, or ended well, and are gone, by uid: the API server forgets them before a
-    status tells."""
+    status has them."""
     complete: bool = False
-    """Whether all there is has been seen. Otherwise the next reconciliation asks the API server."""
+    """Whether all there is has been seen. Otherwise the next reconciliation reads all of it."""
     losses: int = 0
     """Jobs and pods that were seen to go."""
     waiting: str | None = None
@@ -51,9 +51,9 @@ class _Entry:
 class WatchCache:
     """The objects that are not done. All others are dropped as they are seen and cost nothing.
 
-    Watches may be late, and what vanishes while one is broken is never told. So the cache only answers about an object
-    that it has seen from the beginning (the watch announced it as new) or that was put here by a reconciliation that
-    asked the API server; `invalidate` ends that. Resync invalidates each one in turn, so that no ghost lives for long.
+    Watches may be late, and what vanishes while one is broken is never reported. So the cache only answers about an
+    object that it has seen from the beginning (the watch announced it as new) or that a reconciliation has put here
+    after it read it anew; `invalidate` ends that. Resync invalidates each one in turn, so that no ghost lives for long.
     """
 
     def __init__(self, queue: WorkQueue, clock: Callable[[], float], kinds: Mapping[str, WatchedKind]) -> None:
@@ -68,9 +68,9 @@ class WatchCache:
         """Jobs that work for an object that does not control them. One may outlive its object, if somebody took the
         finalizer off."""
         self._unconfirmed_writes: dict[Key, tuple[str, float]] = {}
-        """The first version written of those whose watch has not told it yet, and when it was written."""
+        """The first version written of those that the watch has not reported yet, and when it was written."""
         self._newest_versions: dict[tuple[str, str], str] = {}
-        """The newest version that the watch has told, by kind and namespace: each has a stream of its own, or all
+        """The newest version that the watch has reported, by kind and namespace: each has a stream of its own, or all
         namespaces have one."""
 
     def __len__(self) -> int:
@@ -84,9 +84,9 @@ class WatchCache:
         return Counter(entry.waiting for entry in self._entries.values() if entry.waiting is not None)
 
     def watch_lag_seconds(self) -> float:
-        """For how long the watch has not told of a write of our own. A watch that stalls grows it.
+        """For how long the watch has not reported a write of our own. It grows while a watch stalls.
 
-        A watch tells things in their order. So what is older than what it has told will not be told any more: it broke,
+        A watch reports in order. So what is older than what it has reported will not be reported any more: it broke,
         and when it began anew, an object that is unwatched was left out.
         """
         for key, (version, written_at) in list(self._unconfirmed_writes.items()):
@@ -96,12 +96,12 @@ class WatchCache:
         return 0.0
 
     def wrote(self, key: Key, version: str) -> None:
-        """Takes note of a status that was written; the watch will tell, if it was not quicker than the answer."""
+        """Takes note of a status that was written; the watch will report it, if it has not already."""
         if is_later(version, self._newest_version(key)):
             self._unconfirmed_writes.setdefault(key, (version, self._clock()))
 
     def get(self, key: Key) -> Snapshot | None:
-        """The object as the watches have told it; None where that is not all there is."""
+        """The object as the watches have reported it; None where that is not all there is."""
         entry = self._entries.get(key)
         if entry is None or not entry.complete:
             return None
@@ -109,10 +109,10 @@ class WatchCache:
         return Snapshot(json.loads(entry.manifest), jobs, pods, tuple(entry.removed_pods.values()))
 
     def put(self, key: Key, snapshot: Snapshot, losses: int, *, complete: bool) -> None:
-        """Takes over what a reconciliation has read and written, where no watch has told anything newer.
+        """Takes over what a reconciliation has read and written, where no watch has reported anything newer.
 
         `complete`: it is all there was by the API server's word. What was lost since (`losses` is what the method of
-        that name said before) may still be in it; then the next one has to ask again.
+        that name said before) may still be in it; then the next one has to read it again.
         """
         entry = self._entries.get(key)
         if entry is None or entry.uid != snapshot.manifest["metadata"]["uid"]:
@@ -128,7 +128,7 @@ class WatchCache:
         entry.complete = (entry.complete or complete) and entry.losses == losses
 
     def invalidate(self, key: Key) -> None:
-        """Has the next reconciliation ask the API server for all there is."""
+        """Has the next reconciliation read all there is from the API server."""
         entry = self._entries.get(key)
         if entry is not None:
             entry.complete = False
@@ -143,7 +143,7 @@ class WatchCache:
             listener(key)
 
     def losses(self, key: Key) -> int:
-        """How many Jobs and pods of an object were seen to go: `put` wants to know it from before anybody was asked."""
+        """How many Jobs and pods of an object were seen to go: `put` takes the number from before anything was read."""
         return self._entries[key].losses if key in self._entries else 0
 
     def uid(self, key: Key) -> str | None:
@@ -151,11 +151,11 @@ class WatchCache:
         return self._entries[key].uid if key in self._entries else None
 
     def job(self, key: Key, uid: str | None) -> Job | None:
-        """The object's Job with that uid, if a watch has told of it."""
+        """The object's Job with that uid, if a watch has reported it."""
         return self._entries[key].jobs.get(uid or "") if key in self._entries else None
 
     def pod(self, key: Key, uid: str) -> Pod | None:
-        """The object's pod with that uid, if a watch has told of it."""
+        """The object's pod with that uid, if a watch has reported it."""
         return self._entries[key].pods.get(uid) if key in self._entries else None
 
     def unowned_job(self, key: Key) -> Job | None:
@@ -169,7 +169,7 @@ class WatchCache:
     def saw_object(self, kind: str, manifest: K8sObject, event: str | None) -> None:
         """Takes an object from a watch: `event` is ADDED, MODIFIED or DELETED, or None for the list before it.
 
-        One that becomes unwatched leaves the watch, which tells it as a deletion: of what it was, with its new version.
+        One that becomes unwatched leaves the watch, which reports a deletion: of what it was, with its new version.
         """
         metadata = manifest["metadata"]
         key = Key(kind, metadata["namespace"], metadata["name"])
@@ -185,7 +185,7 @@ class WatchCache:
             entry = _Entry(None, metadata["uid"], "", complete=new)
             self._entries[key] = entry
         elif event is None:
-            self.invalidate(key)  # the watch broke; what went meanwhile will never be told
+            self.invalidate(key)  # the watch broke; what went meanwhile is never reported
         elif not is_later(metadata["resourceVersion"], entry.version):
             return  # our own write, which we have known for longer than the watch
         self._keep(key, entry, manifest)

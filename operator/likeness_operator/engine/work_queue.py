@@ -87,6 +87,7 @@ class WorkQueue:
         return key
 
     def done(self, key: Key) -> None:
+        """Ends the work on `key`, which then may be queued again."""
         self._busy.discard(key)
         if key in self._waiting:
             self._put(key, self._ready)

@@ -23,7 +23,7 @@ RESYNC_LONGEST_RATE = 10.0
 FIRST_REFUSAL_SECONDS = 5.0
 """A quota or a profile is put right by people, not within a second."""
 OUTAGE_BACKOFF_SECONDS = 15.0
-"""At most, while the API server does not answer: when it does, nobody should wait for minutes."""
+"""The longest back-off while the API server does not answer: when it does, nobody should wait for minutes."""
 
 
 async def work(queue: WorkQueue, cache: WatchCache, reconciler: Reconciler, vitals: Vitals) -> None:

@@ -17,7 +17,7 @@ TTL_SECONDS = 600
 
 
 def erase_job_name(name: str, uid: str) -> str:
-    """At most 57 characters and the same for ever."""
+    """The name of the Job that erases for a Personalization of that name and uid: fixed, of at most 57 characters."""
     return f"{job_name(name, uid)}-erase"
 
 

@@ -17,7 +17,7 @@ from likeness_operator.personalization.profile import Profile
 class ErasureObservation:
     """A Personalization that is being deleted, with the Job that tuned it and the Job that erases what it published.
 
-    An answer is None until its question was asked.
+    The answer to a question is None until a rule asks it.
     """
 
     personalization: Personalization

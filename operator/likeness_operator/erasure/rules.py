@@ -1,7 +1,7 @@
 """The rules for a terminating Personalization, read in order like those of a live one.
 
 First nothing may run that could still publish, then a Job erases, then the finalizer goes. Whatever is in the way is
-said in the condition `Erased` and in `status.waiting`, and tried again; it is never given up silently.
+written into the condition `Erased` and in `status.waiting`, and tried again; it is never given up silently.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from likeness_operator.personalization.status import with_condition_set
 from likeness_operator.personalization.waiting import why_waiting
 
 PATIENCE_SECONDS = 45.0
-"""A pod has 30 s to end when it is told to, and one that erases ends within seconds: until then no word is due."""
+"""A pod has 30 s to end once it is being deleted, and one that erases ends within seconds: no status is due before."""
 
 
 def released(o: ErasureObservation) -> Decision | None:
@@ -168,13 +168,13 @@ def _refused(o: ErasureObservation, refusal: Refusal) -> Decision:
 
 
 def _wait_patiently(o: ErasureObservation, since: datetime, waiting: Waiting) -> Decision:
-    """What passes by itself is worth no write."""
+    """Writes nothing as long as the wait may well end by itself."""
     age = (o.now - since).total_seconds()
     return Decision(requeue_after_seconds=PATIENCE_SECONDS - age) if 0 <= age < PATIENCE_SECONDS else _wait(o, waiting)
 
 
 def _wait(o: ErasureObservation, waiting: Waiting) -> Decision:
-    """With the way out that is always there."""
+    """Writes why the erasure waits, with the way out that is always there."""
     about = o.personalization
     give_up = (
         f'kubectl -n {about.namespace} patch pz {about.name} --type=merge -p \'{{"metadata":{{"finalizers":null}}}}\''

@@ -15,6 +15,8 @@ import re
 
 
 class ApiError(Exception):
+    """An answer of the API server that is none of those below, or the base of all of them."""
+
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
@@ -23,18 +25,20 @@ class ApiError(Exception):
 
 
 class NotFoundError(ApiError):
-    pass
+    """The object is not there."""
 
 
 class AlreadyExistsError(ApiError):
-    pass
+    """An object of that name is there already."""
 
 
 class ConflictError(ApiError):
-    pass
+    """The object has changed since it was read."""
 
 
 class RefusedError(ApiError):
+    """The request is not allowed, over quota or invalid."""
+
     @property
     def over_quota(self) -> bool:
         """The ResourceQuota admission plugin answers 403 with these words and no reason of its own."""
@@ -55,10 +59,12 @@ class RefusedError(ApiError):
 
 
 class UnauthorizedError(ApiError):
-    pass
+    """The token is not valid any more."""
 
 
 class UnavailableError(ApiError):
+    """No answer, a fault of the server, or a request to slow down."""
+
     def __init__(self, status: int, reason: str, message: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(status, reason, message)
         self.retry_after_seconds = retry_after_seconds

@@ -39,7 +39,7 @@ from likeness_operator.kubernetes.token_bucket import TokenBucket
 logger = logging.getLogger(__name__)
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
-"""Of every call, in seconds. The API server itself gives up on a request after 60."""
+"""The time limit of every call, in seconds. The API server itself gives up on a request after 60."""
 PAGE = 500
 """Objects of a list at a time."""
 JOBS = "/apis/batch/v1"
@@ -52,7 +52,7 @@ LEASES = "/apis/coordination.k8s.io/v1"
 class ApiServer:
     """A session with the API server. Raises the errors of api_error.py.
 
-    `may_write` is asked before each write: an operator that has lost its Lease without knowing it yet writes nothing.
+    `may_write` is called before each write: an operator that has lost its Lease without knowing it yet writes nothing.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ApiServer:
         return await self._call("GET", f"{JOBS}/namespaces/{namespace}/jobs/{name}")
 
     async def unsuccessful_jobs(self, namespace: str, profile: str) -> list[K8sObject]:
-        """Of those that tune with a profile in one namespace: all that run, and failures that are still there."""
+        """The Jobs that tune with a profile in one namespace: all that run, and failures that are still there."""
         tuners = f"{label.OURS},{label.COMPONENT}={label.TUNER},{label.PROFILE}={profile}"
         path = f"{JOBS}/namespaces/{namespace}/jobs"
         return await self._list(path, labelSelector=tuners, fieldSelector="status.successful=0")

@@ -27,7 +27,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def truncate(text: str) -> str:
-    """At most as long as the CRD allows; servers and kubelets may be wordy."""
+    """The text, cut to what the CRD allows for a message; servers and kubelets may be wordy."""
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 

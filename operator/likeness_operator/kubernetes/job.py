@@ -55,6 +55,7 @@ class Job:
 
 
 def read_job(manifest: K8sObject) -> Job:
+    """The facts in a Job as the API server sends it, be it ours or somebody else's."""
     metadata, spec = manifest["metadata"], manifest["spec"]
     labels = metadata.get("labels", {})
     conditions = true_conditions(manifest)

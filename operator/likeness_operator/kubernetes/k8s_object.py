@@ -1,4 +1,4 @@
-"""A Kubernetes object as the API server sends it, and what any of them is asked."""
+"""A Kubernetes object as the API server sends it, and what can be read of any of them."""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ class LeaseLostError(Exception):
 
 @dataclass(frozen=True)
 class LeaseName:
+    """Namespace and name of a Lease."""
+
     namespace: str
     name: str
 
@@ -62,6 +64,7 @@ class Lease:
         self._renewed_at: float | None = None
 
     def held(self) -> bool:
+        """Whether the Lease was renewed so recently that nobody else can have it."""
         return self._renewed_at is not None and self._clock() - self._renewed_at < RENEW_SECONDS
 
     async def try_once(self) -> bool:
@@ -78,7 +81,7 @@ class Lease:
         try:
             written = await (self._api.create_lease(written) if found is None else self._api.update_lease(written))
         except (AlreadyExistsError, ConflictError):
-            return False  # another one was quicker, or our own last write was more than we heard of it
+            return False  # another one was quicker, or our own last write went through without an answer
         self._version, self._changed_at, self._renewed_at = _version(written), asked_at, asked_at
         return True
 

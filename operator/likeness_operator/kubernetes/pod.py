@@ -51,6 +51,7 @@ class Pod:
 
 
 def read_pod(manifest: K8sObject) -> Pod:
+    """The facts in a pod as the API server sends it."""
     metadata, status = manifest["metadata"], manifest.get("status", {})
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     scheduled = conditions.get("PodScheduled", {})

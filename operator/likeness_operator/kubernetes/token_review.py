@@ -1,4 +1,4 @@
-"""Whose token is it? The API server says (TokenReview), and what it said is kept for a while."""
+"""Whose token it is, by the API server's word (TokenReview), which is kept for a while."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Sender:
 
 
 class TokenReviews:
+    """Asks the API server whose a token is, each token once in a while."""
+
     def __init__(self, api: ApiServer, clock: Callable[[], float]) -> None:
         self._api = api
         self._clock = clock

@@ -34,7 +34,7 @@ NEXT_STEPS = {
     "LocalQueueStopped": "ask the platform team: spec.stopPolicy of the LocalQueue stops it",
     "Deactivated": "set spec.active of the Workload to true; Kueue then queues it again",
 }
-"""By the beginning of Kueue's reason."""
+"""What a person can do, by the beginning of Kueue's reason."""
 LOOK = "wait for its turn; `kubectl get workloads` shows the queue, `kubectl describe workload {name}` the details"
 NOT_TAKEN_UP = (
     "wait for its turn; `kubectl get workloads` shows the queue. If nothing is listed there for it, Kueue is not"
@@ -53,6 +53,8 @@ class KueueMessage:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
+    """Kueue's Workload of a Job, as far as it keeps the Job waiting."""
+
     name: str
     lacks: KueueMessage | None
     """The first thing that keeps it from being admitted."""
@@ -61,6 +63,7 @@ class Workload:
 
 
 def read_workload(manifest: K8sObject) -> Workload:
+    """The facts in a Workload as the API server sends it."""
     status = manifest.get("status", {})
     conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
     lacking = [conditions[kind] for kind in REQUIRED_CONDITIONS if conditions.get(kind, {}).get("status") == "False"]

@@ -21,6 +21,8 @@ NOT_STARTED = ("StartError", "ContainerCannotRun")
 
 @dataclass(frozen=True)
 class Verdict:
+    """How a pod ended, in one word and one sentence."""
+
     reason: Reason
     message: str
     result: Result | None = None
@@ -30,7 +32,7 @@ class Verdict:
 def verdict(pod: Pod) -> Verdict:
     """Why `pod` ended. The exit code outweighs the message: a pod that failed did not publish, whatever it says.
 
-    One that was told to leave its node may still end well within its grace period.
+    One that has to leave its node may still end well within its grace period.
     """
     if pod.disruption is not None and pod.exit_code != ExitCode.DONE:
         reason = Reason.PREEMPTED if pod.disruption == PREEMPTION else Reason.EVICTED

@@ -28,7 +28,7 @@ class Personalization:
     generation: int
     resource_version: str
     deleted: datetime | None
-    """When its deletion was asked for; None where it was not."""
+    """When its deletion was requested; None where it was not."""
     has_finalizer: bool
     """Whether our finalizer is on it."""
     spec: PersonalizationSpec | None
@@ -85,6 +85,7 @@ def profile_name(manifest: K8sObject) -> str | None:
 
 
 def read_personalization(manifest: K8sObject) -> Personalization:
+    """The facts in a Personalization as the API server sends it; nothing is raised where it does not fit the types."""
     metadata = manifest["metadata"]
     deleted = metadata.get("deletionTimestamp")
     try:

@@ -33,11 +33,14 @@ SECRET_KEYS = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_
 
 
 def job_name(name: str, uid: str) -> str:
-    """At most 51 characters and the same for ever: whoever creates the Job twice meets the first one."""
+    """The name of the Job that tunes for a Personalization of that name and uid: fixed, so there is no second one;
+    at most 51 characters.
+    """
     return f"{name[:40].rstrip('-')}-{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
 
 
 def ttl_seconds(wanted: int) -> int:
+    """Seconds that a finished Job is kept: as many as wanted, and long enough for its result to be read."""
     return max(wanted, SHORTEST_TTL_SECONDS)
 
 

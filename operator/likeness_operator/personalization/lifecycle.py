@@ -49,7 +49,7 @@ class TuningLifecycle:
     kueue: bool = False
     """Whether the operator may ask for Kueue's Workloads."""
     progress_url: str | None = None
-    """Where pods are told to report their progress to; None for nowhere."""
+    """Where pods report their progress to; None for nowhere."""
     rules: Sequence[Rule[Observation]] = RULES
     trusts_cache: bool = True
 
@@ -102,7 +102,7 @@ class TuningLifecycle:
     async def confirm(self, observation: Observation, action: CreateJob | PatchJob) -> None:  # noqa: ARG002
         """One Job too many cannot be taken back, so the API server says how many there are before one starts."""
         if observation.slot is not None and not await self._slot(observation, fresh=True):
-            raise ConflictError(409, "NoSlot", "others run that no watch has told of yet")
+            raise ConflictError(409, "NoSlot", "others run that no watch has reported yet")
 
     def is_news(self, observation: Observation, status: StatusModel) -> bool:
         assert isinstance(status, PersonalizationStatus)
@@ -138,7 +138,7 @@ class TuningLifecycle:
         return self.limiter.confirm(request, [read_job(job) for job in jobs], listed_at)
 
     async def _pod_refusal(self, namespace: str, job: Job) -> str:
-        """The last words of the Job controller; "" where it said nothing."""
+        """The Job controller's last sentence about a pod that it could not create; "" where there is none."""
         last = max(await self.api.pod_refusals(namespace, job.uid), key=last_seen, default={})
         return str(last.get("note", ""))
 

@@ -16,7 +16,8 @@ from likeness_operator.personalization.profile import Profile
 
 @dataclass(frozen=True)
 class Observation:
-    """A live Personalization with what there is of its Job. An answer is None until its question was asked."""
+    """A live Personalization with what there is of its Job. The answer to a question is None until a rule
+    asks it."""
 
     personalization: Personalization
     now: datetime

@@ -1,4 +1,4 @@
-"""The TuningProfiles, asked for seldom: a burst of Personalizations names the same one again and again."""
+"""The TuningProfiles, read seldom: a burst of Personalizations names the same one again and again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted and told about a Personalization once it is true: metrics, and the event of a failure."""
+"""What is reported about a Personalization after the write: metrics, and the event of a failure."""
 
 from __future__ import annotations
 

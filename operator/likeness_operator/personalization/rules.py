@@ -1,7 +1,7 @@
 """The rules for a live Personalization. They are read in order and the first one that answers decides; this list is the
 whole state machine.
 
-No rule remembers anything: a decision may be asked for twice, late, or by a second operator, and comes out the same.
+No rule remembers anything: they may decide twice, late, or in a second operator, and comes out the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 
 from likeness_api.accept import Refusal, accept
 from likeness_api.order import Order
-from likeness_api.personalization import PersonalizationStatus, Waiting
+from likeness_api.personalization import Waiting
 from likeness_api.reason import FINAL_EXIT_CODES, Reason
 from likeness_operator.engine.decision import (
     AddFinalizer,
@@ -30,7 +30,8 @@ from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.pod import Pod
 from likeness_operator.kubernetes.workload import why_queued
 from likeness_operator.personalization import status
-from likeness_operator.personalization.attempt import DISRUPTED, Verdict, by_finish, verdict
+from likeness_operator.personalization.attempt import by_finish
+from likeness_operator.personalization.end_rules import final_failure, job_failed, job_succeeded, out_of_memory
 from likeness_operator.personalization.job import build_job, ttl_seconds
 from likeness_operator.personalization.observation import Observation
 from likeness_operator.personalization.profile import Profile
@@ -39,11 +40,11 @@ from likeness_operator.personalization.waiting import still_running, why_waiting
 MOST_DELETED_JOBS = 3
 """How often a Job that somebody deleted is created again; then somebody must mean it."""
 FOLLOWUP_SECONDS = 3.0
-"""What passes by itself within this time (a pod that starts, a Job that notices its pod's end) is worth no write."""
+"""What is over by itself within this time (a pod that starts, a Job that notices its pod's end) is worth no write."""
 OVERDUE_SECONDS = 30.0
-"""A kubelet needs a moment to tell that a pod has ended; one that has told nothing by then is not there any more."""
+"""A kubelet needs a moment to report that a pod has ended; one that has not by then is not there any more."""
 LONGEST_PAUSE_SECONDS = 300.0
-"""Between two questions why a Job has no pod, or what Kueue says of it."""
+"""The longest time between two questions why a Job has no pod, or what Kueue says of it."""
 WAITS_FOR = {
     Reason.PROFILE_NOT_FOUND: "create the TuningProfile, or create the Personalization again with another spec.profile",
     Reason.NO_DEFAULT_PROFILE: "set spec.default on exactly one TuningProfile, or name one in spec.profile",
@@ -74,50 +75,14 @@ def already_finished(o: Observation) -> Decision | None:
 def spec_unreadable(o: Observation) -> Decision | None:
     if o.personalization.spec is not None:
         return None
-    return _failed(status.refused_status(o, Reason.INVALID_SPEC, o.personalization.problem))
+    return final_failure(status.refused_status(o, Reason.INVALID_SPEC, o.personalization.problem))
 
 
 def name_taken(o: Observation) -> Decision | None:
     if o.job is None or _own_job(o):
         return None
     message = f"there is a Job {o.job.name} that does not belong to this Personalization; expected none of that name"
-    return _failed(status.failed_status(replace(o, job=None, pods=()), Reason.JOB_NAME_TAKEN, message))
-
-
-def job_succeeded(o: Observation) -> Decision | None:
-    if o.job is None or not o.job.succeeded:
-        return None
-    done = [pod for pod in by_finish((*o.pods, *o.removed_pods)) if pod.phase == "Succeeded"]
-    if not done:
-        # The pod is gone and with it the result. What it published is there: the next Job just finds it.
-        return None if o.job.terminating else Decision(action=DeleteJob(o.job))
-    end = verdict(done[-1])
-    if end.result is None:
-        return _failed(status.failed_status(o, end.reason, end.message, done[-1].exit_code))
-    return Decision(status=status.succeeded_status(o, end))
-
-
-def out_of_memory(o: Observation) -> Decision | None:
-    """The same limit would be hit again. The Job is deleted after this is written: see `already_finished`."""
-    for pod in by_finish(o.pods):
-        if pod.end_reason == "OOMKilled" and pod.disruption is None:
-            return _failed(status.failed_status(o, Reason.OUT_OF_MEMORY, verdict(pod).message, pod.exit_code))
-    return None
-
-
-def job_failed(o: Observation) -> Decision | None:
-    if o.job is None or o.job.failure_reason is None:
-        return None
-    if o.job.failure_reason == "DeadlineExceeded":
-        message = f"the Job did not end within activeDeadlineSeconds, {o.job.active_deadline_seconds}"
-        return _failed(status.failed_status(o, Reason.DEADLINE_EXCEEDED, message))
-    last, end = _last_counted(o.pods)
-    if last is None or end is None:
-        message = f"Job {o.job.name} failed and its pods are gone: {o.job.failure_message}"
-        return _failed(status.failed_status(o, _last_known(o), message))
-    attempts = len([pod for pod in o.pods if pod.finished and pod.disruption is None])
-    message = f"{end.message} (after {attempts} attempts)" if attempts > 1 else end.message
-    return _failed(status.failed_status(o, end.reason, message, last.exit_code))
+    return final_failure(status.failed_status(replace(o, job=None, pods=()), Reason.JOB_NAME_TAKEN, message))
 
 
 def job_going_away(o: Observation) -> Decision | None:
@@ -147,7 +112,7 @@ def job_deleted_too_often(o: Observation) -> Decision | None:
     if o.job or len(deleted) < MOST_DELETED_JOBS:
         return None
     message = f"its Job was deleted {len(deleted)} times before it ended; expected it to be left alone"
-    return _failed(status.failed_status(o, Reason.JOB_DELETED, message))
+    return final_failure(status.failed_status(o, Reason.JOB_DELETED, message))
 
 
 def job_missing(o: Observation) -> Decision | None:
@@ -211,8 +176,8 @@ def awaiting_followup(o: Observation) -> Decision | None:
 def kueue_holds_it(o: Observation) -> Decision | None:
     """Before its turn, or when Kueue has taken its quota back; that is no failure, and the Job controller charges none.
 
-    Workloads are asked for, not watched: a watch would bring those of the whole cluster. That Kueue starts the Job is
-    told by the Job's own watch, so only the words may be late.
+    Workloads are listed, not watched: a watch would bring those of the whole cluster. That Kueue starts the Job is
+    reported by the Job's own watch, so only the words may be late.
     """
     assert o.job is not None
     if not (o.job.queued and o.job.suspended):
@@ -283,13 +248,8 @@ def _on_what_is_there(o: Observation, decision: Decision) -> Decision:
     return replace(decision, needs_fresh=Fresh.EVERYTHING) if lost else decision
 
 
-def _failed(end: PersonalizationStatus) -> Decision:
-    """A failure is final, so nothing that a watch may have missed must stand against it."""
-    return Decision(status=end, needs_fresh=Fresh.EVERYTHING)
-
-
 def _pause(o: Observation, since: datetime) -> float:
-    """No watch tells of this. The longer it has lasted, the less it matters to hear of a change at once."""
+    """Until the next question. The longer it has lasted, the less it matters to learn of a change at once."""
     return min(max((o.now - since).total_seconds(), FOLLOWUP_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
@@ -312,7 +272,7 @@ def _is_final(pod: Pod) -> bool:
 
 def _refused(o: Observation, refusal: Refusal) -> Decision:
     if refusal.reason not in WAITS_FOR:
-        return _failed(status.refused_status(o, refusal.reason, refusal.message))
+        return final_failure(status.refused_status(o, refusal.reason, refusal.message))
     waiting = Waiting(reason=refusal.reason, message=truncate(refusal.message), next_step=WAITS_FOR[refusal.reason])
     return Decision(status=status.not_accepted_status(o, refusal.reason, waiting))
 
@@ -329,15 +289,3 @@ def _slot_awaited(o: Observation, profile: Profile) -> Waiting:
         message=f"TuningProfile {profile.name} lets {limit} run at once in namespace {o.personalization.namespace}",
         next_step="wait: the oldest one starts when another one ends; or have the TuningProfile's maxConcurrent raised",
     )
-
-
-def _last_counted(pods: tuple[Pod, ...]) -> tuple[Pod | None, Verdict | None]:
-    """The newest pod that failed by itself, and how."""
-    counted = [pod for pod in by_finish(pods) if pod.disruption is None]
-    return (counted[-1], verdict(counted[-1])) if counted else (None, None)
-
-
-def _last_known(o: Observation) -> str:
-    """The reason of the last attempt that the status remembers, for when the pods are gone."""
-    counted = [attempt.reason for attempt in status.observed_status(o).attempts if attempt.reason not in DISRUPTED]
-    return counted[-1] if counted else Reason.RETRIES_EXHAUSTED

@@ -24,7 +24,7 @@ START_REASONS = ("CreateContainerError", "RunContainerError", "StartError")
 def why_waiting(job: Job, pods: Sequence[Pod], before: Waiting | None, refusal: str | None = None) -> Waiting:
     """The sentence for `status.waiting`. `before` is the one there now: a vaguer one of the same kind keeps it.
 
-    `refusal` is what the API server said when the Job controller wanted to create a pod.
+    `refusal` is what the API server answered when the Job controller wanted to create a pod.
     """
     alive = [pod for pod in pods if not pod.finished]
     if alive:
@@ -55,7 +55,7 @@ def still_running(pod: Pod) -> Waiting:
     """
     return Waiting(
         reason=Reason.STILL_RUNNING,
-        message=f"pod {pod.name} should have ended by {pod.deletion_timestamp}, and nothing was heard of it since;"
+        message=f"pod {pod.name} should have ended by {pod.deletion_timestamp}, and has not been reported since;"
         " the next attempt starts when it has ended",
         next_step="if its node is gone, delete the Node, or taint it with node.kubernetes.io/out-of-service: Kubernetes"
         " then calls the pod failed, which does not count against backoffLimit; `kubectl delete pod --force` does"

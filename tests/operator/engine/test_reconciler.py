@@ -410,7 +410,7 @@ def test_a_rival_that_no_watch_has_told_of_counts() -> None:
     async def story(scene: Scene) -> None:
         scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
         scene.server.put(f"{JOBS}/rival", a_rival())
-        with pytest.raises(ConflictError, match="no watch has told"):
+        with pytest.raises(ConflictError, match="no watch has reported"):
             await scene.calls()
         assert JOB not in scene.server.objects
 
