@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "harness"))
@@ -41,7 +40,6 @@ from outside import (  # noqa: E402
     url_of,
 )
 
-K8sObject = dict[str, Any]
 FORGET_SECONDS = 8.0
 """By then kopf has let go of what it was told at the start (`watch.IDLE_SECONDS`)."""
 

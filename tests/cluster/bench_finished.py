@@ -20,12 +20,12 @@ import time
 from itertools import count
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "harness"))
 
 from kube import apply, fetch, true_conditions, wait_for  # noqa: E402
+from likeness_operator.kubernetes.k8s_object import K8sObject  # noqa: E402
 from likeness_operator.kubernetes.label import FINALIZER  # noqa: E402
 from outside import (  # noqa: E402
     Operator,
@@ -38,7 +38,6 @@ from outside import (  # noqa: E402
     url_of,
 )
 
-K8sObject = dict[str, Any]
 RESTARTS = 3
 AT_ONCE = 50
 """Requests of ours."""

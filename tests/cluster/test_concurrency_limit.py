@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from kube import K8sObject, apply, true_conditions, wait_for
+from kube import apply, true_conditions, wait_for
 from likeness_api.reason import Reason
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from shop import acted, create, jobs_of, read, succeeded
 
 LIMIT = 2

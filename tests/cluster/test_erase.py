@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kube import RESTRICTED, K8sObject, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
+from kube import RESTRICTED, apply, fetch, fetch_all, kubectl, true_conditions, wait_for
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.label import FINALIZER, WATCHED
 from seaweed import Seaweed
 from shop import SHOP, create, finished, jobs_of, personalization, profile, published_keys, read, running_pod, succeeded

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from kube import K8sObject, apply, kubectl, wait_for
+from kube import apply, kubectl, wait_for
 from likeness_api.reason import Reason
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from seaweed import Seaweed
 from shop import SHOP, acted, create, finished, jobs_of, logs_of, profile, published_keys, read, running_pod, succeeded
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kube import K8sObject, apply, fetch, kubectl
+from kube import apply, fetch, kubectl
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from shop import SHOP, create, jobs_of, profile, read, running_pod, succeeded, waiting
 
 GPU = "nvidia.com/gpu"

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kube import K8sObject, kubectl, true_conditions, wait_for
+from kube import kubectl, true_conditions, wait_for
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from seaweed import TENANT, Seaweed
 from shop import SHOP, create, finished, jobs_of, pods_of, published_keys, succeeded
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from kube import K8sObject, apply, kubectl, true_conditions, wait_for
+from kube import apply, kubectl, true_conditions, wait_for
 from likeness_api.progress_report import PROGRESS_AUDIENCE
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from shop import SHOP, create, profile, read, running_pod
 
 POST = """

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from kube import CommandFailedError, K8sObject, apply, fetch_all, kubectl, true_conditions, wait_for
+from kube import CommandFailedError, apply, fetch_all, kubectl, true_conditions, wait_for
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from seaweed import FORBIDDEN, Seaweed
 from shop import PICTURE, SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from kube import K8sObject, apply, fetch, fetch_all, kubectl, run, wait_for
+from kube import apply, fetch, fetch_all, kubectl, run, wait_for
+from likeness_operator.kubernetes.k8s_object import K8sObject
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM, STUDIO = "likeness-twins", "twins-studio"

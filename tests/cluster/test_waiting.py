@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kube import K8sObject, apply, fetch, kubectl, true_conditions, wait_for
+from kube import apply, fetch, kubectl, true_conditions, wait_for
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.personalization.job import job_name
 from shop import SHOP, create, finished, jobs_of, pods_of, profile, read, succeeded, waiting
 

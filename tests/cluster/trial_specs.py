@@ -31,7 +31,8 @@ import yaml  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from kube import CommandFailedError, K8sObject, kubectl, true_conditions  # noqa: E402
+from kube import CommandFailedError, kubectl, true_conditions  # noqa: E402
+from likeness_operator.kubernetes.k8s_object import K8sObject  # noqa: E402
 from odd import KEYS, ODD, fitting, spoilt  # noqa: E402
 from outside import (  # noqa: E402
     USER,

@@ -13,7 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
-K8sObject = dict[str, Any]
+from likeness_operator.kubernetes.k8s_object import K8sObject
+
 LISTS = ("pods", "tuningprofiles", "events", "personalizations", "jobs")
 
 

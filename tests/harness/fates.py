@@ -16,9 +16,9 @@ import yaml
 from likeness_api.personalization import ManifestRef
 from likeness_api.reason import EXIT_CODE_OF, Reason
 from likeness_api.result import Result, ResultArtifact
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from outside import profile
 
-K8sObject = dict[str, Any]
 SHA256 = "0" * 64
 LABEL = "likeness.dev/profile"
 STAGES = Path(__file__).resolve().parents[1] / "cluster/burst-stages.yaml"

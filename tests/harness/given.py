@@ -11,7 +11,7 @@ from likeness_api.personalization import PersonalizationStatus
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_api.tuning_profile import TuningProfileSpec
-from likeness_operator.engine.decision import Decision, decide
+from likeness_operator.engine.decision import decide
 from likeness_operator.erasure.job import build_erase_job
 from likeness_operator.erasure.observation import ErasureObservation
 from likeness_operator.erasure.rules import RULES as ERASURE_RULES
@@ -20,6 +20,7 @@ from likeness_operator.kubernetes.job import Job, read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.pod import Pod, read_pod
 from likeness_operator.kubernetes.workload import Workload, read_workload
+from likeness_operator.personalization.decision import PersonalizationDecision
 from likeness_operator.personalization.facts import Personalization, read_personalization
 from likeness_operator.personalization.job import build_job, job_name
 from likeness_operator.personalization.observation import Observation
@@ -200,25 +201,25 @@ def an_observation(
     return Observation(personalization or a_personalization(), NOW, job, pods, profile=found, **more)
 
 
-def reconcile(observation: Observation) -> Decision:
+def reconcile(observation: Observation) -> PersonalizationDecision:
     """What the rules for a live Personalization decide."""
     return decide(RULES, observation)[1]
 
 
-def erase(observation: ErasureObservation) -> Decision:
+def erase(observation: ErasureObservation) -> PersonalizationDecision:
     """What the rules for a terminating Personalization decide."""
     return decide(ERASURE_RULES, observation)[1]
 
 
-def conditions(decision: Decision) -> dict[str, tuple[str, str]]:
+def conditions(decision: PersonalizationDecision) -> dict[str, tuple[str, str]]:
     """Status and reason by type."""
-    assert isinstance(decision.status, PersonalizationStatus)
+    assert decision.status is not None
     return {condition.type: (condition.status, condition.reason) for condition in decision.status.conditions}
 
 
-def state(decision: Decision) -> str:
+def state(decision: PersonalizationDecision) -> str:
     """The State column: the first true condition."""
-    assert isinstance(decision.status, PersonalizationStatus)
+    assert decision.status is not None
     return next((condition.type for condition in decision.status.conditions if condition.status == "True"), "")
 
 

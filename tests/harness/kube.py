@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-K8sObject = dict[str, Any]
+from likeness_operator.kubernetes.k8s_object import K8sObject
+
 T = TypeVar("T")
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}

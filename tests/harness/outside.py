@@ -19,7 +19,8 @@ from typing import Any
 import aiohttp
 import kopf
 
-from kube import K8sObject, apply, kubectl, run, wait_for
+from kube import apply, kubectl, run, wait_for
+from likeness_operator.kubernetes.k8s_object import K8sObject
 
 SYSTEM = "likeness-system"
 USER = f"system:serviceaccount:{SYSTEM}:likeness-operator"

@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 
 from fates import FATES, LABEL, profile_of
-from kube import K8sObject, apply, true_conditions
+from kube import apply, true_conditions
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from outside import USER, WRITES, audited, personalization, url_of
 
 ENDS = ("Succeeded", "Failed")

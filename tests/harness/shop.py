@@ -6,10 +6,11 @@ import itertools
 import os
 from pathlib import Path
 
-from kube import K8sObject, apply, fetch, fetch_all, kubectl, run, true_conditions, wait_for
+from kube import apply, fetch, fetch_all, kubectl, run, true_conditions, wait_for
 from likeness_api.personalization import ManifestRef
 from likeness_api.reason import EXIT_CODE_OF, Reason
 from likeness_api.result import Result, ResultArtifact
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from seaweed import Seaweed
 
 CHART = Path(__file__).resolve().parents[2] / "charts/likeness"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from likeness_api.field import StatusModel
 from likeness_operator.kubernetes.event import EventContent
@@ -13,6 +13,7 @@ from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 
 ObservationT = TypeVar("ObservationT")
+StatusT_co = TypeVar("StatusT_co", bound=StatusModel, covariant=True)
 
 
 class Fresh(IntEnum):
@@ -92,11 +93,11 @@ Action = CreateJob | PatchJob | DeleteJob | AddFinalizer | RemoveFinalizer | Unw
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(Generic[StatusT_co]):
     """What a rule decides: at most one write. An action goes before a status; after it everything is decided anew."""
 
     action: Action | None = None
-    status: StatusModel | None = None
+    status: StatusT_co | None = None
     """What the status should be; None leaves the status as it is."""
     requeue_after_seconds: float | None = None
     """When to reconcile again though no watch may have reported anything; None for never."""
@@ -106,10 +107,10 @@ class Decision:
     """What must have been read from the API server first; an action may need more. Else: read, and decide anew."""
 
 
-Rule = Callable[[ObservationT], Decision | None]
+Rule = Callable[[ObservationT], Decision[Any] | None]
 
 
-def decide(rules: Sequence[Rule[ObservationT]], observation: ObservationT, start: int = 0) -> tuple[int, Decision]:
+def decide(rules: Sequence[Rule[ObservationT]], observation: ObservationT, start: int = 0) -> tuple[int, Decision[Any]]:
     """The first rule's place and decision, among those from `start` on, that has one for `observation`."""
     for index in range(start, len(rules)):
         decision = rules[index](observation)
@@ -118,6 +119,6 @@ def decide(rules: Sequence[Rule[ObservationT]], observation: ObservationT, start
     raise AssertionError("the last rule always answers")
 
 
-def freshness_needed(decision: Decision) -> Fresh:
+def freshness_needed(decision: Decision[Any]) -> Fresh:
     """What must have been read from the API server before `decision` may be carried out."""
     return max(decision.needs_fresh, decision.action.needs_fresh if decision.action else Fresh.NOTHING)

@@ -143,7 +143,7 @@ class Reconciler:
         lifecycle: Lifecycle[Any] = stages.of(snapshot.manifest)
         return _Reconciliation(key, stages.kind.resource, lifecycle, snapshot, lifecycle.observe(snapshot), fresh)
 
-    async def _decide(self, run: _Reconciliation) -> tuple[_Reconciliation, Decision]:
+    async def _decide(self, run: _Reconciliation) -> tuple[_Reconciliation, Decision[Any]]:
         """What the rules decide, on evidence that is fresh enough for it: that may be another reconciliation."""
         decision = await self._answered(run)
         if freshness_needed(decision) <= run.fresh:
@@ -154,7 +154,7 @@ class Reconciler:
         run = await self._read(run.key)
         return run, await self._answered(run)
 
-    async def _answered(self, run: _Reconciliation) -> Decision:
+    async def _answered(self, run: _Reconciliation) -> Decision[Any]:
         """What the rules decide once their questions are answered, unless the decision needs fresher facts first."""
         rules = run.lifecycle.rules
         index, decision = decide(rules, run.observation)
@@ -181,7 +181,7 @@ class Reconciler:
         with suppress(NotFoundError, ConflictError):
             await self._api.delete_job(key.namespace, job.name, job.uid)
 
-    async def _act(self, run: _Reconciliation, decision: Decision) -> None:
+    async def _act(self, run: _Reconciliation, decision: Decision[Any]) -> None:
         """Carries out the action of a decision; afterwards the observation shows what came of it."""
         match decision.action:
             case CreateJob() as action:

@@ -19,6 +19,7 @@ from likeness_operator.kubernetes.condition import truncate
 from likeness_operator.kubernetes.event import EventContent
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.personalization.attempt import by_finish, verdict
+from likeness_operator.personalization.decision import PersonalizationDecision
 from likeness_operator.personalization.status import with_condition_set
 from likeness_operator.personalization.waiting import why_waiting
 
@@ -26,12 +27,12 @@ PATIENCE_SECONDS = 45.0
 """A pod has 30 s to end once it is being deleted, and one that erases ends within seconds: no status is due before."""
 
 
-def released(o: ErasureObservation) -> Decision | None:
+def released(o: ErasureObservation) -> PersonalizationDecision | None:
     """Without our finalizer there is nothing to be erased; a Job that tunes goes with its owner."""
     return None if o.personalization.has_finalizer else Decision()
 
 
-def tuning_still_running(o: ErasureObservation) -> Decision | None:
+def tuning_still_running(o: ErasureObservation) -> PersonalizationDecision | None:
     """It could still publish."""
     job, uid = o.job, o.personalization.uid
     if job and job.owner_uid == uid and not job.finished and not job.terminating:
@@ -47,7 +48,7 @@ def tuning_still_running(o: ErasureObservation) -> Decision | None:
     )
 
 
-def namespace_terminating(o: ErasureObservation) -> Decision | None:
+def namespace_terminating(o: ErasureObservation) -> PersonalizationDecision | None:
     """No Job can be made there any more, so what was published stays; and nothing else should."""
     refused = o.job_refusal is not None and o.job_refusal.reason == Reason.NAMESPACE_TERMINATING
     if not refused and not o.namespace_terminating:
@@ -59,11 +60,11 @@ def namespace_terminating(o: ErasureObservation) -> Decision | None:
     return Decision(action=RemoveFinalizer(event))
 
 
-def erase_job_refused(o: ErasureObservation) -> Decision | None:
+def erase_job_refused(o: ErasureObservation) -> PersonalizationDecision | None:
     return _wait(o, o.job_refusal) if o.job_refusal else None
 
 
-def erase_job_missing(o: ErasureObservation) -> Decision | None:
+def erase_job_missing(o: ErasureObservation) -> PersonalizationDecision | None:
     if o.eraser is not None:
         return None
     owner = o.personalization
@@ -79,7 +80,7 @@ def erase_job_missing(o: ErasureObservation) -> Decision | None:
     return Decision(action=CreateJob(build_erase_job(owner, o.profile.name, o.profile.spec, order)))
 
 
-def erase_job_name_taken(o: ErasureObservation) -> Decision | None:
+def erase_job_name_taken(o: ErasureObservation) -> PersonalizationDecision | None:
     assert o.eraser is not None
     if o.eraser.works_for_uid == o.personalization.uid:
         return None
@@ -87,12 +88,12 @@ def erase_job_name_taken(o: ErasureObservation) -> Decision | None:
     return _wait(o, Waiting(reason=Reason.JOB_NAME_TAKEN, message=message, next_step="delete that Job"))
 
 
-def erase_job_going_away(o: ErasureObservation) -> Decision | None:
+def erase_job_going_away(o: ErasureObservation) -> PersonalizationDecision | None:
     """Another one is made when it is gone; the watch tells."""
     return Decision() if o.eraser and o.eraser.terminating and not o.eraser.succeeded else None
 
 
-def erase_job_succeeded(o: ErasureObservation) -> Decision | None:
+def erase_job_succeeded(o: ErasureObservation) -> PersonalizationDecision | None:
     assert o.eraser is not None
     if not o.eraser.succeeded:
         return None
@@ -104,7 +105,7 @@ def erase_job_succeeded(o: ErasureObservation) -> Decision | None:
     return Decision(action=RemoveFinalizer(EventContent("Normal", Reason.ERASED, "Erase", note)))
 
 
-def erase_job_failed(o: ErasureObservation) -> Decision | None:
+def erase_job_failed(o: ErasureObservation) -> PersonalizationDecision | None:
     eraser = o.eraser
     assert eraser is not None
     if eraser.failure_reason is None:
@@ -117,7 +118,7 @@ def erase_job_failed(o: ErasureObservation) -> Decision | None:
     return _wait(o, Waiting(reason=reason, message=message, next_step=step))
 
 
-def erase_job_at_work(o: ErasureObservation) -> Decision:
+def erase_job_at_work(o: ErasureObservation) -> PersonalizationDecision:
     eraser = o.eraser
     assert eraser is not None
     running = [pod.name for pod in o.eraser_pods if pod.running]
@@ -153,7 +154,7 @@ def _how_it_failed(eraser: Job, o: ErasureObservation) -> tuple[str, str]:
     return end.reason, end.message
 
 
-def _refused(o: ErasureObservation, refusal: Refusal) -> Decision:
+def _refused(o: ErasureObservation, refusal: Refusal) -> PersonalizationDecision:
     """There is no Job to be made, so no API server would tell by its refusal that the namespace is on its way out."""
     if o.namespace_terminating is None:
         return Decision(question=Question.NAMESPACE_TERMINATING)
@@ -167,13 +168,13 @@ def _refused(o: ErasureObservation, refusal: Refusal) -> Decision:
     return _wait(o, Waiting(reason=refusal.reason, message=refusal.message, next_step=step))
 
 
-def _wait_patiently(o: ErasureObservation, since: datetime, waiting: Waiting) -> Decision:
+def _wait_patiently(o: ErasureObservation, since: datetime, waiting: Waiting) -> PersonalizationDecision:
     """Writes nothing as long as the wait may well end by itself."""
     age = (o.now - since).total_seconds()
     return Decision(requeue_after_seconds=PATIENCE_SECONDS - age) if 0 <= age < PATIENCE_SECONDS else _wait(o, waiting)
 
 
-def _wait(o: ErasureObservation, waiting: Waiting) -> Decision:
+def _wait(o: ErasureObservation, waiting: Waiting) -> PersonalizationDecision:
     """Writes why the erasure waits, with the way out that is always there."""
     about = o.personalization
     give_up = (

@@ -8,10 +8,11 @@ from likeness_operator.engine.decision import Decision, DeleteJob, Fresh
 from likeness_operator.kubernetes.pod import Pod
 from likeness_operator.personalization import status
 from likeness_operator.personalization.attempt import DISRUPTED, Verdict, by_finish, verdict
+from likeness_operator.personalization.decision import PersonalizationDecision
 from likeness_operator.personalization.observation import Observation
 
 
-def job_succeeded(o: Observation) -> Decision | None:
+def job_succeeded(o: Observation) -> PersonalizationDecision | None:
     if o.job is None or not o.job.succeeded:
         return None
     done = [pod for pod in by_finish((*o.pods, *o.removed_pods)) if pod.phase == "Succeeded"]
@@ -24,7 +25,7 @@ def job_succeeded(o: Observation) -> Decision | None:
     return Decision(status=status.succeeded_status(o, end))
 
 
-def out_of_memory(o: Observation) -> Decision | None:
+def out_of_memory(o: Observation) -> PersonalizationDecision | None:
     """The same limit would be hit again. The Job is deleted after this is written: see `already_finished`."""
     for pod in by_finish(o.pods):
         if pod.end_reason == "OOMKilled" and pod.disruption is None:
@@ -32,7 +33,7 @@ def out_of_memory(o: Observation) -> Decision | None:
     return None
 
 
-def job_failed(o: Observation) -> Decision | None:
+def job_failed(o: Observation) -> PersonalizationDecision | None:
     if o.job is None or o.job.failure_reason is None:
         return None
     if o.job.failure_reason == "DeadlineExceeded":
@@ -47,7 +48,7 @@ def job_failed(o: Observation) -> Decision | None:
     return final_failure(status.failed_status(o, end.reason, message, last.exit_code))
 
 
-def final_failure(end: PersonalizationStatus) -> Decision:
+def final_failure(end: PersonalizationStatus) -> PersonalizationDecision:
     """A failure is final, so nothing that a watch may have missed must stand against it."""
     return Decision(status=end, needs_fresh=Fresh.EVERYTHING)
 

@@ -31,6 +31,7 @@ from likeness_operator.kubernetes.pod import Pod
 from likeness_operator.kubernetes.workload import why_queued
 from likeness_operator.personalization import status
 from likeness_operator.personalization.attempt import by_finish
+from likeness_operator.personalization.decision import PersonalizationDecision
 from likeness_operator.personalization.end_rules import final_failure, job_failed, job_succeeded, out_of_memory
 from likeness_operator.personalization.job import build_job, ttl_seconds
 from likeness_operator.personalization.observation import Observation
@@ -53,13 +54,13 @@ WAITS_FOR = {
 """What the platform team can put right; every other refusal is final, because the spec cannot change."""
 
 
-def finalizer_missing(o: Observation) -> Decision | None:
+def finalizer_missing(o: Observation) -> PersonalizationDecision | None:
     """Where a Job was made, somebody took our finalizer off: `helm uninstall` does."""
     had_a_job = o.job is not None or o.personalization.had_a_job
     return Decision(action=AddFinalizer()) if _lacks_finalizer(o) and had_a_job else None
 
 
-def already_finished(o: Observation) -> Decision | None:
+def already_finished(o: Observation) -> PersonalizationDecision | None:
     """Never started again. A Job that would still retry (a pod over its memory limit) is stopped now."""
     if not o.personalization.finished:
         return None
@@ -72,25 +73,25 @@ def already_finished(o: Observation) -> Decision | None:
     return Decision()
 
 
-def spec_unreadable(o: Observation) -> Decision | None:
+def spec_unreadable(o: Observation) -> PersonalizationDecision | None:
     if o.personalization.spec is not None:
         return None
     return final_failure(status.refused_status(o, Reason.INVALID_SPEC, o.personalization.problem))
 
 
-def name_taken(o: Observation) -> Decision | None:
+def name_taken(o: Observation) -> PersonalizationDecision | None:
     if o.job is None or _own_job(o):
         return None
     message = f"there is a Job {o.job.name} that does not belong to this Personalization; expected none of that name"
     return final_failure(status.failed_status(replace(o, job=None, pods=()), Reason.JOB_NAME_TAKEN, message))
 
 
-def job_going_away(o: Observation) -> Decision | None:
+def job_going_away(o: Observation) -> PersonalizationDecision | None:
     """Its name is free when it is gone; the watch tells."""
     return Decision() if o.job and o.job.terminating else None
 
 
-def suspend_wanted(o: Observation) -> Decision | None:
+def suspend_wanted(o: Observation) -> PersonalizationDecision | None:
     if o.personalization.spec is None or not o.personalization.spec.suspend:
         return None
     if o.job and o.job.queued:
@@ -101,13 +102,13 @@ def suspend_wanted(o: Observation) -> Decision | None:
     return _on_what_is_there(o, Decision(status=status.suspended_status(o)))
 
 
-def job_refused(o: Observation) -> Decision | None:
+def job_refused(o: Observation) -> PersonalizationDecision | None:
     if o.job_refusal is None or not isinstance(o.profile, Profile):
         return None
     return _on_what_is_there(o, Decision(status=status.job_refused_status(o, o.profile.name, o.job_refusal)))
 
 
-def job_deleted_too_often(o: Observation) -> Decision | None:
+def job_deleted_too_often(o: Observation) -> PersonalizationDecision | None:
     deleted = [attempt for attempt in status.with_deleted_job(o) if attempt.reason == Reason.JOB_DELETED]
     if o.job or len(deleted) < MOST_DELETED_JOBS:
         return None
@@ -115,11 +116,11 @@ def job_deleted_too_often(o: Observation) -> Decision | None:
     return final_failure(status.failed_status(o, Reason.JOB_DELETED, message))
 
 
-def job_missing(o: Observation) -> Decision | None:
+def job_missing(o: Observation) -> PersonalizationDecision | None:
     return _on_what_is_there(o, _start(o)) if o.job is None else None
 
 
-def job_differs(o: Observation) -> Decision | None:
+def job_differs(o: Observation) -> PersonalizationDecision | None:
     """What a user may change after creation reaches the Job: resuming, the deadline, the time to live."""
     assert o.job is not None
     assert o.personalization.spec is not None
@@ -143,7 +144,7 @@ def job_differs(o: Observation) -> Decision | None:
     return Decision(action=PatchJob(o.job, changes)) if changes else None
 
 
-def pod_running(o: Observation) -> Decision | None:
+def pod_running(o: Observation) -> PersonalizationDecision | None:
     """One that does not end when it should is not called running: most likely its node is gone. No watch tells."""
     overdue = [
         (pod, _overdue_seconds(o, pod.deletion_timestamp))
@@ -158,7 +159,7 @@ def pod_running(o: Observation) -> Decision | None:
     return Decision(status=status.running_status(o, running[-1].name), requeue_after_seconds=again) if running else None
 
 
-def awaiting_followup(o: Observation) -> Decision | None:
+def awaiting_followup(o: Observation) -> PersonalizationDecision | None:
     """Between two events that follow each other by themselves there is nothing to tell anybody."""
     assert o.job is not None
     ended = by_finish(o.pods)
@@ -173,7 +174,7 @@ def awaiting_followup(o: Observation) -> Decision | None:
     return Decision(requeue_after_seconds=FOLLOWUP_SECONDS - age) if 0 <= age < FOLLOWUP_SECONDS else None
 
 
-def kueue_holds_it(o: Observation) -> Decision | None:
+def kueue_holds_it(o: Observation) -> PersonalizationDecision | None:
     """Before its turn, or when Kueue has taken its quota back; that is no failure, and the Job controller charges none.
 
     Workloads are listed, not watched: a watch would bring those of the whole cluster. That Kueue starts the Job is
@@ -190,7 +191,7 @@ def kueue_holds_it(o: Observation) -> Decision | None:
     return Decision(status=decided, requeue_after_seconds=_pause(o, began[0] if began else o.now))
 
 
-def pod_pending(o: Observation) -> Decision:
+def pod_pending(o: Observation) -> PersonalizationDecision:
     assert o.job is not None
     waiting = why_waiting(o.job, o.pods, o.personalization.status.waiting, o.pod_refusal)
     if waiting.reason == Reason.NO_POD and o.pod_refusal is None:
@@ -220,7 +221,7 @@ RULES: tuple[Rule[Observation], ...] = (
 )
 
 
-def _start(o: Observation) -> Decision:
+def _start(o: Observation) -> PersonalizationDecision:
     """Once there is a profile that accepts it, and a slot."""
     owner = o.personalization
     assert owner.spec is not None
@@ -232,7 +233,7 @@ def _start(o: Observation) -> Decision:
     return _refused(o, order) if isinstance(order, Refusal) else _create(o, o.profile, order)
 
 
-def _create(o: Observation, profile: Profile, order: Order) -> Decision:
+def _create(o: Observation, profile: Profile, order: Order) -> PersonalizationDecision:
     if _limited(profile) and o.slot is None:
         return Decision(question=Question.SLOT)
     if _limited(profile) and not o.slot:
@@ -242,7 +243,7 @@ def _create(o: Observation, profile: Profile, order: Order) -> Decision:
     return Decision(action=CreateJob(build_job(o.personalization, profile.name, profile.spec, order, o.progress_url)))
 
 
-def _on_what_is_there(o: Observation, decision: Decision) -> Decision:
+def _on_what_is_there(o: Observation, decision: PersonalizationDecision) -> PersonalizationDecision:
     """`decision`, but where the Job is missing that the status knows, only once it is known to be gone."""
     lost = o.job is None and o.personalization.status.job_ref is not None
     return replace(decision, needs_fresh=Fresh.EVERYTHING) if lost else decision
@@ -270,7 +271,7 @@ def _is_final(pod: Pod) -> bool:
     return pod.disruption is None and pod.exit_code in FINAL_EXIT_CODES
 
 
-def _refused(o: Observation, refusal: Refusal) -> Decision:
+def _refused(o: Observation, refusal: Refusal) -> PersonalizationDecision:
     if refusal.reason not in WAITS_FOR:
         return final_failure(status.refused_status(o, refusal.reason, refusal.message))
     waiting = Waiting(reason=refusal.reason, message=truncate(refusal.message), next_step=WAITS_FOR[refusal.reason])

@@ -47,13 +47,13 @@ class Greeting:
         return GreetingStatus.model_validate(self.manifest.get("status", {}))
 
 
-def not_greeted(o: Greeting) -> Decision | None:
+def not_greeted(o: Greeting) -> Decision[GreetingStatus] | None:
     if o.status.greeted:
         return None
     return Decision(status=GreetingStatus(greeted=True)) if o.profile else Decision(question=Question.PROFILE)
 
 
-def greeted(o: Greeting) -> Decision:
+def greeted(o: Greeting) -> Decision[GreetingStatus]:
     return Decision() if o.status.unwatched else Decision(action=Unwatch())
 
 

@@ -13,9 +13,8 @@ import kopf
 import pytest
 
 from api_stub import ApiStub
-from given import NAME, NAMESPACE, NOW, PROFILE, SPEC, TUNED, UID, K8sObject
+from given import NAME, NAMESPACE, NOW, PROFILE, SPEC, TUNED, UID
 from likeness_operator import metrics
-from likeness_operator.engine.decision import Decision
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Stages
 from likeness_operator.engine.reconciler import Reconciler, ReconcileResult
@@ -25,6 +24,7 @@ from likeness_operator.erasure.job import erase_job_name
 from likeness_operator.erasure.lifecycle import ErasureLifecycle
 from likeness_operator.kubernetes.api_error import AlreadyExistsError, ConflictError
 from likeness_operator.kubernetes.api_server import ApiServer
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.personalization.facts import KIND
 from likeness_operator.personalization.job import job_name
@@ -65,11 +65,12 @@ class Scene:
         tracker = ProgressTracker(self.cache, lambda _: None, lambda: 0.0)
         live = TuningLifecycle(self.api, profiles, self.cache.limiter, tracker, lambda: self.moment, kueue=kueue)
         erasure = ErasureLifecycle(self.api, profiles, "test", lambda: self.moment)
-        live, erasure = (replace(each, rules=(self.count_run, *each.rules)) for each in (live, erasure))
+        live = replace(live, rules=(self.count_run, *live.rules))
+        erasure = replace(erasure, rules=(self.count_run, *erasure.rules))
         stages = {KIND: Stages(PERSONALIZATION, live, erasure)}
         self.reconciler = Reconciler(self.api, self.cache, stages, "test", lambda: self.moment)
 
-    def count_run(self, _: object) -> Decision | None:
+    def count_run(self, _: object) -> None:
         """A rule before all others that never answers."""
         self.runs += 1
 

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import virtual_time
-from given import NAME, NAMESPACE, K8sObject
+from given import NAME, NAMESPACE
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Snapshot
 from likeness_operator.engine.watch_cache import WatchCache, is_later
 from likeness_operator.engine.work_queue import WorkQueue
 from likeness_operator.kubernetes.job import read_job
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.pod import read_pod
 from likeness_operator.personalization.facts import KIND
 from likeness_operator.personalization.job import job_name

@@ -64,7 +64,8 @@ def test_a_key_that_is_worked_on_comes_again_only_when_that_is_done() -> None:
 
 def test_a_key_is_never_with_two_workers() -> None:
     async def scene() -> None:
-        queue, busy, most = a_queue(), set[Key](), []
+        queue, busy = a_queue(), set[Key]()
+        most: list[int] = []
 
         async def worker() -> None:
             while len(most) < 100:

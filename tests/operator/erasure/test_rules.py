@@ -35,6 +35,7 @@ from likeness_operator.kubernetes.condition import timestamp
 from likeness_operator.kubernetes.event import EventContent
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.label import FINALIZER
+from likeness_operator.personalization.decision import PersonalizationDecision
 
 DELETE = {"deletionPolicy": "Delete"}
 KNOWS_JOB = PersonalizationStatus(job_ref=JobRef(name=the_job_name(), uid=JOB_UID))
@@ -47,7 +48,7 @@ def deleted(seconds_ago: float = 1, spec: dict[str, Any] | None = None, **more: 
     return replace(ErasureObservation(about, NOW, profile=a_profile()), **more)
 
 
-def erasing(eraser: Job, *pods: Any, **more: Any) -> Decision:
+def erasing(eraser: Job, *pods: Any, **more: Any) -> PersonalizationDecision:
     return erase(deleted(eraser=eraser, eraser_pods=pods, **more))
 
 

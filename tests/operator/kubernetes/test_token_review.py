@@ -7,10 +7,11 @@ from typing import Any
 import kopf
 import pytest
 
-from api_stub import ApiStub, K8sObject
+from api_stub import ApiStub
 from likeness_api.progress_report import PROGRESS_AUDIENCE
 from likeness_operator.kubernetes.api_error import UnavailableError
 from likeness_operator.kubernetes.api_server import ApiServer
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.kubernetes.token_review import (
     KEPT_SECONDS,

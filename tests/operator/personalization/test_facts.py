@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from given import JOB_UID, NAMESPACE, SHA, K8sObject, a_job, a_personalization, a_pod, an_observation, reconcile
+from given import JOB_UID, NAMESPACE, SHA, a_job, a_personalization, a_pod, an_observation, reconcile
 from likeness_api.personalization import PersonalizationStatus
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.personalization.facts import is_done, is_finished, read_personalization
 
 MOMENT = "2026-11-23T12:00:00Z"

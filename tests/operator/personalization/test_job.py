@@ -5,10 +5,11 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from given import NAME, NAMESPACE, SPEC, UID, K8sObject, a_job, a_personalization, a_profile
+from given import NAME, NAMESPACE, SPEC, UID, a_job, a_personalization, a_profile
 from likeness_api.accept import Refusal, accept
 from likeness_api.order import Order
 from likeness_api.progress_report import PROGRESS_AUDIENCE, PROGRESS_TOKEN_FOLDER, PROGRESS_URL_VARIABLE
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.personalization.job import build_job, job_name
 from likeness_operator.personalization.profile import Profile
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from given import PROFILE, K8sObject
+from given import PROFILE
 from likeness_api.accept import Refusal
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.personalization.profile import Profile, choose_profile
 
 

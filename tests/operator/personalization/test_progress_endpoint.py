@@ -11,13 +11,14 @@ import kopf
 import pytest
 from aiohttp import web
 
-from api_stub import ApiStub, K8sObject
+from api_stub import ApiStub
 from given import NAME, NAMESPACE, SPEC, UID
 from likeness_api.progress_report import PROGRESS_AUDIENCE
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.watch_cache import WatchCache
 from likeness_operator.engine.work_queue import WorkQueue
 from likeness_operator.kubernetes.api_server import ApiServer
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.kubernetes.token_review import TokenReviews
 from likeness_operator.personalization.facts import KIND

@@ -17,7 +17,6 @@ from given import (
     SPEC,
     TUNED,
     UID,
-    K8sObject,
     a_job,
     a_personalization,
     a_pod,
@@ -46,8 +45,10 @@ from likeness_operator.engine.decision import (
 )
 from likeness_operator.kubernetes.condition import timestamp
 from likeness_operator.kubernetes.job import Job
+from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.label import FINALIZER
 from likeness_operator.kubernetes.pod import Pod
+from likeness_operator.personalization.decision import PersonalizationDecision
 from likeness_operator.personalization.facts import Personalization, read_personalization
 from likeness_operator.personalization.observation import Observation
 from likeness_operator.personalization.profile import Profile
@@ -138,7 +139,7 @@ def test_one_whose_deletion_takes_no_work_is_unwatched_with_its_end(
 def finished_before(policy: str, *finalizers: str, **status: Any) -> Observation:
     """As an operator left it that did not know `status.unwatched`."""
     ended = {"conditions": [{"type": "Succeeded", "status": "True"}], "settled": True, **status}
-    metadata = {"name": NAME, "namespace": "shop", "uid": UID, "resourceVersion": "7"}
+    metadata: K8sObject = {"name": NAME, "namespace": "shop", "uid": UID, "resourceVersion": "7"}
     metadata |= {"creationTimestamp": timestamp(NOW), "finalizers": list(finalizers)}
     manifest = {"metadata": metadata, "spec": SPEC | {"deletionPolicy": policy}, "status": ended}
     return Observation(read_personalization(manifest), NOW)
@@ -477,7 +478,7 @@ def test_a_running_pod_makes_it_running() -> None:
 
 
 def test_a_pod_that_does_not_end_when_it_should_is_not_called_running() -> None:
-    def told_to_end(seconds_ago: float) -> Decision:
+    def told_to_end(seconds_ago: float) -> PersonalizationDecision:
         due = timestamp(NOW - timedelta(seconds=seconds_ago))
         return reconcile(an_observation(None, a_job(), a_pod("Running", name="lost", deletion_timestamp=due)))
 
