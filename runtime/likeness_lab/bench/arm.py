@@ -51,7 +51,7 @@ class Stage:
     """Most memory held on the way here: the GPU's, or on a CPU the whole process's."""
 
 
-Run = Callable[[DiffusionModel, Case, int], Stage | None]
+ArmFunction = Callable[[DiffusionModel, Case, int], Stage | None]
 """Model, case and number of steps; None where the arm has nothing to say about the subject."""
 
 
@@ -60,7 +60,7 @@ class Arm:
     """A method, and in which steps, tellings and drawings it is measured."""
 
     name: str
-    run: Run
+    run: ArmFunction
     steps: tuple[int, ...] = (12,)
     tellings: tuple[str, ...] = TELLINGS[:1]
     drawings: tuple[str, ...] = DRAWINGS
@@ -76,7 +76,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedArm:
     """Ours and its relatives: predict, then tune word and offsets."""
 
     predictor: Predictor | None

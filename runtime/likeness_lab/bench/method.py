@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
-from likeness_lab.bench.arm import OFF, Arm, Run, Stage, Tuned
-from likeness_lab.bench.condition import DRAWINGS, Condition
+from likeness_lab.bench.arm import OFF, Arm, ArmFunction, Stage, TunedArm
+from likeness_lab.bench.condition import DRAWINGS, BenchCondition
 from likeness_lab.bench.draw import Learned, Sampling, drawn, wordless
 from likeness_lab.bench.dreambooth import DreamBooth
 from likeness_lab.bench.memory import peak_bytes_of
@@ -39,7 +39,7 @@ BASELINE_STEPS = (12, 64, 500)
 """Of DreamBooth at batch 1, 64 take about the seconds of our twelve."""
 BASELINE_BATCH = 4
 """Of textual inversion and PTI, as diffusers' textual inversion accumulates, and of DreamBooth's second arm."""
-ALPHAS = ("0.6", "0.8")
+ABLATION_ALPHAS = ("0.6", "0.8")
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Record:
 
     subject: str
     kind: str
-    condition: Condition
+    condition: BenchCondition
     caption: str | None
     """What the arm was told; None where nothing was."""
     rows: int
@@ -65,16 +65,16 @@ class Record:
 
 def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float, pti_rate: str) -> list[Arm]:
     """`encoder` and `tuning` are ours; the baselines learn LoRA at rates of their own. One name may have two arms."""
-    ours = Tuned(encoder, tuning)
+    ours = TunedArm(encoder, tuning)
     baseline = tuning.model_copy(update={"learning_rate": pti_rate, "batch_size": BASELINE_BATCH, "alpha": "1"})
-    pti = Tuned(None, baseline, OFF)
-    baselines: dict[str, Run] = {
+    pti = TunedArm(None, baseline, OFF)
+    baselines: dict[str, ArmFunction] = {
         "DreamBooth-LoRA": DreamBooth(dreambooth_rate),
         "PTI": pti,
         "textual inversion": replace(pti, learn_offsets=False),
     }
 
-    def blended(alpha: str) -> Tuned:
+    def blended(alpha: str) -> TunedArm:
         return replace(ours, tuning=tuning.model_copy(update={"alpha": alpha}))
 
     return [
@@ -91,14 +91,14 @@ def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float, pti
         Arm("without hypernetwork", replace(ours, keep_offsets=False)),
         Arm("without predicted word", replace(ours, keep_word=False)),
         Arm("word alone", replace(ours, learn_offsets=False)),
-        *(Arm(f"alpha {alpha}", blended(alpha)) for alpha in ALPHAS),
-        *(Arm(f"alpha {alpha}, class word", replace(blended(alpha), class_word=True)) for alpha in ALPHAS),
+        *(Arm(f"alpha {alpha}", blended(alpha)) for alpha in ABLATION_ALPHAS),
+        *(Arm(f"alpha {alpha}, class word", replace(blended(alpha), class_word=True)) for alpha in ABLATION_ALPHAS),
         Arm("floor", _floor, (0,), ("untold",), DRAWINGS[1:]),
         Arm("ceiling", _ceiling, (0,), ("untold",), DRAWINGS[1:]),
     ]
 
 
-def measure(
+def measure_method(
     model: DiffusionModel,
     chosen: list[Arm],
     subjects: list[BenchSubject],
@@ -110,10 +110,10 @@ def measure(
 ) -> None:
     """Measures what `folder` does not hold yet, subject by subject; `embed` is the judge of identity."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = {(record.subject, record.condition) for record in read(folder)}
+    done = {(record.subject, record.condition) for record in read_records(folder)}
     for subject in subjects:
         for arm, telling, steps in ((each, *pair) for each in chosen for pair in product(each.tellings, each.steps)):
-            conditions = [Condition(arm.name, steps, telling, drawing) for drawing in arm.drawings]
+            conditions = [BenchCondition(arm.name, steps, telling, drawing) for drawing in arm.drawings]
             missing = [each for each in conditions if (subject.name, each) not in done]
             told = case(subject, telling, recognise) if missing else None
             if told is None:
@@ -143,19 +143,19 @@ def measure(
         log.info("Measured %s.", subject.name)
 
 
-def read(folder: Path) -> list[Record]:
+def read_records(folder: Path) -> list[Record]:
     """All measurements so far."""
     path = folder / RECORDS
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [
-        Record(**(line | {"score": Score(**line["score"]), "condition": Condition(**line["condition"])}))
+        Record(**(line | {"score": Score(**line["score"]), "condition": BenchCondition(**line["condition"])}))
         for line in lines
     ]
 
 
-def _pictures(model: DiffusionModel, stage: Stage, condition: Condition, sampling: Sampling) -> Tensor:
+def _pictures(model: DiffusionModel, stage: Stage, condition: BenchCondition, sampling: Sampling) -> Tensor:
     if stage.learned is None:
         assert stage.pictures is not None
         return stage.pictures.repeat(len(sampling.seeds), 1, 1, 1)
@@ -168,7 +168,7 @@ def _keep(folder: Path, record: Record) -> None:
         file.write(json.dumps(asdict(record)) + "\n")
 
 
-def picture_path(folder: Path, subject: str, condition: Condition) -> Path:
+def picture_path(folder: Path, subject: str, condition: BenchCondition) -> Path:
     """The input and one picture for each background, side by side."""
     name = ".".join([subject, *(str(part) for part in asdict(condition).values()), "png"])
     return folder / "pictures" / name.replace(" ", "-")

@@ -86,7 +86,7 @@ def names_of(background: Background) -> set[str]:
     return {context_phrase(background), context_phrase(turned)}
 
 
-def write(found: list[Recognition], folder: Path) -> str:
+def write_recognition(found: list[Recognition], folder: Path) -> str:
     """contexts.json in `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps([asdict(each) for each in found], indent=2)

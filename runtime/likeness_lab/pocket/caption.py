@@ -53,7 +53,7 @@ def draw_caption(random: np.random.Generator, scene: Scene, glyph: Glyph, group_
     return caption(scene, subject, form) if told else form.format(with_article(subject))
 
 
-def vocabulary() -> list[str]:
+def caption_words() -> list[str]:
     """Every whole word of the pocket world, sorted."""
     words = {*NAMES.values(), *GROUPS.values(), *COLOURS, *PATTERNS, *EXTRA_WORDS}
     words.update(*(form.replace("{}", "").split() for forms in MEDIA.values() for form in forms))
@@ -76,6 +76,11 @@ def group_words() -> list[str]:
 def context_phrases() -> list[str]:
     """Every background of the world in words."""
     return phrases_of(COLOURS)
+
+
+def phrases_and_nouns() -> tuple[list[str], list[str]]:
+    """What `likeness contexts` embeds for the pocket model: every background, and every noun before it."""
+    return context_phrases(), group_words()
 
 
 def phrases_of(colours: Iterable[str]) -> list[str]:
