@@ -7,7 +7,7 @@ PROJECT := pyproject.toml runtime/likeness_lab/pyproject.toml .ci/install
 	@.ci/install test
 .venv/ready: .venv/test requirements.lock
 	@.ci/install ready
-.PHONY: help install demo check test slow-test cluster-test generate lock
+.PHONY: help install demo check test coverage slow-test cluster-test generate lock
 install: .venv/ready ## everything into .venv (quick when nothing changed)
 demo: .venv/demo ## teach a subject from one picture, here and now; leaves .demo/contact-sheet.png
 	@mkdir -p .demo
@@ -19,6 +19,8 @@ check: .venv/ready ## format, lint, types, layers, generated files
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && .ci/generated
 test: .venv/test ## the unit suite
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not cluster and not slow" --numprocesses 2 --dist worksteal
+coverage: export PYTEST_ADDOPTS := --cov --cov-report=term
+coverage: test ## the unit suite, and how much of the code it runs
 slow-test: .venv/test ## what the unit suite leaves out to stay under a minute
 	.venv/bin/python -m pytest -m slow
 cluster-test: .venv/test ## on a real, disposable Kubernetes cluster
