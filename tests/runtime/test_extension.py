@@ -11,12 +11,12 @@ from likeness_runtime.failure import RunError
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runtime as an image has it: no other distribution adds anything."""
-    monkeypatch.setattr("likeness_runtime.extension.entry_points", lambda group: EntryPoints(()))
+    monkeypatch.setattr("likeness_runtime.extension.entry_points", EntryPoints().select)
 
 
 def test_what_is_offered_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     offered = EntryPoints([EntryPoint("squares", "math:sqrt", IMAGE_SET_GROUP)])
-    monkeypatch.setattr("likeness_runtime.extension.entry_points", lambda group: offered.select(group=group))
+    monkeypatch.setattr("likeness_runtime.extension.entry_points", offered.select)
     assert load_extension(IMAGE_SET_GROUP, "squares", needed_for="--images builtin://squares")(9) == 3
     assert extensions(COMMAND_GROUP) == []
 
@@ -26,7 +26,8 @@ def test_a_command_of_the_laboratory_says_what_to_install(
     alone: None, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "base", "--out", "out"]) == 2
-    assert capsys.readouterr().err == f"likeness {command}: not installed; expected: pip install 'likeness-tuner[lab]'\n"
+    expected = f"likeness {command}: not installed; expected: pip install 'likeness-tuner[lab]'\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_help_works_without_the_laboratory_and_names_it(alone: None) -> None:

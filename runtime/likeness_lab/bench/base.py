@@ -78,30 +78,30 @@ class PromptedScene:
 def measure_base(model: Path, sampling: PromptSampling, device: torch.device) -> tuple[BaseReport, Tensor, list[str]]:
     """Sample and judge. Returns the report and the contact sheet's pictures with their prompts."""
     glyphs = load_subjects()
-    asked = draw_prompts(glyphs, sampling.seed)
+    scenes = draw_prompts(glyphs, sampling.seed)
     pipeline = open_pipeline(model, device)
-    seconds = seconds_for_one(pipeline, asked[0].prompt, sampling)
-    pictures = sample(pipeline, [one.prompt for one in asked], sampling)
-    truth = images_of([render(one.scene, glyphs.pictures[one.scene.art][one.scene.row]) for one in asked])
+    seconds = seconds_for_one(pipeline, scenes[0].prompt, sampling)
+    pictures = sample(pipeline, [one.prompt for one in scenes], sampling)
+    truth = images_of([render(one.scene, glyphs.pictures[one.scene.art][one.scene.row]) for one in scenes])
     by_pattern = {
-        pattern: judged([asked[index] for index in chosen], pictures[chosen])
+        pattern: judged([scenes[index] for index in chosen], pictures[chosen])
         for pattern in PATTERNS
-        if (chosen := [index for index, one in enumerate(asked) if one.scene.background.pattern == pattern])
+        if (chosen := [index for index, one in enumerate(scenes) if one.scene.background.pattern == pattern])
     }
     report = BaseReport(
         sampling=sampling,
         glyphs_to_choose_from=len(glyph_judge.open_glyph_judge()[1]),
-        generated=judged(asked, pictures),
+        generated=judged(scenes, pictures),
         generated_by_pattern=by_pattern,
-        true_renders=judged(asked, truth),
-        clip_text_to_image_at_1=clip_retrieval(pipeline, asked[:RENDERS], truth[:RENDERS]),
+        true_renders=judged(scenes, truth),
+        clip_text_to_image_at_1=clip_retrieval(pipeline, scenes[:RENDERS], truth[:RENDERS]),
         vae_psnr_held_out_db=held_out_psnr(pipeline.vae, glyphs, sampling.seed),
         seconds_per_picture=seconds,
         threads=torch.get_num_threads(),
         device=str(device),
-        missed=missed(asked, pictures),
+        missed=missed(scenes, pictures),
     )
-    return report, pictures[:GRID], [one.prompt for one in asked[:GRID]]
+    return report, pictures[:GRID], [one.prompt for one in scenes[:GRID]]
 
 
 def write_base_report(result: tuple[BaseReport, Tensor, list[str]], folder: Path) -> str:
@@ -117,7 +117,7 @@ def write_base_report(result: tuple[BaseReport, Tensor, list[str]], folder: Path
 def draw_prompts(glyphs: GlyphSet, seed: int) -> list[PromptedScene]:
     """Each named glyph `ROUNDS` times in shuffled order; the patterns take turns, so that each comes equally often."""
     random = np.random.default_rng(seed)
-    asked = []
+    scenes = []
     for turn in range(ROUNDS):
         for number, row in enumerate(random.permutation(glyphs.drawn())):
             pattern = PATTERNS[(number + turn) % len(PATTERNS)]
@@ -125,18 +125,18 @@ def draw_prompts(glyphs: GlyphSet, seed: int) -> list[PromptedScene]:
             background = Background(pattern, first, first if pattern == "plain" else second)
             scene = place(random, int(row), ARTS[0], background)
             glyph = glyphs.glyphs[row]
-            asked.append(PromptedScene(scene, glyph.code_point, caption(scene, glyph.name, MEDIA[scene.art][0])))
-    return asked
+            scenes.append(PromptedScene(scene, glyph.code_point, caption(scene, glyph.name, MEDIA[scene.art][0])))
+    return scenes
 
 
-def judged(asked: list[PromptedScene], pictures: Tensor) -> Followed:
-    """The shares of `pictures` (b, 3, 64, 64) that show what was asked for."""
+def judged(scenes: list[PromptedScene], pictures: Tensor) -> Followed:
+    """The shares of `pictures` (b, 3, 64, 64) that show what their prompts name."""
     recognised = glyph_judge.recognise(pictures, best=5)
     backgrounds = read_backgrounds(pictures)
-    pairs = list(zip(asked, backgrounds, strict=True))
-    ranked = list(zip(asked, recognised, strict=True))
+    pairs = list(zip(scenes, backgrounds, strict=True))
+    ranked = list(zip(scenes, recognised, strict=True))
     return Followed(
-        pictures=len(asked),
+        pictures=len(scenes),
         glyph_at_1=share([one.code_point == best[0] for one, best in ranked]),
         glyph_at_5=share([one.code_point in best for one, best in ranked]),
         colours=share([same_colours(one.scene.background, found) for one, found in pairs]),
@@ -144,23 +144,23 @@ def judged(asked: list[PromptedScene], pictures: Tensor) -> Followed:
     )
 
 
-def missed(asked: list[PromptedScene], pictures: Tensor) -> dict[str, str]:
+def missed(scenes: list[PromptedScene], pictures: Tensor) -> dict[str, str]:
     """The glyphs none of whose pictures was recognised, with what the last one was taken for."""
     hits: dict[str, list[bool]] = {}
     taken: dict[str, str] = {}
-    for one, best in zip(asked, glyph_judge.recognise(pictures, best=1), strict=True):
+    for one, best in zip(scenes, glyph_judge.recognise(pictures, best=1), strict=True):
         hits.setdefault(one.code_point, []).append(best[0] == one.code_point)
         taken[one.code_point] = best[0]
     return {code_point: taken[code_point] for code_point, found in hits.items() if not any(found)}
 
 
 @torch.no_grad()
-def clip_retrieval(pipeline: StableDiffusionPipeline, asked: list[PromptedScene], truth: Tensor) -> float:
+def clip_retrieval(pipeline: StableDiffusionPipeline, scenes: list[PromptedScene], truth: Tensor) -> float:
     """Share of prompts to which their own true render is closer than every other."""
     device, image_encoder = pipeline.device, pipeline.image_encoder
     if image_encoder is None:
         raise ValueError("the model has no image_encoder, expected one beside its text_encoder")
-    tokens = pipeline.tokenizer([one.prompt for one in asked], padding="max_length", return_tensors="pt").to(device)
+    tokens = pipeline.tokenizer([one.prompt for one in scenes], padding="max_length", return_tensors="pt").to(device)
     text = pipeline.text_encoder(tokens.input_ids).pooler_output
     image = image_encoder((truth * 2 - 1).to(device)).image_embeds
     text, image = (torch.nn.functional.normalize(side, dim=-1) for side in (text, image))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
 
 WIDTH_PX, HEIGHT_PX = 900, 520
 DPI = 100
@@ -28,6 +29,8 @@ def write_chart(lines: list[Series], path: Path, *, across: str, up: str) -> Non
     for line in lines:
         axes.plot(*zip(*line.points, strict=True), marker="o", label=line.name)
     axes.set_xscale("symlog", linthresh=LINEAR_TO)
+    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR_TO, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel=across, ylabel=up, ylim=(0.0, 1.0))
     axes.set_xlim(left=0.0)
     axes.grid(visible=True, color="#dddddd")

@@ -23,7 +23,7 @@ VIEWS: int = 8
 """Gallery pictures of each held-out glyph."""
 
 BACKGROUND_RENDERS: int = 200
-"""Renders the background judge is asked about."""
+"""Renders the background judge judges."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def identity(subjects: GlyphSet, random: np.random.Generator, embed: Callable[[T
     """Share of held-out glyphs found among all held-out ones by their features."""
     rows = subjects.held_out()
     gallery = torch.cat([rendered(draw_scenes(rows, ARTS[0], random), subjects) for _ in range(VIEWS)])
-    asked = rendered(draw_scenes(rows, ARTS[0], random), subjects)
-    best = retrieve(asked, gallery, rows * VIEWS, embed, best=1)
+    queries = rendered(draw_scenes(rows, ARTS[0], random), subjects)
+    best = retrieve(queries, gallery, rows * VIEWS, embed, best=1)
     return share([found[0] == row for found, row in zip(best, rows, strict=True)])
 
 

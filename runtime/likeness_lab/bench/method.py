@@ -1,4 +1,4 @@
-"""`likeness bench method`: ours, its ablations and the baselines on the same subjects, told, drawn and judged alike.
+"""`likeness bench method`: ours, its ablations and the baselines on the same subjects, drawn and judged alike.
 
 One JSON line for each subject, arm, telling, number of steps and drawing goes to `records.jsonl` as it is measured, so
 that a run can be cut off and taken up again; `bench/summary.py` turns the lines into tables and curves.
@@ -52,7 +52,7 @@ class Record:
     kind: str
     condition: BenchCondition
     caption: str | None
-    """What the arm was told; None where nothing was."""
+    """What the arm learned from beside the picture; None where there was no caption."""
     rows: int
     seconds: float
     artifact_bytes: int
@@ -115,10 +115,10 @@ def measure_method(
         for arm, telling, steps in ((each, *pair) for each in chosen for pair in product(each.tellings, each.steps)):
             conditions = [BenchCondition(arm.name, steps, telling, drawing) for drawing in arm.drawings]
             missing = [each for each in conditions if (subject.name, each) not in done]
-            told = case(subject, telling, recognise) if missing else None
-            if told is None:
+            learned_from = case(subject, telling, recognise) if missing else None
+            if learned_from is None:
                 continue
-            stage, peak = peak_bytes_of(partial(arm.run, model, told, steps), model.device)
+            stage, peak = peak_bytes_of(partial(arm.run, model, learned_from, steps), model.device)
             if stage is None:
                 continue
             error = None if stage.learned is None else paired_error(model, stage.learned, subject)
@@ -128,7 +128,7 @@ def measure_method(
                     subject=subject.name,
                     kind=subject.kind,
                     condition=condition,
-                    caption=told.told.caption,
+                    caption=learned_from.told.caption,
                     rows=stage.rows,
                     seconds=round(stage.seconds, 4),
                     artifact_bytes=stage.artifact_bytes,
@@ -185,14 +185,14 @@ def _bytes(images: Tensor) -> list[np.ndarray]:
     return list((images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())
 
 
-def _floor(model: DiffusionModel, told: Case, steps: int) -> Stage:
-    """The plain model, asked for the class word."""
-    word = told.subject.class_word
+def _floor(model: DiffusionModel, given: Case, steps: int) -> Stage:
+    """Draws the class word with the plain model."""
+    word = given.subject.class_word
     return Stage(steps, 0, 0.0, 0, word, None, Learned(wordless(model, {}), with_article(word)))
 
 
-def _ceiling(_model: DiffusionModel, told: Case, steps: int) -> Stage | None:
+def _ceiling(_model: DiffusionModel, given: Case, steps: int) -> Stage | None:
     """True renders of what the prompts ask for."""
-    if told.subject.truth is None:
+    if given.subject.truth is None:
         return None
-    return Stage(steps, 0, 0.0, 0, None, None, None, told.subject.truth)
+    return Stage(steps, 0, 0.0, 0, None, None, None, given.subject.truth)

@@ -1,6 +1,6 @@
 """A cheap score without drawing: how well the subject is denoised in pictures of it that nobody learned from.
 
-Every method is asked about the same noise on the same pictures under the same sentences, and only the subject's pixels
+Every method denoises the same noise on the same pictures under the same sentences, and only the subject's pixels
 count. It takes a hundredth of the time that drawing for the judges takes, and tells settings apart on few subjects.
 
 Letters: v pictures, t timesteps, c h w latent channels, height, width.
@@ -23,7 +23,7 @@ from likeness_runtime.method.losses import noised, signal
 from likeness_runtime.method.tune import denoise, latents_of
 
 PAIRED_TIMESTEP_SHARES = (0.4, 0.7)
-"""Where it is asked, as shares of the schedule: where shapes and where colours are settled."""
+"""At which timesteps, as shares of the schedule: where shapes and where colours are settled."""
 
 
 @torch.no_grad()

@@ -196,8 +196,8 @@ def _names_kept(model: DiffusionModel, learned: Learned | None, sampling: Sampli
     """With the adapter on, as somebody draws who forgot to take it off; None is the untouched model."""
     prediction = wordless(model, {}) if learned is None else learned.prediction
     context = context_phrase(Background("plain", "white", "white"))
-    asked = [f"{FORMS[1].format(with_article(name))} {context}" for name in PRIOR_NAMES]
-    images = drawn(model, Learned(prediction, "nobody"), asked, sampling, untouched_guidance=True)
+    prompts_of_names = [f"{FORMS[1].format(with_article(name))} {context}" for name in PRIOR_NAMES]
+    images = drawn(model, Learned(prediction, "nobody"), prompts_of_names, sampling, untouched_guidance=True)
     code_points = {each.name: each.code_point for each in load_subjects().glyphs}
     wanted = [code_points[name] for name in PRIOR_NAMES] * len(sampling.seeds)
     return mean(best[0] == code for best, code in zip(glyph.recognise(images, best=1), wanted, strict=True))

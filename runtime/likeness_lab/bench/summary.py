@@ -114,7 +114,7 @@ def write_summary(records: list[Record], folder: Path, setting: dict[str, object
 
 
 def curves_of(table: list[SummaryRow]) -> list[Series]:
-    """Harmonic mean over seconds of what was told and drawn like the reference, at several numbers of steps."""
+    """Harmonic mean over seconds of what was captioned and drawn like the reference, at several numbers of steps."""
     points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in table:
         if (row.condition.telling, row.condition.drawing) == (REFERENCE[2], DRAWINGS[0]):

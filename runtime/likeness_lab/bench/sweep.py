@@ -26,7 +26,7 @@ STRENGTHS: dict[str, Strength] = {
 
 
 def variants(encoder: Predictor, tuning: ResolvedTuning) -> list[Arm]:
-    """Ours as it is told in each way, then ours with each number changed to each other value, such as `rank = 8`."""
+    """Ours with each source of the caption, then with each number changed to each other value, such as `rank = 8`."""
     ours = TunedArm(encoder, tuning)
     changed = {
         f"{name} = {value}": replace(ours, tuning=tuning.model_copy(update={name: value}))

@@ -143,8 +143,8 @@ def _draw_scene(glyphs: GlyphSet, named: list[int], random: np.random.Generator)
     return place(random, int(random.choice(rows)), art, draw_background(random))
 
 
-def _example(glyphs: GlyphSet, scene: Scene, said: str) -> CaptionedScene:
-    return CaptionedScene(scene, said, render(scene, glyphs.pictures[scene.art][scene.row]))
+def _example(glyphs: GlyphSet, scene: Scene, words: str) -> CaptionedScene:
+    return CaptionedScene(scene, words, render(scene, glyphs.pictures[scene.art][scene.row]))
 
 
 def train_clip(

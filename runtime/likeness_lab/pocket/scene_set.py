@@ -1,6 +1,6 @@
 """The pocket world as a set to pre-train on: rendered scenes of its training glyphs, two of the same glyph at a time.
 
-The encoder sees one scene and the denoiser has to draw the other, whose background the sentence tells. So v* learns to
+The encoder sees one scene and the denoiser has to draw the other, whose background the sentence names. So v* learns to
 carry the subject and to leave place, size and background to the words [ours]. Sets of plain pictures cannot say this.
 """
 
@@ -19,8 +19,8 @@ from likeness_runtime.failure import RunError
 from likeness_runtime.method.forms import FORMS, with_article
 from likeness_runtime.pretrain.image_set import Example
 
-BACKGROUND_TOLD = 0.8
-"""Share of the sentences that tell the background."""
+BACKGROUND_NAMED_SHARE = 0.8
+"""Share of the sentences that name the background."""
 SCENES_NOTO_SHARE = 0.3
 """Share of the subjects in flat art."""
 
@@ -55,7 +55,7 @@ class Scenes:
         art = ARTS[int(random.random() < SCENES_NOTO_SHARE)]
         seen, target = (place(random, row, art, draw_background(random)) for _ in range(2))
         sentence = FORMS[random.integers(len(FORMS))].format(with_article("{}"))
-        if random.random() < BACKGROUND_TOLD:
+        if random.random() < BACKGROUND_NAMED_SHARE:
             sentence += f" {context_phrase(target.background)}"
         return Example(self._picture(seen, side_px), self._picture(target, side_px), sentence)
 

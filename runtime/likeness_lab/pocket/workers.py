@@ -17,9 +17,9 @@ from torch.multiprocessing.spawn import spawn as spawn_processes
 
 
 def spawn(workers: int, work: Callable[[], None]) -> None:
-    """Run `work` (picklable) in `workers` processes of one thread each, or right here when one is asked for.
+    """Runs `work` (picklable) in `workers` processes of one thread each; one worker is this process itself.
 
-    They end with this process when it is told to (SIGINT, SIGTERM).
+    SIGINT and SIGTERM to this process end all of them.
     """
     if workers == 1:
         work()
