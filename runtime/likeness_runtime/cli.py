@@ -9,6 +9,7 @@ import os
 import sys
 
 from likeness_runtime.cores import usable_cores
+from likeness_runtime.extension import COMMAND_GROUP, LAB, LAB_COMMANDS, extensions
 from likeness_runtime.version import VERSION
 
 COMMANDS = (
@@ -17,10 +18,8 @@ COMMANDS = (
     "likeness_runtime.denoiser.tiny",
     "likeness_runtime.pretrain.command",
     "likeness_runtime.pretrain.contexts_command",
-    "likeness_lab.pocket.command",
-    "likeness_lab.bench.command",
 )
-"""Modules with `add_parser`, in the order of the help text."""
+"""Modules with `add_parser`, in the order of the help text; installed extensions add theirs after them."""
 
 QUIET = {
     "HF_HUB_OFFLINE": "1",
@@ -40,10 +39,24 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
         importlib.import_module(name).add_parser(subparsers)
+    for extension in extensions(COMMAND_GROUP):
+        extension.load()(subparsers)
+    if missing_commands():
+        top.epilog = f"{' and '.join(missing_commands())} come with: pip install '{LAB}'"
     return top
 
 
+def missing_commands() -> list[str]:
+    """The laboratory's commands that no installed distribution brings."""
+    installed = {extension.name for extension in extensions(COMMAND_GROUP)}
+    return [name for name in LAB_COMMANDS if name not in installed]
+
+
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in missing_commands():
+        sys.stderr.write(f"likeness {arguments[0]}: not installed; expected: pip install '{LAB}'\n")
+        return 2
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))

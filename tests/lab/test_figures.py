@@ -18,7 +18,7 @@ from likeness_api.tuning import ResolvedTuning
 from likeness_lab.bench import method, summary
 from likeness_runtime.method.contrastive import Strength
 from likeness_runtime.method.from_encoder import TIMESTEP_SHARES
-from likeness_runtime.pretrain.pretrain import Plan
+from likeness_runtime.pretrain.pretrain import EncoderPlan
 
 ROOT = Path(__file__).parents[2]
 METHOD = ROOT / "docs/method"
@@ -105,7 +105,7 @@ def gathered() -> dict[str, object]:
         "rate": f"{float(tuning.learning_rate) * 1e3:g}e-3",
         "word_rate": f"{float(tuning.embedding_learning_rate) * 1e3:g}e-3",
         "shares": ", ".join(str(share) for share in TIMESTEP_SHARES),
-        "plan": Plan(steps=1),
+        "plan": EncoderPlan(steps=1),
     }
 
 
@@ -178,7 +178,7 @@ def test_a_fragments_own_figures_are_conditions(fragment: str) -> None:
     "folder", sorted({path.parent for path in METHOD.rglob("records.jsonl")}), ids=lambda path: path.name
 )
 def test_results_are_those_of_the_records(folder: Path) -> None:
-    records = method.read(folder)
+    records = method.read_records(folder)
     facts: dict[str, list[Any]] = {"rows": summary.rows(records), "differences": summary.differences(records)}
     told = json.dumps({part: [asdict(each) for each in of_all] for part, of_all in facts.items()})
     kept = rounded((folder / "results.json").read_text())

@@ -10,13 +10,13 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from likeness_lab.pocket.caption import caption, vocabulary
+from likeness_lab.pocket.caption import caption, caption_words
 from likeness_lab.pocket.export import SIZE_LIMIT_BYTES
 from likeness_lab.pocket.pixels import images_of
-from likeness_lab.pocket.samples import Sampling, grid, open_pipeline, sample
+from likeness_lab.pocket.samples import PromptSampling, grid, open_pipeline, sample
 from likeness_lab.pocket.scene import draw_background, place, render
 from likeness_lab.pocket.subjects import load_subjects
-from likeness_lab.pocket.tokenizer import whole_words
+from likeness_lab.pocket.tokenizer import whole_word_ids
 from likeness_runtime.method.forms import FORMS
 from likeness_runtime.pocket import IMAGE_SIZE_PX, MODEL_PATH
 
@@ -47,11 +47,11 @@ def test_no_file_says_where_it_was_made() -> None:
 
 
 def test_its_tokenizer_knows_every_word_of_the_captions(pipeline: Any) -> None:
-    assert set(whole_words(pipeline.tokenizer, vocabulary())) == set(vocabulary())
+    assert set(whole_word_ids(pipeline.tokenizer, caption_words())) == set(caption_words())
 
 
 def test_its_latents_have_a_spread_of_about_one(pipeline: Any) -> None:
-    pictures = sample(pipeline, ["a cat on a red background"] * 8, Sampling(steps=4))
+    pictures = sample(pipeline, ["a cat on a red background"] * 8, PromptSampling(steps=4))
     with torch.no_grad():
         latents = pipeline.vae.encode(pictures * 2 - 1).latent_dist.mean * pipeline.vae.config.scaling_factor
     assert 0.5 < latents.std() < 2
@@ -59,8 +59,8 @@ def test_its_latents_have_a_spread_of_about_one(pipeline: Any) -> None:
 
 def test_a_seed_means_one_picture_whatever_is_drawn_beside_it(pipeline: Any) -> None:
     prompts = ["a dog on a blue background", "a fox on a white background"]
-    together = sample(pipeline, prompts, Sampling(steps=3, seed=5))
-    alone = sample(pipeline, prompts[1:], Sampling(steps=3, seed=6))
+    together = sample(pipeline, prompts, PromptSampling(steps=3, seed=5))
+    alone = sample(pipeline, prompts[1:], PromptSampling(steps=3, seed=6))
     assert together.shape == (2, 3, IMAGE_SIZE_PX, IMAGE_SIZE_PX)
     assert torch.allclose(together[1:], alone, atol=1e-3)
 

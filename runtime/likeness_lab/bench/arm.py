@@ -1,6 +1,6 @@
 """The arms of `likeness bench method`: every method and ablation, each as one function from a case to what it learns.
 
-An arm is asked for increasing numbers of steps, and starts anew for each: times do not add up. What is learned is drawn
+An arm runs for increasing numbers of steps, and starts anew for each: times do not add up. What is learned is drawn
 in two ways afterwards, which is no part of the method: see `bench/draw.py`.
 """
 
@@ -51,22 +51,22 @@ class Stage:
     """Most memory held on the way here: the GPU's, or on a CPU the whole process's."""
 
 
-Run = Callable[[DiffusionModel, Case, int], Stage | None]
+ArmFunction = Callable[[DiffusionModel, Case, int], Stage | None]
 """Model, case and number of steps; None where the arm has nothing to say about the subject."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A method, and in which steps, tellings and drawings it is measured."""
+    """A method, and at which steps, with which captions and drawings it is measured."""
 
     name: str
-    run: Run
+    run: ArmFunction
     steps: tuple[int, ...] = (12,)
     tellings: tuple[str, ...] = TELLINGS[:1]
     drawings: tuple[str, ...] = DRAWINGS
 
     def only(self, steps: list[int] | None, tellings: list[str] | None, drawings: list[str] | None) -> Arm:
-        """Those of its own that are asked for; None asks for all."""
+        """The arm, limited to those of its own that are given; None limits nothing."""
         return replace(
             self,
             steps=tuple(own for own in self.steps if steps is None or own in steps),
@@ -76,7 +76,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedArm:
     """Ours and its relatives: predict, then tune word and offsets."""
 
     predictor: Predictor | None

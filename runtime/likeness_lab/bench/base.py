@@ -20,7 +20,7 @@ from likeness_lab.judge.background import read_backgrounds, same_colours, same_p
 from likeness_lab.pocket.caption import MEDIA, caption
 from likeness_lab.pocket.glyphs import ARTS, GlyphSet
 from likeness_lab.pocket.pixels import images_of
-from likeness_lab.pocket.samples import Sampling, grid, open_pipeline, sample
+from likeness_lab.pocket.samples import PromptSampling, grid, open_pipeline, sample
 from likeness_lab.pocket.scene import COLOURS, PATTERNS, Background, Scene, draw_background, place, render
 from likeness_lab.pocket.subjects import load_subjects
 
@@ -46,10 +46,10 @@ class Followed:
 
 
 @dataclass(frozen=True)
-class Report:
+class BaseReport:
     """Everything `base.json` says."""
 
-    sampling: Sampling
+    sampling: PromptSampling
     glyphs_to_choose_from: int
     generated: Followed
     generated_by_pattern: dict[str, Followed]
@@ -63,11 +63,11 @@ class Report:
     threads: int
     device: str
     missed: dict[str, str]
-    """Asked glyph -> what the judge took it for, where all prompts of a glyph failed."""
+    """PromptedScene glyph -> what the judge took it for, where all prompts of a glyph failed."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptedScene:
     """One prompt with the truth about it."""
 
     scene: Scene
@@ -75,36 +75,36 @@ class Asked:
     prompt: str
 
 
-def measure(model: Path, sampling: Sampling, device: torch.device) -> tuple[Report, Tensor, list[str]]:
+def measure_base(model: Path, sampling: PromptSampling, device: torch.device) -> tuple[BaseReport, Tensor, list[str]]:
     """Sample and judge. Returns the report and the contact sheet's pictures with their prompts."""
     glyphs = load_subjects()
-    asked = draw_prompts(glyphs, sampling.seed)
+    scenes = draw_prompts(glyphs, sampling.seed)
     pipeline = open_pipeline(model, device)
-    seconds = seconds_for_one(pipeline, asked[0].prompt, sampling)
-    pictures = sample(pipeline, [one.prompt for one in asked], sampling)
-    truth = images_of([render(one.scene, glyphs.pictures[one.scene.art][one.scene.row]) for one in asked])
+    seconds = seconds_for_one(pipeline, scenes[0].prompt, sampling)
+    pictures = sample(pipeline, [one.prompt for one in scenes], sampling)
+    truth = images_of([render(one.scene, glyphs.pictures[one.scene.art][one.scene.row]) for one in scenes])
     by_pattern = {
-        pattern: judge([asked[index] for index in chosen], pictures[chosen])
+        pattern: judged([scenes[index] for index in chosen], pictures[chosen])
         for pattern in PATTERNS
-        if (chosen := [index for index, one in enumerate(asked) if one.scene.background.pattern == pattern])
+        if (chosen := [index for index, one in enumerate(scenes) if one.scene.background.pattern == pattern])
     }
-    report = Report(
+    report = BaseReport(
         sampling=sampling,
-        glyphs_to_choose_from=len(glyph_judge.open_judge()[1]),
-        generated=judge(asked, pictures),
+        glyphs_to_choose_from=len(glyph_judge.open_glyph_judge()[1]),
+        generated=judged(scenes, pictures),
         generated_by_pattern=by_pattern,
-        true_renders=judge(asked, truth),
-        clip_text_to_image_at_1=clip_retrieval(pipeline, asked[:RENDERS], truth[:RENDERS]),
+        true_renders=judged(scenes, truth),
+        clip_text_to_image_at_1=clip_retrieval(pipeline, scenes[:RENDERS], truth[:RENDERS]),
         vae_psnr_held_out_db=held_out_psnr(pipeline.vae, glyphs, sampling.seed),
         seconds_per_picture=seconds,
         threads=torch.get_num_threads(),
         device=str(device),
-        missed=missed(asked, pictures),
+        missed=missed(scenes, pictures),
     )
-    return report, pictures[:GRID], [one.prompt for one in asked[:GRID]]
+    return report, pictures[:GRID], [one.prompt for one in scenes[:GRID]]
 
 
-def write(result: tuple[Report, Tensor, list[str]], folder: Path) -> str:
+def write_base_report(result: tuple[BaseReport, Tensor, list[str]], folder: Path) -> str:
     """Write base.json and base.png to `folder`; return the JSON."""
     report, pictures, prompts = result
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,10 +114,10 @@ def write(result: tuple[Report, Tensor, list[str]], folder: Path) -> str:
     return text
 
 
-def draw_prompts(glyphs: GlyphSet, seed: int) -> list[Asked]:
+def draw_prompts(glyphs: GlyphSet, seed: int) -> list[PromptedScene]:
     """Each named glyph `ROUNDS` times in shuffled order; the patterns take turns, so that each comes equally often."""
     random = np.random.default_rng(seed)
-    asked = []
+    scenes = []
     for turn in range(ROUNDS):
         for number, row in enumerate(random.permutation(glyphs.drawn())):
             pattern = PATTERNS[(number + turn) % len(PATTERNS)]
@@ -125,18 +125,18 @@ def draw_prompts(glyphs: GlyphSet, seed: int) -> list[Asked]:
             background = Background(pattern, first, first if pattern == "plain" else second)
             scene = place(random, int(row), ARTS[0], background)
             glyph = glyphs.glyphs[row]
-            asked.append(Asked(scene, glyph.code_point, caption(scene, glyph.name, MEDIA[scene.art][0])))
-    return asked
+            scenes.append(PromptedScene(scene, glyph.code_point, caption(scene, glyph.name, MEDIA[scene.art][0])))
+    return scenes
 
 
-def judge(asked: list[Asked], pictures: Tensor) -> Followed:
-    """The shares of `pictures` (b, 3, 64, 64) that show what was asked for."""
+def judged(scenes: list[PromptedScene], pictures: Tensor) -> Followed:
+    """The shares of `pictures` (b, 3, 64, 64) that show what their prompts name."""
     recognised = glyph_judge.recognise(pictures, best=5)
     backgrounds = read_backgrounds(pictures)
-    pairs = list(zip(asked, backgrounds, strict=True))
-    ranked = list(zip(asked, recognised, strict=True))
+    pairs = list(zip(scenes, backgrounds, strict=True))
+    ranked = list(zip(scenes, recognised, strict=True))
     return Followed(
-        pictures=len(asked),
+        pictures=len(scenes),
         glyph_at_1=share([one.code_point == best[0] for one, best in ranked]),
         glyph_at_5=share([one.code_point in best for one, best in ranked]),
         colours=share([same_colours(one.scene.background, found) for one, found in pairs]),
@@ -144,23 +144,23 @@ def judge(asked: list[Asked], pictures: Tensor) -> Followed:
     )
 
 
-def missed(asked: list[Asked], pictures: Tensor) -> dict[str, str]:
+def missed(scenes: list[PromptedScene], pictures: Tensor) -> dict[str, str]:
     """The glyphs none of whose pictures was recognised, with what the last one was taken for."""
     hits: dict[str, list[bool]] = {}
     taken: dict[str, str] = {}
-    for one, best in zip(asked, glyph_judge.recognise(pictures, best=1), strict=True):
+    for one, best in zip(scenes, glyph_judge.recognise(pictures, best=1), strict=True):
         hits.setdefault(one.code_point, []).append(best[0] == one.code_point)
         taken[one.code_point] = best[0]
     return {code_point: taken[code_point] for code_point, found in hits.items() if not any(found)}
 
 
 @torch.no_grad()
-def clip_retrieval(pipeline: StableDiffusionPipeline, asked: list[Asked], truth: Tensor) -> float:
+def clip_retrieval(pipeline: StableDiffusionPipeline, scenes: list[PromptedScene], truth: Tensor) -> float:
     """Share of prompts to which their own true render is closer than every other."""
     device, image_encoder = pipeline.device, pipeline.image_encoder
     if image_encoder is None:
         raise ValueError("the model has no image_encoder, expected one beside its text_encoder")
-    tokens = pipeline.tokenizer([one.prompt for one in asked], padding="max_length", return_tensors="pt").to(device)
+    tokens = pipeline.tokenizer([one.prompt for one in scenes], padding="max_length", return_tensors="pt").to(device)
     text = pipeline.text_encoder(tokens.input_ids).pooler_output
     image = image_encoder((truth * 2 - 1).to(device)).image_embeds
     text, image = (torch.nn.functional.normalize(side, dim=-1) for side in (text, image))
@@ -184,7 +184,7 @@ def held_out_psnr(vae: AutoencoderKL, glyphs: GlyphSet, seed: int) -> float:
     return round(float((-10 * error.log10()).mean()), 2)
 
 
-def seconds_for_one(pipeline: StableDiffusionPipeline, prompt: str, sampling: Sampling) -> float:
+def seconds_for_one(pipeline: StableDiffusionPipeline, prompt: str, sampling: PromptSampling) -> float:
     """Wall time of one picture alone, after one that warms up."""
     sample(pipeline, [prompt], sampling)
     started = time.perf_counter()

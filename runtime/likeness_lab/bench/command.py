@@ -36,12 +36,12 @@ def add_parser(subparsers: Any) -> None:
 def _base(arguments: argparse.Namespace) -> int:
     import torch
 
-    from likeness_lab.bench.base import measure, write
-    from likeness_lab.pocket.samples import Sampling
+    from likeness_lab.bench.base import measure_base, write_base_report
+    from likeness_lab.pocket.samples import PromptSampling
 
-    sampling = Sampling(steps=arguments.steps, guidance=arguments.guidance, seed=arguments.seed)
-    report = measure(arguments.model, sampling, torch.device(arguments.device))
-    print(write(report, arguments.out))
+    sampling = PromptSampling(steps=arguments.steps, guidance=arguments.guidance, seed=arguments.seed)
+    report = measure_base(arguments.model, sampling, torch.device(arguments.device))
+    print(write_base_report(report, arguments.out))
     return 0
 
 

@@ -12,7 +12,7 @@ pipelines draw."""
 
 
 @dataclass(frozen=True)
-class Condition:
+class BenchCondition:
     arm: str
     steps: int
     telling: str

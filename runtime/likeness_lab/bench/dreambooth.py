@@ -27,7 +27,7 @@ from likeness_runtime.method.tune import denoising_losses, latents_of
 
 ADAPTER = "dreambooth"
 RARE_WORD = "sks"
-MAX_GRADIENT_NORM = 1.0
+DREAMBOOTH_GRADIENT_NORM = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class DreamBooth:
                 loss = denoising_losses(model, latents, draw, timesteps, text).mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                nn.utils.clip_grad_norm_(adapter.parameters, MAX_GRADIENT_NORM)
+                nn.utils.clip_grad_norm_(adapter.parameters, DREAMBOOTH_GRADIENT_NORM)
                 optimizer.step()
             return adapter.offsets()
 

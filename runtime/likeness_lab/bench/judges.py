@@ -23,7 +23,7 @@ VIEWS: int = 8
 """Gallery pictures of each held-out glyph."""
 
 BACKGROUND_RENDERS: int = 200
-"""Renders the background judge is asked about."""
+"""Renders the background judge judges."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ def measure_judges(seed: int, with_mobilenet: bool = True) -> Trust:
     subjects, random = load_subjects(), np.random.default_rng(seed)
     rows = [int(row) for row in random.choice(len(subjects.glyphs), size=BACKGROUND_RENDERS)]
     scenes = draw_scenes(rows, ARTS[0], random)
-    found = list(zip(scenes, read_backgrounds(draw(scenes, subjects)), strict=True))
-    ranked = {art: glyph.recognise(draw(draw_scenes(subjects.named(), art, random), subjects)) for art in ARTS}
+    found = list(zip(scenes, read_backgrounds(rendered(scenes, subjects)), strict=True))
+    ranked = {art: glyph.recognise(rendered(draw_scenes(subjects.named(), art, random), subjects)) for art in ARTS}
     named = [subjects.glyphs[row].code_point for row in subjects.named()]
-    judges: dict[str, Embed] = {"glyph": glyph.embed}
+    judges: dict[str, Embed] = {"glyph": glyph.embed_by_glyph}
     if with_mobilenet:
-        judges["mobilenet"] = mobilenet.embed
+        judges["mobilenet"] = mobilenet.embed_by_mobilenet
     return Trust(
         background_colours=share([same_colours(scene.background, read) for scene, read in found]),
         background_pattern=share([same_pattern(scene.background, read) for scene, read in found]),
@@ -62,9 +62,9 @@ def measure_judges(seed: int, with_mobilenet: bool = True) -> Trust:
 def identity(subjects: GlyphSet, random: np.random.Generator, embed: Callable[[Tensor], Tensor]) -> float:
     """Share of held-out glyphs found among all held-out ones by their features."""
     rows = subjects.held_out()
-    gallery = torch.cat([draw(draw_scenes(rows, ARTS[0], random), subjects) for _ in range(VIEWS)])
-    asked = draw(draw_scenes(rows, ARTS[0], random), subjects)
-    best = retrieve(asked, gallery, rows * VIEWS, embed, best=1)
+    gallery = torch.cat([rendered(draw_scenes(rows, ARTS[0], random), subjects) for _ in range(VIEWS)])
+    queries = rendered(draw_scenes(rows, ARTS[0], random), subjects)
+    best = retrieve(queries, gallery, rows * VIEWS, embed, best=1)
     return share([found[0] == row for found, row in zip(best, rows, strict=True)])
 
 
@@ -73,6 +73,6 @@ def draw_scenes(rows: list[int], art: str, random: np.random.Generator) -> list[
     return [place(random, row, art, draw_background(random)) for row in rows]
 
 
-def draw(scenes: list[Scene], subjects: GlyphSet) -> Tensor:
+def rendered(scenes: list[Scene], subjects: GlyphSet) -> Tensor:
     """The scenes as images (b, 3, 64, 64) in [0, 1]."""
     return images_of([render(scene, subjects.pictures[scene.art][scene.row]) for scene in scenes])

@@ -13,10 +13,10 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
 """Written to clear_refs, sets the peak back to what is resident now: proc(5)."""
 
-T = TypeVar("T")
+Returned = TypeVar("Returned")
 
 
-def peak_bytes_of(work: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
+def peak_bytes_of(work: Callable[[], Returned], device: torch.device) -> tuple[Returned, int | None]:
     """What `work` returns and the peak in bytes; None where neither CUDA nor Linux counts."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,4 +1,4 @@
-"""`likeness bench method`: ours, its ablations and the baselines on the same subjects, told, drawn and judged alike.
+"""`likeness bench method`: ours, its ablations and the baselines on the same subjects, drawn and judged alike.
 
 One JSON line for each subject, arm, telling, number of steps and drawing goes to `records.jsonl` as it is measured, so
 that a run can be cut off and taken up again; `bench/summary.py` turns the lines into tables and curves.
@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
-from likeness_lab.bench.arm import OFF, Arm, Run, Stage, Tuned
-from likeness_lab.bench.condition import DRAWINGS, Condition
+from likeness_lab.bench.arm import OFF, Arm, ArmFunction, Stage, TunedArm
+from likeness_lab.bench.condition import DRAWINGS, BenchCondition
 from likeness_lab.bench.draw import Learned, Sampling, drawn, wordless
 from likeness_lab.bench.dreambooth import DreamBooth
 from likeness_lab.bench.memory import peak_bytes_of
@@ -39,7 +39,7 @@ BASELINE_STEPS = (12, 64, 500)
 """Of DreamBooth at batch 1, 64 take about the seconds of our twelve."""
 BASELINE_BATCH = 4
 """Of textual inversion and PTI, as diffusers' textual inversion accumulates, and of DreamBooth's second arm."""
-ALPHAS = ("0.6", "0.8")
+ABLATION_ALPHAS = ("0.6", "0.8")
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,9 @@ class Record:
 
     subject: str
     kind: str
-    condition: Condition
+    condition: BenchCondition
     caption: str | None
-    """What the arm was told; None where nothing was."""
+    """What the arm learned from beside the picture; None where there was no caption."""
     rows: int
     seconds: float
     artifact_bytes: int
@@ -65,16 +65,16 @@ class Record:
 
 def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float, pti_rate: str) -> list[Arm]:
     """`encoder` and `tuning` are ours; the baselines learn LoRA at rates of their own. One name may have two arms."""
-    ours = Tuned(encoder, tuning)
+    ours = TunedArm(encoder, tuning)
     baseline = tuning.model_copy(update={"learning_rate": pti_rate, "batch_size": BASELINE_BATCH, "alpha": "1"})
-    pti = Tuned(None, baseline, OFF)
-    baselines: dict[str, Run] = {
+    pti = TunedArm(None, baseline, OFF)
+    baselines: dict[str, ArmFunction] = {
         "DreamBooth-LoRA": DreamBooth(dreambooth_rate),
         "PTI": pti,
         "textual inversion": replace(pti, learn_offsets=False),
     }
 
-    def blended(alpha: str) -> Tuned:
+    def blended(alpha: str) -> TunedArm:
         return replace(ours, tuning=tuning.model_copy(update={"alpha": alpha}))
 
     return [
@@ -91,14 +91,14 @@ def arms(encoder: Predictor, tuning: ResolvedTuning, dreambooth_rate: float, pti
         Arm("without hypernetwork", replace(ours, keep_offsets=False)),
         Arm("without predicted word", replace(ours, keep_word=False)),
         Arm("word alone", replace(ours, learn_offsets=False)),
-        *(Arm(f"alpha {alpha}", blended(alpha)) for alpha in ALPHAS),
-        *(Arm(f"alpha {alpha}, class word", replace(blended(alpha), class_word=True)) for alpha in ALPHAS),
+        *(Arm(f"alpha {alpha}", blended(alpha)) for alpha in ABLATION_ALPHAS),
+        *(Arm(f"alpha {alpha}, class word", replace(blended(alpha), class_word=True)) for alpha in ABLATION_ALPHAS),
         Arm("floor", _floor, (0,), ("untold",), DRAWINGS[1:]),
         Arm("ceiling", _ceiling, (0,), ("untold",), DRAWINGS[1:]),
     ]
 
 
-def measure(
+def measure_method(
     model: DiffusionModel,
     chosen: list[Arm],
     subjects: list[BenchSubject],
@@ -110,15 +110,15 @@ def measure(
 ) -> None:
     """Measures what `folder` does not hold yet, subject by subject; `embed` is the judge of identity."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = {(record.subject, record.condition) for record in read(folder)}
+    done = {(record.subject, record.condition) for record in read_records(folder)}
     for subject in subjects:
         for arm, telling, steps in ((each, *pair) for each in chosen for pair in product(each.tellings, each.steps)):
-            conditions = [Condition(arm.name, steps, telling, drawing) for drawing in arm.drawings]
+            conditions = [BenchCondition(arm.name, steps, telling, drawing) for drawing in arm.drawings]
             missing = [each for each in conditions if (subject.name, each) not in done]
-            told = case(subject, telling, recognise) if missing else None
-            if told is None:
+            learned_from = case(subject, telling, recognise) if missing else None
+            if learned_from is None:
                 continue
-            stage, peak = peak_bytes_of(partial(arm.run, model, told, steps), model.device)
+            stage, peak = peak_bytes_of(partial(arm.run, model, learned_from, steps), model.device)
             if stage is None:
                 continue
             error = None if stage.learned is None else paired_error(model, stage.learned, subject)
@@ -128,7 +128,7 @@ def measure(
                     subject=subject.name,
                     kind=subject.kind,
                     condition=condition,
-                    caption=told.told.caption,
+                    caption=learned_from.told.caption,
                     rows=stage.rows,
                     seconds=round(stage.seconds, 4),
                     artifact_bytes=stage.artifact_bytes,
@@ -143,19 +143,19 @@ def measure(
         log.info("Measured %s.", subject.name)
 
 
-def read(folder: Path) -> list[Record]:
+def read_records(folder: Path) -> list[Record]:
     """All measurements so far."""
     path = folder / RECORDS
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [
-        Record(**(line | {"score": Score(**line["score"]), "condition": Condition(**line["condition"])}))
+        Record(**(line | {"score": Score(**line["score"]), "condition": BenchCondition(**line["condition"])}))
         for line in lines
     ]
 
 
-def _pictures(model: DiffusionModel, stage: Stage, condition: Condition, sampling: Sampling) -> Tensor:
+def _pictures(model: DiffusionModel, stage: Stage, condition: BenchCondition, sampling: Sampling) -> Tensor:
     if stage.learned is None:
         assert stage.pictures is not None
         return stage.pictures.repeat(len(sampling.seeds), 1, 1, 1)
@@ -168,7 +168,7 @@ def _keep(folder: Path, record: Record) -> None:
         file.write(json.dumps(asdict(record)) + "\n")
 
 
-def picture_path(folder: Path, subject: str, condition: Condition) -> Path:
+def picture_path(folder: Path, subject: str, condition: BenchCondition) -> Path:
     """The input and one picture for each background, side by side."""
     name = ".".join([subject, *(str(part) for part in asdict(condition).values()), "png"])
     return folder / "pictures" / name.replace(" ", "-")
@@ -185,14 +185,14 @@ def _bytes(images: Tensor) -> list[np.ndarray]:
     return list((images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy())
 
 
-def _floor(model: DiffusionModel, told: Case, steps: int) -> Stage:
-    """The plain model, asked for the class word."""
-    word = told.subject.class_word
+def _floor(model: DiffusionModel, given: Case, steps: int) -> Stage:
+    """Draws the class word with the plain model."""
+    word = given.subject.class_word
     return Stage(steps, 0, 0.0, 0, word, None, Learned(wordless(model, {}), with_article(word)))
 
 
-def _ceiling(_model: DiffusionModel, told: Case, steps: int) -> Stage | None:
+def _ceiling(_model: DiffusionModel, given: Case, steps: int) -> Stage | None:
     """True renders of what the prompts ask for."""
-    if told.subject.truth is None:
+    if given.subject.truth is None:
         return None
-    return Stage(steps, 0, 0.0, 0, None, None, None, told.subject.truth)
+    return Stage(steps, 0, 0.0, 0, None, None, None, given.subject.truth)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likeness_api.reason import EXIT_CODE_OF
 from likeness_api.tuning import ResolvedTuning
 from likeness_lab.bench.condition import DRAWINGS, TELLINGS
-from likeness_runtime.failure import RunError
+from likeness_lab.failures import reporting_failures
 from likeness_runtime.pocket import MODEL_PATH
 
 if TYPE_CHECKING:
     from likeness_runtime.denoiser.model import DiffusionModel
 
-RANK = 4
+DEFAULT_RANK = 4
 """Of the offsets where no encoder says one."""
-
-Handler = Callable[[argparse.Namespace], int]
 
 
 def add_method(commands: Any) -> None:
@@ -56,7 +52,7 @@ def add_method(commands: Any) -> None:
     method.add_argument("--bfloat16", action="store_true", help="every arm's pictures are drawn, none tuned, in it")
     method.add_argument("--seeds", type=int, default=2, help="pictures of each prompt (default: %(default)s)")
     _add_machine(method)
-    method.set_defaults(handler=told(_method))
+    method.set_defaults(handler=reporting_failures("bench", _method))
 
 
 def add_semantics(commands: Any) -> None:
@@ -67,7 +63,9 @@ def add_semantics(commands: Any) -> None:
     semantics.add_argument("--sampling-steps", type=int, default=25, help="(default: %(default)s)")
     semantics.add_argument("--bfloat16", action="store_true", help="pictures are drawn in it")
     _add_machine(semantics)
-    semantics.set_defaults(handler=told(_semantics), model=MODEL_PATH, encoder=MODEL_PATH.parent / "encoder")
+    semantics.set_defaults(
+        handler=reporting_failures("bench", _semantics), model=MODEL_PATH, encoder=MODEL_PATH.parent / "encoder"
+    )
 
 
 def add_contexts(commands: Any) -> None:
@@ -76,7 +74,9 @@ def add_contexts(commands: Any) -> None:
     contexts.add_argument("--subjects", type=int, default=31, help="held-out glyphs (default: %(default)s)")
     contexts.add_argument("--skip", type=int, default=40, help="glyphs before these (default: %(default)s)")
     _add_machine(contexts)
-    contexts.set_defaults(handler=told(_contexts), model=MODEL_PATH, encoder=MODEL_PATH.parent / "encoder")
+    contexts.set_defaults(
+        handler=reporting_failures("bench", _contexts), model=MODEL_PATH, encoder=MODEL_PATH.parent / "encoder"
+    )
 
 
 def add_step(commands: Any) -> None:
@@ -86,7 +86,7 @@ def add_step(commands: Any) -> None:
     step.add_argument("--batch", type=int, default=4, help="rows of each step (default: %(default)s)")
     step.add_argument("--rounds", type=int, default=20, help="steps of each kind (default: %(default)s)")
     _add_machine(step)
-    step.set_defaults(handler=told(_step))
+    step.set_defaults(handler=reporting_failures("bench", _step))
 
 
 def add_shapes(commands: Any) -> None:
@@ -113,19 +113,6 @@ def _model(arguments: argparse.Namespace) -> DiffusionModel:
     return load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
 
 
-def told(handler: Handler) -> Handler:
-    """The handler, with a missing model or encoder told in one sentence."""
-
-    def handle(arguments: argparse.Namespace) -> int:
-        try:
-            return handler(arguments)
-        except RunError as failed:
-            sys.stderr.write(f"likeness bench: {failed.message}\n")
-            return int(EXIT_CODE_OF[failed.reason])
-
-    return handle
-
-
 def _method(arguments: argparse.Namespace) -> int:
     import torch
 
@@ -146,7 +133,7 @@ def _method(arguments: argparse.Namespace) -> int:
         learning_rate=arguments.rate,
         embedding_learning_rate=arguments.embedding_rate,
         batch_size=arguments.batch,
-        rank=trained.encoder.shape.rank if trained else RANK,
+        rank=trained.encoder.shape.rank if trained else DEFAULT_RANK,
     )
     predictor = FromEncoder(trained) if trained else FromWord()
     if arguments.sweep:
@@ -169,7 +156,9 @@ def _method(arguments: argparse.Namespace) -> int:
         if arm.name == name
     ]
     recognise = recogniser(trained, model) if trained else None
-    method.measure(model, chosen, subjects, sampling, recognise=recognise, embed=glyph.embed, folder=arguments.out)
+    method.measure_method(
+        model, chosen, subjects, sampling, recognise=recognise, embed=glyph.embed_by_glyph, folder=arguments.out
+    )
     setting = {
         "model": model.digest,
         "encoder": folder_digest(arguments.encoder) if trained else None,
@@ -180,13 +169,13 @@ def _method(arguments: argparse.Namespace) -> int:
         "device": arguments.device,
         "threads": torch.get_num_threads(),
     }
-    sys.stdout.write(summary.write(method.read(arguments.out), arguments.out, setting))
+    sys.stdout.write(summary.write_summary(method.read_records(arguments.out), arguments.out, setting))
     return 0
 
 
 def _semantics(arguments: argparse.Namespace) -> int:
     from likeness_lab.bench import semantics
-    from likeness_lab.bench.arm import Stage, Tuned
+    from likeness_lab.bench.arm import Stage, TunedArm
     from likeness_lab.bench.draw import Sampling
     from likeness_lab.bench.subject import BenchSubject, case, held_out_subjects
     from likeness_runtime.method import encoder_folder
@@ -195,14 +184,14 @@ def _semantics(arguments: argparse.Namespace) -> int:
 
     model = _model(arguments)
     trained = encoder_folder.load(arguments.encoder, model)
-    recognise, ours = recogniser(trained, model), Tuned(FromEncoder(trained), ResolvedTuning())
+    recognise, ours = recogniser(trained, model), TunedArm(FromEncoder(trained), ResolvedTuning())
 
     def learn(subject: BenchSubject, steps: int) -> Stage:
         told_case = case(subject, "recognised", recognise)
         assert told_case is not None
         return ours(model, told_case, steps)
 
-    report = semantics.measure(
+    report = semantics.measure_semantics(
         model,
         FromEncoder(trained),
         held_out_subjects(arguments.subjects, skip=arguments.skip),
@@ -210,12 +199,12 @@ def _semantics(arguments: argparse.Namespace) -> int:
         steps=(0, 12),
         sampling=Sampling(arguments.sampling_steps, seeds=(0,), bfloat16=arguments.bfloat16),
     )
-    sys.stdout.write(semantics.write(report, arguments.out))
+    sys.stdout.write(semantics.write_semantics(report, arguments.out))
     return 0
 
 
 def _contexts(arguments: argparse.Namespace) -> int:
-    from likeness_lab.bench.recognition import foreign_phrases, recognition, write
+    from likeness_lab.bench.recognition import foreign_phrases, recognition, write_recognition
     from likeness_lab.pocket.caption import context_phrases
     from likeness_runtime.method import encoder_folder
     from likeness_runtime.pretrain.contexts_command import contexts_of
@@ -225,7 +214,7 @@ def _contexts(arguments: argparse.Namespace) -> int:
     twice = [*context_phrases(), *foreign_phrases()]
     lists = [contexts_of(None), contexts_of(None, twice)]
     found = [recognition(model, trained, each, arguments.skip, arguments.subjects) for each in lists]
-    sys.stdout.write(write(found, arguments.out) + "\n")
+    sys.stdout.write(write_recognition(found, arguments.out) + "\n")
     (arguments.out / "twice.txt").write_text("\n".join(twice) + "\n")
     return 0
 
@@ -234,8 +223,8 @@ def _step(arguments: argparse.Namespace) -> int:
     from likeness_lab.bench import step
 
     model = _model(arguments)
-    report = step.measure(model, arguments.model.name, arguments.batch, arguments.rounds, alphas=(0.5, 0.8, 1.0))
-    sys.stdout.write(step.write(report, arguments.out) + "\n")
+    report = step.measure_step(model, arguments.model.name, arguments.batch, arguments.rounds, alphas=(0.5, 0.8, 1.0))
+    sys.stdout.write(step.write_step_report(report, arguments.out) + "\n")
     return 0
 
 
@@ -245,5 +234,5 @@ def _shapes(arguments: argparse.Namespace) -> int:
 
     accounts = [shapes.account(name) for name in UNETS]
     runs = [shapes.ran(name, arguments.resolution) for name in UNETS] if arguments.run else []
-    sys.stdout.write(shapes.write(accounts, runs, arguments.out) + "\n")
+    sys.stdout.write(shapes.write_shapes(accounts, runs, arguments.out) + "\n")
     return 0

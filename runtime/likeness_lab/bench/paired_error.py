@@ -1,6 +1,6 @@
 """A cheap score without drawing: how well the subject is denoised in pictures of it that nobody learned from.
 
-Every method is asked about the same noise on the same pictures under the same sentences, and only the subject's pixels
+Every method denoises the same noise on the same pictures under the same sentences, and only the subject's pixels
 count. It takes a hundredth of the time that drawing for the judges takes, and tells settings apart on few subjects.
 
 Letters: v pictures, t timesteps, c h w latent channels, height, width.
@@ -22,8 +22,8 @@ from likeness_runtime.method.forms import FORMS
 from likeness_runtime.method.losses import noised, signal
 from likeness_runtime.method.tune import denoise, latents_of
 
-TIMESTEP_SHARES = (0.4, 0.7)
-"""Where it is asked, as shares of the schedule: where shapes and where colours are settled."""
+PAIRED_TIMESTEP_SHARES = (0.4, 0.7)
+"""At which timesteps, as shares of the schedule: where shapes and where colours are settled."""
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def paired_error(model: DiffusionModel, learned: Learned, subject: BenchSubject)
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     errors: list[Tensor] = []
     with dual_path(model.unet, learned.prediction.offsets, learned.alpha):
-        for share in TIMESTEP_SHARES:
+        for share in PAIRED_TIMESTEP_SHARES:
             timesteps = torch.full((len(z),), round(share * len(model.alphas_cumprod)), device=model.device)
             alpha_bar = model.alphas_cumprod[timesteps]
             z_t = noised(z, noise, alpha_bar)

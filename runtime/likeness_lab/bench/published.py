@@ -31,7 +31,7 @@ from likeness_runtime.denoiser.tiny import clip_tokenizer
 from likeness_runtime.method.encoder import Encoder, shape_for
 
 TOKENS = 77
-RANK = 4
+PUBLISHED_RANK = 4
 
 SD_BLOCKS: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280, 1280),
@@ -100,7 +100,9 @@ TOWER: dict[str, Any] = {
 """CLIP ViT-L/14's image tower."""
 
 
-def build(name: str, device: torch.device, sample_size: int | None = None) -> tuple[DiffusionModel, Encoder, Any]:
+def build_published(
+    name: str, device: torch.device, sample_size: int | None = None
+) -> tuple[DiffusionModel, Encoder, Any]:
     """The model in memory with weights of no meaning, an encoder for it, and CLIP ViT-L/14's image tower."""
     changed = {"sample_size": sample_size} if sample_size else {}
     with torch.device(device), built_as(torch.bfloat16):
@@ -113,7 +115,7 @@ def build(name: str, device: torch.device, sample_size: int | None = None) -> tu
     for network in (unet, vae, *texts, tower):
         network.eval().requires_grad_(False)
     with torch.device(device):
-        encoder = Encoder(shape_for(model, tower, rank=RANK, width=512, layers=3, heads=8))
+        encoder = Encoder(shape_for(model, tower, rank=PUBLISHED_RANK, width=512, layers=3, heads=8))
     return model, encoder, tower
 
 

@@ -1,4 +1,4 @@
-"""`likeness bench contexts`: how often an encoder's context phrases are told rightly, and what a margin would change.
+"""`likeness bench contexts`: how often an encoder's context phrases are right, and what a margin would change.
 
 The shipped list holds every background of the pocket world, as no list for photographs can. So it is measured a second
 time among as many phrases again that name backgrounds which that world does not have.
@@ -35,9 +35,9 @@ SCENES = 8
 class AtMargin:
     margin: float
     told: float
-    """Share of pictures about which something is told."""
+    """Share of pictures that get a phrase."""
     right: float
-    """Share of these that are told the truth; the colours of a pattern may come in either order."""
+    """Share of these whose phrase is true; the colours of a pattern may come in either order."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def names_of(background: Background) -> set[str]:
     return {context_phrase(background), context_phrase(turned)}
 
 
-def write(found: list[Recognition], folder: Path) -> str:
+def write_recognition(found: list[Recognition], folder: Path) -> str:
     """contexts.json in `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps([asdict(each) for each in found], indent=2)

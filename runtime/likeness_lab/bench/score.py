@@ -70,9 +70,9 @@ def score(
     """`images` (b, 3, h, w) in [0, 1] are drawn from prompts with `backgrounds` in turn; `given` (1, 3, h, w) was
     learned from.
     """
-    asked = [backgrounds[index % len(backgrounds)] for index in range(len(images))]
+    expected = [backgrounds[index % len(backgrounds)] for index in range(len(images))]
     found = read_backgrounds(images)
-    pairs = list(zip(asked, found, strict=True))
+    pairs = list(zip(expected, found, strict=True))
     return Score(
         identity=_mean(similarity(images, references, embed)),
         likeness_to_input=_mean(similarity(images, given, embed)),

@@ -70,7 +70,7 @@ class Meaning:
 
 
 @dataclass(frozen=True)
-class Report:
+class SemanticsReport:
     own_name: float
     """Share of taught glyphs whose own name is the nearest word of what is predicted for them."""
     own_name_subjects: int
@@ -81,7 +81,7 @@ class Report:
     meanings: list[Meaning]
 
 
-def measure(
+def measure_semantics(
     model: DiffusionModel,
     encoder: Predictor,
     subjects: list[BenchSubject],
@@ -89,7 +89,7 @@ def measure(
     *,
     steps: tuple[int, ...],
     sampling: Sampling,
-) -> Report:
+) -> SemanticsReport:
     """`learn` gives what ours has learned of a subject after so many steps."""
     groups = groups_of_words()
     glyphs = load_subjects()
@@ -98,7 +98,7 @@ def measure(
     ranks = [words_of(model, _predicted(model, encoder, row)) for row in glyphs.held_out()]
     true = [table[row].group for row in glyphs.held_out()]
     before = _names_kept(model, None, sampling)
-    return Report(
+    return SemanticsReport(
         own_name=mean(own),
         own_name_subjects=len(own),
         group_at_1=mean(groups.get(words[0]) == group for words, group in zip(ranks, true, strict=True)),
@@ -129,7 +129,7 @@ def swapped(word: Learned, offsets: Learned) -> Learned:
     return replace(word, prediction=prediction)
 
 
-def write(report: Report, folder: Path) -> str:
+def write_semantics(report: SemanticsReport, folder: Path) -> str:
     """semantics.json in `folder`; returns a table of means."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "semantics.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
@@ -161,7 +161,7 @@ def _meanings(
             drawn(model, own, unusual_prompts(), sampling, untouched_guidance=True),
             tensor_of(subject.picture),
             subject.references,
-            glyph.embed,
+            glyph.embed_by_glyph,
             [background for _, background in UNUSUAL],
         )
         found.append(
@@ -189,15 +189,15 @@ def unusual_prompts() -> list[str]:
 
 def _identity(model: DiffusionModel, learned: Learned, subject: BenchSubject, sampling: Sampling) -> float:
     images = drawn(model, learned, prompts(learned.called), sampling, untouched_guidance=True)
-    return score(images, tensor_of(subject.picture), subject.references, glyph.embed).identity
+    return score(images, tensor_of(subject.picture), subject.references, glyph.embed_by_glyph).identity
 
 
 def _names_kept(model: DiffusionModel, learned: Learned | None, sampling: Sampling) -> float:
     """With the adapter on, as somebody draws who forgot to take it off; None is the untouched model."""
     prediction = wordless(model, {}) if learned is None else learned.prediction
     context = context_phrase(Background("plain", "white", "white"))
-    asked = [f"{FORMS[1].format(with_article(name))} {context}" for name in PRIOR_NAMES]
-    images = drawn(model, Learned(prediction, "nobody"), asked, sampling, untouched_guidance=True)
+    prompts_of_names = [f"{FORMS[1].format(with_article(name))} {context}" for name in PRIOR_NAMES]
+    images = drawn(model, Learned(prediction, "nobody"), prompts_of_names, sampling, untouched_guidance=True)
     code_points = {each.name: each.code_point for each in load_subjects().glyphs}
     wanted = [code_points[name] for name in PRIOR_NAMES] * len(sampling.seeds)
     return mean(best[0] == code for best, code in zip(glyph.recognise(images, best=1), wanted, strict=True))

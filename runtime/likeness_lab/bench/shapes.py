@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from likeness_api.tuning import ResolvedTuning
-from likeness_lab.bench.published import RANK, build
+from likeness_lab.bench.published import PUBLISHED_RANK, build_published
 from likeness_lab.bench.step import tuning_step
 from likeness_runtime.denoiser.lora import projections
 from likeness_runtime.denoiser.model import DiffusionModel
@@ -34,7 +34,7 @@ from likeness_runtime.method.tune import Subject, tune
 BATCHES = (1, 2, 4, 8)
 ALPHAS = (0.8, 1.0)
 GPU_BYTES = {"8 GB": 8e9, "16 GB": 16e9, "24 GB": 24e9}
-USABLE = 0.9
+USABLE_GPU_SHARE = 0.9
 """Of a GPU's memory; the rest is CUDA's own and lost between blocks."""
 
 
@@ -75,14 +75,14 @@ class Ran:
 
 def account(name: str) -> Account:
     """Counts on the meta device, at the model's own resolution."""
-    model, encoder, tower = build(name, torch.device("meta"))
+    model, encoder, tower = build_published(name, torch.device("meta"))
     weights = _bytes_of(model.unet, model.vae, *model.text_encoders, tower, encoder)
     layers = projections(model.unet)
     return Account(
         name=name,
         unet_parameters=_numbers(model.unet),
         attention_projections=len(layers),
-        lora_numbers=RANK * sum(layer.in_features + layer.out_features for layer in layers.values()),
+        lora_numbers=PUBLISHED_RANK * sum(layer.in_features + layer.out_features for layer in layers.values()),
         encoder_parameters=_numbers(encoder),
         weight_bytes=weights,
         fits=[_fit(model, alpha, weights) for alpha in ALPHAS],
@@ -91,13 +91,13 @@ def account(name: str) -> Account:
 
 def ran(name: str, resolution_px: int) -> Ran:
     """Predicts once and takes one step. Raises `RunError` where the loss is not finite."""
-    model, encoder, tower = build(name, torch.device("cpu"), sample_size=resolution_px // 8)
+    model, encoder, tower = build_published(name, torch.device("cpu"), sample_size=resolution_px // 8)
     tower.float()
     trained = TrainedEncoder(encoder.eval().requires_grad_(False), tower, CLIP, [])
     generator = torch.Generator().manual_seed(0)
     picture = Image.radial_gradient("L").convert("RGB")
     started = time.perf_counter()
-    prediction = FromEncoder(trained).predict(model, [[picture]], RANK, [generator])
+    prediction = FromEncoder(trained).predict(model, [[picture]], PUBLISHED_RANK, [generator])
     predicted = time.perf_counter()
     side = model.unet.config.sample_size
     subject = Subject(torch.randn(1, 1, 4, side, side, generator=generator), [sentences("<subject>")], generator)
@@ -121,7 +121,7 @@ def ran(name: str, resolution_px: int) -> Ran:
     )
 
 
-def write(accounts: list[Account], runs: list[Ran], folder: Path) -> str:
+def write_shapes(accounts: list[Account], runs: list[Ran], folder: Path) -> str:
     """shapes.json in `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"accounts": [asdict(each) for each in accounts], "runs": [asdict(each) for each in runs]}
@@ -136,7 +136,7 @@ def _fit(model: DiffusionModel, alpha: float, weights: int) -> Fit:
         one, two = (saved_bytes(model, tuning_step(model, rows, alpha)) for rows in (1, 2))
     fixed, slope = one - (two - one), two - one
     rows_on = {
-        gpu: max((rows for rows in BATCHES if weights + fixed + rows * slope <= USABLE * size), default=0)
+        gpu: max((rows for rows in BATCHES if weights + fixed + rows * slope <= USABLE_GPU_SHARE * size), default=0)
         for gpu, size in GPU_BYTES.items()
     }
     return Fit(alpha, one, two, rows_on)

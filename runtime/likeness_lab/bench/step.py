@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from likeness_lab.bench.clock import now
+from likeness_lab.bench.draw import TOKEN_WORD
 from likeness_runtime.denoiser.lora import zero_offsets
 from likeness_runtime.denoiser.model import DiffusionModel
 from likeness_runtime.denoiser.text import embedding_of, read
@@ -24,8 +25,6 @@ from likeness_runtime.method.forms import sentences
 from likeness_runtime.method.memory import saved_bytes
 from likeness_runtime.method.predictor import Prediction
 from likeness_runtime.method.tune import Setting, Subject, denoise, draw, losses_of, trainable
-
-TOKEN_WORD = "<subject>"  # noqa: S105 - a word, not a secret
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Report:
+class StepReport:
     model: str
     batch: int
     rounds: int
@@ -53,7 +52,7 @@ class Report:
     costs: list[Cost]
 
 
-def measure(model: DiffusionModel, name: str, batch: int, rounds: int, alphas: tuple[float, ...]) -> Report:
+def measure_step(model: DiffusionModel, name: str, batch: int, rounds: int, alphas: tuple[float, ...]) -> StepReport:
     """Takes `rounds` steps of each kind after one that warms up."""
     takers: dict[str, Callable[[], None]] = {
         "bare": bare_step(model, batch, frozen=False),
@@ -76,7 +75,7 @@ def measure(model: DiffusionModel, name: str, batch: int, rounds: int, alphas: t
         )
         for alpha in alphas
     ]
-    return Report(
+    return StepReport(
         model=name,
         batch=batch,
         rounds=rounds,
@@ -89,7 +88,7 @@ def measure(model: DiffusionModel, name: str, batch: int, rounds: int, alphas: t
     )
 
 
-def write(report: Report, folder: Path) -> str:
+def write_step_report(report: StepReport, folder: Path) -> str:
     """step.json in `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(report), indent=2)

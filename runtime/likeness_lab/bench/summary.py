@@ -10,8 +10,8 @@ from statistics import mean, median
 
 import numpy as np
 
-from likeness_lab.bench.chart import Series, chart
-from likeness_lab.bench.condition import DRAWINGS, Condition
+from likeness_lab.bench.chart import Series, write_chart
+from likeness_lab.bench.condition import DRAWINGS, BenchCondition
 from likeness_lab.bench.method import Record
 from likeness_lab.bench.showcase import showcase
 
@@ -23,10 +23,10 @@ NOT_DRAWN = ("floor", "ceiling")
 
 
 @dataclass(frozen=True)
-class Row:
+class SummaryRow:
     """One condition over its subjects."""
 
-    condition: Condition
+    condition: BenchCondition
     kind: str
     subjects: int
     identity: float
@@ -50,7 +50,7 @@ class Difference:
     paired bootstrap.
     """
 
-    condition: Condition
+    condition: BenchCondition
     kind: str
     subjects: int
     harmonic: float
@@ -62,7 +62,7 @@ class Difference:
     """The other's median seconds over the reference's."""
 
 
-def rows(records: list[Record]) -> list[Row]:
+def rows(records: list[Record]) -> list[SummaryRow]:
     """One for each condition and kind, in the order of first measurement."""
     return [_row(*key, group) for key, group in _grouped(records).items()]
 
@@ -74,7 +74,7 @@ def differences(records: list[Record]) -> list[Difference]:
     for (condition, kind), group in grouped.items():
         references = [
             reference
-            for reference in (Condition(*REFERENCE, drawing) for drawing in DRAWINGS)
+            for reference in (BenchCondition(*REFERENCE, drawing) for drawing in DRAWINGS)
             if reference != condition and (condition.arm in NOT_DRAWN or reference.drawing == condition.drawing)
         ]
         for reference in references:
@@ -85,7 +85,7 @@ def differences(records: list[Record]) -> list[Difference]:
                 if record.subject in other
             ]
             if pairs:
-                condition_there = Condition(condition.arm, condition.steps, condition.telling, reference.drawing)
+                condition_there = BenchCondition(condition.arm, condition.steps, condition.telling, reference.drawing)
                 found.append(_difference(condition_there, kind, pairs))
     return found
 
@@ -97,7 +97,7 @@ def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def write(records: list[Record], folder: Path, setting: dict[str, object]) -> str:
+def write_summary(records: list[Record], folder: Path, setting: dict[str, object]) -> str:
     """results.json, results.md, curves.png and, where the pictures are there, showcase.png; returns the tables."""
     table, compared = rows(records), differences(records)
     facts = {"setting": setting, "rows": [asdict(row) for row in table], "differences": [asdict(d) for d in compared]}
@@ -106,15 +106,15 @@ def write(records: list[Record], folder: Path, setting: dict[str, object]) -> st
     (folder / "results.md").write_text(text)
     curves = curves_of(table)
     if curves:
-        chart(curves, across="seconds of one CPU thread", up="harmonic mean").save(folder / "curves.png")
+        write_chart(curves, folder / "curves.png", across="seconds of one CPU thread", up="harmonic mean")
     picture = showcase(records, folder)
     if picture:
         picture.save(folder / "showcase.png")
     return text
 
 
-def curves_of(table: list[Row]) -> list[Series]:
-    """Harmonic mean over seconds of what was told and drawn like the reference, at several numbers of steps."""
+def curves_of(table: list[SummaryRow]) -> list[Series]:
+    """Harmonic mean over seconds of what was captioned and drawn like the reference, at several numbers of steps."""
     points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in table:
         if (row.condition.telling, row.condition.drawing) == (REFERENCE[2], DRAWINGS[0]):
@@ -122,7 +122,7 @@ def curves_of(table: list[Row]) -> list[Series]:
     return [Series(name, sorted(own)) for name, own in points.items() if len(own) > 1]
 
 
-def markdown(table: list[Row], compared: list[Difference], records: list[Record]) -> str:
+def markdown(table: list[SummaryRow], compared: list[Difference], records: list[Record]) -> str:
     """One table for each kind of subject and each drawing, every condition beside its difference to the reference."""
     lines: list[str] = []
     by_condition = {(each.condition, each.kind): each for each in compared}
@@ -132,14 +132,14 @@ def markdown(table: list[Row], compared: list[Difference], records: list[Record]
             for row in table:
                 condition = row.condition
                 if row.kind == kind and (condition.drawing == drawing or condition.arm in NOT_DRAWN):
-                    there = Condition(condition.arm, condition.steps, condition.telling, drawing)
+                    there = BenchCondition(condition.arm, condition.steps, condition.telling, drawing)
                     lines.append(_line(row, by_condition.get((there, kind))))
             lines.append("")
     lines += ["## Told and recognised", "", "| subject | caption | nearest word | cosine |", "|---|---|---|---|"]
     lines += [
         f"| {record.subject} | {record.caption or 'nothing'} | {record.word} | {record.cosine:.3f} |"
         for record in records
-        if record.condition == Condition(*REFERENCE, DRAWINGS[0]) and record.cosine is not None
+        if record.condition == BenchCondition(*REFERENCE, DRAWINGS[0]) and record.cosine is not None
     ]
     return "\n".join(lines) + "\n"
 
@@ -155,7 +155,7 @@ HEAD = (
 )
 
 
-def _line(row: Row, compared: Difference | None) -> str:
+def _line(row: SummaryRow, compared: Difference | None) -> str:
     condition = row.condition
     gain = "" if compared is None else f"{compared.harmonic:+.3f}"
     between = "" if compared is None else f"{compared.low:+.3f} … {compared.high:+.3f}"
@@ -167,17 +167,17 @@ def _line(row: Row, compared: Difference | None) -> str:
     )
 
 
-def _grouped(records: list[Record]) -> dict[tuple[Condition, str], list[Record]]:
-    grouped: dict[tuple[Condition, str], list[Record]] = defaultdict(list)
+def _grouped(records: list[Record]) -> dict[tuple[BenchCondition, str], list[Record]]:
+    grouped: dict[tuple[BenchCondition, str], list[Record]] = defaultdict(list)
     for record in records:
         grouped[record.condition, record.kind].append(record)
     return grouped
 
 
-def _row(condition: Condition, kind: str, group: list[Record]) -> Row:
+def _row(condition: BenchCondition, kind: str, group: list[Record]) -> SummaryRow:
     cosines = [record.cosine for record in group if record.cosine is not None]
     errors = [record.paired_error for record in group if record.paired_error is not None]
-    return Row(
+    return SummaryRow(
         condition=condition,
         kind=kind,
         subjects=len(group),
@@ -194,7 +194,7 @@ def _row(condition: Condition, kind: str, group: list[Record]) -> Row:
     )
 
 
-def _difference(condition: Condition, kind: str, pairs: list[tuple[Record, Record]]) -> Difference:
+def _difference(condition: BenchCondition, kind: str, pairs: list[tuple[Record, Record]]) -> Difference:
     gains = [ours.score.harmonic - theirs.score.harmonic for ours, theirs in pairs]
     low, high = interval(gains)
     own = median(ours.seconds for ours, _ in pairs)

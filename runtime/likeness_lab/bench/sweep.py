@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from likeness_api.tuning import ResolvedTuning
-from likeness_lab.bench.arm import Arm, Tuned
+from likeness_lab.bench.arm import Arm, TunedArm
 from likeness_runtime.method.contrastive import Strength
 from likeness_runtime.method.predictor import Predictor
 from likeness_runtime.method.tune import DEFAULT_STRENGTH
@@ -26,8 +26,8 @@ STRENGTHS: dict[str, Strength] = {
 
 
 def variants(encoder: Predictor, tuning: ResolvedTuning) -> list[Arm]:
-    """Ours as it is told in each way, then ours with each number changed to each other value, such as `rank = 8`."""
-    ours = Tuned(encoder, tuning)
+    """Ours with each source of the caption, then with each number changed to each other value, such as `rank = 8`."""
+    ours = TunedArm(encoder, tuning)
     changed = {
         f"{name} = {value}": replace(ours, tuning=tuning.model_copy(update={name: value}))
         for name, values in TUNING.items()

@@ -39,11 +39,11 @@ def read_backgrounds(images: Tensor) -> list[Background]:
     return best
 
 
-def same_colours(asked: Background, found: Background) -> bool:
+def same_colours(expected: Background, found: Background) -> bool:
     """Whether both have the same colours, in whatever order."""
-    return {asked.first, asked.second} == {found.first, found.second}
+    return {expected.first, expected.second} == {found.first, found.second}
 
 
-def same_pattern(asked: Background, found: Background) -> bool:
+def same_pattern(expected: Background, found: Background) -> bool:
     """Whether both have the same pattern."""
-    return asked.pattern == found.pattern
+    return expected.pattern == found.pattern

@@ -21,14 +21,18 @@ from torch import Tensor, nn
 from likeness_lab.pocket.glyphs import ARTS, GlyphSet
 from likeness_lab.pocket.pixels import images_of
 from likeness_lab.pocket.scene import draw_background, place, render
-from likeness_lab.pocket.training import Plan, channels_last, mixed_precision, open_run, train
+from likeness_lab.pocket.stage import channels_last, mixed_precision, open_stage
+from likeness_runtime.pretrain.plan import TrainingPlan
+from likeness_runtime.pretrain.training import StepDraw, train
 
 WEIGHTS_PATH: Path = Path(__file__).parent / "weights" / "glyph.safetensors"
 """The shipped judge, fp16; its header names the classes."""
 
-PLAN = Plan(minutes=17, batch=64, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.995, warmup_steps=100, seed=20_001)
+JUDGE_PLAN = TrainingPlan(
+    minutes=17, batch=64, learning_rate=2e-3, weight_decay=0.02, ema_decay=0.995, warmup_steps=100, seed=20_001
+)
 
-NOTO_SHARE: float = 0.4
+JUDGE_NOTO_SHARE: float = 0.4
 """Share of the pictures in flat art."""
 
 WIDTHS: tuple[int, ...] = (32, 64, 96, 160)
@@ -81,16 +85,16 @@ class GlyphNetwork(nn.Module):
         return self.embed(images) @ nn.functional.normalize(self.classes, dim=-1).T
 
 
-def train_judge(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) -> GlyphNetwork:
+def train_judge(glyphs: GlyphSet, folder: Path, plan: TrainingPlan, device: torch.device) -> GlyphNetwork:
     """Train or resume the judge on every seen glyph; `folder` keeps checkpoint and log."""
     torch.manual_seed(plan.seed)
     rows = glyphs.seen()
     network = channels_last(GlyphNetwork(len(rows)), device)
-    run = open_run("judge", network, plan, folder)
+    run = open_stage("judge", network, plan, folder)
 
-    def loss_of(draw: int, count: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, draw))
-        classes = random.integers(len(rows), size=count)
+    def loss_of(draw: StepDraw) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw.number))
+        classes = random.integers(len(rows), size=draw.count)
         images = spoiled(random, draw_images(glyphs, random, [rows[number] for number in classes])).to(device)
         with mixed_precision(device):
             cosines = network(images.contiguous(memory_format=torch.channels_last))
@@ -104,7 +108,7 @@ def draw_images(glyphs: GlyphSet, random: np.random.Generator, rows: list[int]) 
     """True renders of `rows` in random scenes, either art: (b, 3, 64, 64) in [0, 1]."""
     pictures = []
     for row in rows:
-        art = ARTS[int(random.random() < NOTO_SHARE)]
+        art = ARTS[int(random.random() < JUDGE_NOTO_SHARE)]
         scene = place(random, row, art, draw_background(random))
         pictures.append(render(scene, glyphs.pictures[art][row]))
     return images_of(pictures)
@@ -131,7 +135,7 @@ def write_judge(network: GlyphNetwork, glyphs: GlyphSet, path: Path) -> None:
 
 
 @lru_cache(maxsize=2)
-def open_judge(path: Path = WEIGHTS_PATH) -> tuple[GlyphNetwork, tuple[str, ...]]:
+def open_glyph_judge(path: Path = WEIGHTS_PATH) -> tuple[GlyphNetwork, tuple[str, ...]]:
     """The judge in float32 on the CPU and the code point of each of its classes."""
     with safe_open(path, framework="pt") as file:
         code_points = tuple(json.loads(file.metadata()["code_points"]))
@@ -142,12 +146,12 @@ def open_judge(path: Path = WEIGHTS_PATH) -> tuple[GlyphNetwork, tuple[str, ...]
 
 def recognise(images: Tensor, best: int = 5) -> list[list[str]]:
     """The code points of the `best` likeliest glyphs of each image, likeliest first."""
-    network, code_points = open_judge()
+    network, code_points = open_glyph_judge()
     ranked = network(images.float().cpu()).topk(best, dim=-1).indices.tolist()
     return [[code_points[number] for number in row] for row in ranked]
 
 
-def embed(images: Tensor) -> Tensor:
+def embed_by_glyph(images: Tensor) -> Tensor:
     """Unit features (b, 128) by which pictures of the same subject lie close together."""
-    network, _ = open_judge()
+    network, _ = open_glyph_judge()
     return network.embed(images.float().cpu())

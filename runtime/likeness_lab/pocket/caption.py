@@ -47,13 +47,13 @@ def draw_caption(random: np.random.Generator, scene: Scene, glyph: Glyph, group_
     """
     subject = glyph.name if glyph.name and random.random() >= group_share else glyph.group
     form = str(random.choice(MEDIA[scene.art]))
-    told = random.random() >= 0.1
+    with_background = random.random() >= 0.1
     if scene.art == "fluent" and random.random() < 0.5:
         form = BARE
-    return caption(scene, subject, form) if told else form.format(with_article(subject))
+    return caption(scene, subject, form) if with_background else form.format(with_article(subject))
 
 
-def vocabulary() -> list[str]:
+def caption_words() -> list[str]:
     """Every whole word of the pocket world, sorted."""
     words = {*NAMES.values(), *GROUPS.values(), *COLOURS, *PATTERNS, *EXTRA_WORDS}
     words.update(*(form.replace("{}", "").split() for forms in MEDIA.values() for form in forms))
@@ -78,8 +78,13 @@ def context_phrases() -> list[str]:
     return phrases_of(COLOURS)
 
 
+def phrases_and_nouns() -> tuple[list[str], list[str]]:
+    """What `likeness contexts` embeds for the pocket model: every background, and every noun before it."""
+    return context_phrases(), group_words()
+
+
 def phrases_of(colours: Iterable[str]) -> list[str]:
-    """Every background in these colours; stripes and checks of two are the same in either order, and said once."""
+    """Every background in these colours; stripes and checks of two are the same in either order, and occur once."""
     own = list(colours)
     plain = [Background("plain", colour, colour) for colour in own]
     patterned = [

@@ -29,11 +29,13 @@ from likeness_lab.pocket.caption import MEDIA, caption, draw_caption
 from likeness_lab.pocket.glyphs import ARTS, GlyphSet, Pixels
 from likeness_lab.pocket.pixels import pixels_of
 from likeness_lab.pocket.scene import COLOURS, PATTERNS, Background, Scene, draw_background, place, render
-from likeness_lab.pocket.tokenizer import MAX_TOKENS
-from likeness_lab.pocket.training import Plan, mixed_precision, open_run, train
+from likeness_lab.pocket.stage import mixed_precision, open_stage
+from likeness_lab.pocket.tokenizer import MAX_CAPTION_TOKENS
 from likeness_runtime.pocket import IMAGE_SIZE_PX
+from likeness_runtime.pretrain.plan import TrainingPlan
+from likeness_runtime.pretrain.training import StepDraw, train
 
-PLAN = Plan(minutes=8, batch=64, learning_rate=1e-3, weight_decay=0.05, ema_decay=0.99, warmup_steps=60)
+CLIP_PLAN = TrainingPlan(minutes=8, batch=64, learning_rate=1e-3, weight_decay=0.05, ema_decay=0.99, warmup_steps=60)
 
 WIDTH: int = 192
 """Width of both towers and of their common space."""
@@ -45,7 +47,7 @@ FAMILY_SHARE: float = 0.5
 """Share of a batch that comes in families: one scene in all patterns of two colours. Among unlike scenes glyph and
 colours alone tell which caption belongs where, and "striped" and "dotted" end up the same word to the denoiser."""
 
-NOTO_SHARE: float = 0.15
+CLIP_NOTO_SHARE: float = 0.15
 """Share of the pictures in flat art."""
 
 IDENTITY_WEIGHT: float = 0.5
@@ -67,7 +69,7 @@ class PairWithIdentity(nn.Module):
         self.pattern = nn.Linear(WIDTH, len(PATTERNS))
 
 
-def build(glyphs: GlyphSet, tokenizer: CLIPTokenizer) -> PairWithIdentity:
+def new_pair(glyphs: GlyphSet, tokenizer: CLIPTokenizer) -> PairWithIdentity:
     """A new, untrained pair for this vocabulary."""
     return PairWithIdentity(len(tokenizer), tokenizer.eos_token_id, len(glyphs.glyphs))
 
@@ -81,7 +83,7 @@ def configuration(vocabulary: int, end_token: int) -> CLIPConfig:
         projection_dim=WIDTH,
         num_hidden_layers=4,
         num_attention_heads=6,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=MAX_CAPTION_TOKENS,
         bos_token_id=end_token - 1,
         eos_token_id=end_token,
         pad_token_id=end_token,
@@ -99,7 +101,7 @@ def configuration(vocabulary: int, end_token: int) -> CLIPConfig:
 
 
 @dataclass(frozen=True)
-class Example:
+class CaptionedScene:
     """One rendered scene and what is known about it."""
 
     scene: Scene
@@ -107,13 +109,13 @@ class Example:
     picture: Pixels
 
 
-def draw_example(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> Example:
+def draw_example(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> CaptionedScene:
     """A scene as the CLIP pair and the UNet see them: mostly glyphs out of the rows `named`, mostly 3-D art."""
     scene = _draw_scene(glyphs, named, random)
     return _example(glyphs, scene, draw_caption(random, scene, glyphs.glyphs[scene.row]))
 
 
-def draw_family(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> list[Example]:
+def draw_family(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> list[CaptionedScene]:
     """One scene once in each pattern of two colours, each caption in full; nothing but the pattern tells them apart."""
     scene = _draw_scene(glyphs, named, random)
     glyph = glyphs.glyphs[scene.row]
@@ -123,7 +125,7 @@ def draw_family(glyphs: GlyphSet, named: list[int], random: np.random.Generator)
     return [_example(glyphs, one, caption(one, glyph.name or glyph.group, medium)) for one in family]
 
 
-def draw_batch(glyphs: GlyphSet, named: list[int], random: np.random.Generator, count: int) -> list[Example]:
+def draw_examples(glyphs: GlyphSet, named: list[int], random: np.random.Generator, count: int) -> list[CaptionedScene]:
     """`count` examples, `FAMILY_SHARE` of them in families."""
     families = range(family_members(count) // len(PATTERNS[1:]))
     examples = [example for _ in families for example in draw_family(glyphs, named, random)]
@@ -137,12 +139,12 @@ def family_members(count: int) -> int:
 
 def _draw_scene(glyphs: GlyphSet, named: list[int], random: np.random.Generator) -> Scene:
     rows = named if random.random() < NAMED_SHARE else glyphs.unnamed()
-    art = ARTS[int(random.random() < NOTO_SHARE)]
+    art = ARTS[int(random.random() < CLIP_NOTO_SHARE)]
     return place(random, int(random.choice(rows)), art, draw_background(random))
 
 
-def _example(glyphs: GlyphSet, scene: Scene, said: str) -> Example:
-    return Example(scene, said, render(scene, glyphs.pictures[scene.art][scene.row]))
+def _example(glyphs: GlyphSet, scene: Scene, words: str) -> CaptionedScene:
+    return CaptionedScene(scene, words, render(scene, glyphs.pictures[scene.art][scene.row]))
 
 
 def train_clip(
@@ -150,7 +152,7 @@ def train_clip(
     tokenizer: CLIPTokenizer,
     *,
     folder: Path,
-    plan: Plan,
+    plan: TrainingPlan,
     device: torch.device,
     start: Path | None = None,
 ) -> PairWithIdentity:
@@ -159,15 +161,15 @@ def train_clip(
     A new run begins with the towers of the finished model in `start`, or with random ones.
     """
     torch.manual_seed(plan.seed)
-    network = build(glyphs, tokenizer)
+    network = new_pair(glyphs, tokenizer)
     if start is not None:
         take_towers(network.pair, start)
-    run = open_run("clip", network.to(device), plan, folder)
+    run = open_stage("clip", network.to(device), plan, folder)
     named = glyphs.named()
 
-    def loss_of(draw: int, count: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, draw))
-        examples = draw_batch(glyphs, named, random, count)
+    def loss_of(draw: StepDraw) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw.number))
+        examples = draw_examples(glyphs, named, random, draw.count)
         pixels = pixels_of([example.picture for example in examples], device)
         tokens = tokenizer([example.caption for example in examples], padding=True, return_tensors="pt").to(device)
         rows = torch.tensor([example.scene.row for example in examples], device=device)
@@ -179,9 +181,9 @@ def train_clip(
             seen = network.pair.vision_model(pixel_values=pixels).pooler_output
             image = network.pair.visual_projection(seen)
             identity = network.identity(seen)
-            members = family_members(count)  # whose captions are sure to tell the pattern
+            members = family_members(draw.count)  # whose captions are sure to tell the pattern
             pattern = network.pattern(torch.cat([image, text[:members]]))
-        contrast = contrastive_loss(image.float(), text.float(), network.pair.logit_scale)
+        contrast = clip_loss(image.float(), text.float(), network.pair.logit_scale)
         recognised = IDENTITY_WEIGHT * nn.functional.cross_entropy(identity.float(), rows)
         recognised = recognised + PATTERN_WEIGHT * nn.functional.cross_entropy(
             pattern.float(), torch.cat([patterns, patterns[:members]])
@@ -201,7 +203,7 @@ def take_towers(pair: CLIPModel, model: Path) -> None:
     pair.visual_projection.load_state_dict(image.visual_projection.state_dict())
 
 
-def contrastive_loss(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
+def clip_loss(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
     """The symmetric InfoNCE loss of CLIP (Radford et al., 2021, figure 3); both (b, d)."""
     image, text = nn.functional.normalize(image, dim=-1), nn.functional.normalize(text, dim=-1)
     logits = image @ text.T * logit_scale.clamp(max=math.log(100)).exp()  # (b, b)

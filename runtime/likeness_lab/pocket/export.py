@@ -22,10 +22,10 @@ from transformers import (
 
 from likeness_lab.pocket.caption import subject_words
 from likeness_lab.pocket.clip import PairWithIdentity
-from likeness_lab.pocket.training import Network
 from likeness_lab.pocket.unet import scheduler
 from likeness_runtime.method.nearest_word import WORDS_FILE
 from likeness_runtime.pocket import IMAGE_SIZE_PX
+from likeness_runtime.pretrain.training_run import Network
 
 SIZE_LIMIT_BYTES: int = 30 * 10**6
 """Most that all weights together may take in the repository."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 class FetchError(RuntimeError):
-    """A source package could not be had, or is not the one that was asked for."""
+    """A source package could not be had, or is another one than expected."""
 
 
 @dataclass(frozen=True)
-class Source:
+class NpmPackage:
     """One npm package: what it is, what it must hash to, and under which licence its pictures are used."""
 
     package: str
@@ -23,11 +23,11 @@ class Source:
 
     @property
     def specifier(self) -> str:
-        """What `npm pack` is asked for."""
+        """What `npm pack` fetches."""
         return f"{self.package}@{self.version}"
 
 
-FLUENT = Source(
+FLUENT = NpmPackage(
     package="@lobehub/fluent-emoji-3d",
     version="1.1.0",
     archive="lobehub-fluent-emoji-3d-1.1.0.tgz",
@@ -36,7 +36,7 @@ FLUENT = Source(
 )
 """3-D renders, 256 px RGBA webp, named by code points."""
 
-NOTO = Source(
+NOTO = NpmPackage(
     package="emoji-datasource-google",
     version="16.0.0",
     archive="emoji-datasource-google-16.0.0.tgz",
@@ -46,7 +46,7 @@ NOTO = Source(
 """Flat drawings, 64 px RGBA PNG, and emoji.json with names, categories and code points."""
 
 
-def fetch(source: Source, folder: Path) -> Path:
+def fetch_package(source: NpmPackage, folder: Path) -> Path:
     """Return the package's archive in `folder`, downloading it with `npm pack` when it is not there.
 
     Raises `FetchError` when npm is missing, the registry does not answer, or the bytes have another SHA-256.
@@ -63,7 +63,7 @@ def fetch(source: Source, folder: Path) -> Path:
     return archive
 
 
-def _pack(source: Source, folder: Path) -> None:
+def _pack(source: NpmPackage, folder: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise FetchError(

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from likeness_lab.pocket.fetch import FLUENT, NOTO, fetch
+from likeness_lab.pocket.fetch import FLUENT, NOTO, fetch_package
 from likeness_lab.pocket.names import DRAWN, GROUPS, LEFT_OUT, NAMES
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -96,7 +96,7 @@ def table(emoji: list[dict[str, str]]) -> list[Glyph]:
 
 def pack(downloads: Path, target: Path) -> None:
     """Fetch both packages into `downloads` and write table and pictures to the one file `target`."""
-    with tarfile.open(fetch(NOTO, downloads)) as noto, tarfile.open(fetch(FLUENT, downloads)) as fluent:
+    with tarfile.open(fetch_package(NOTO, downloads)) as noto, tarfile.open(fetch_package(FLUENT, downloads)) as fluent:
         glyphs = []
         pictures: dict[str, list[Pixels]] = {art: [] for art in ARTS}
         members = {art: set(archive.getnames()) for art, archive in (("fluent", fluent), ("noto", noto))}
@@ -107,8 +107,8 @@ def pack(downloads: Path, target: Path) -> None:
             }
             if all(path in members[art] for art, path in paths.items()):
                 glyphs.append(glyph)
-                pictures["fluent"].append(squared(_read(fluent, paths["fluent"])))
-                pictures["noto"].append(squared(_read(noto, paths["noto"])))
+                pictures["fluent"].append(centred_square(_read(fluent, paths["fluent"])))
+                pictures["noto"].append(centred_square(_read(noto, paths["noto"])))
     rows = json.dumps([asdict(glyph) for glyph in glyphs])
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file({art: np.stack(rgba) for art, rgba in pictures.items()}, target, metadata={"glyphs": rows})
@@ -121,7 +121,7 @@ def _read(archive: tarfile.TarFile, path: str) -> bytes:
     return member.read()
 
 
-def squared(encoded: bytes) -> Pixels:
+def centred_square(encoded: bytes) -> Pixels:
     """Decode an RGBA picture, crop it to what is drawn, and centre it in a square of `PICTURE_SIZE_PX`."""
     picture = Image.open(io.BytesIO(encoded)).convert("RGBA")
     picture = picture.crop(picture.getchannel("A").getbbox())
@@ -138,7 +138,7 @@ def resized(picture: Image.Image, size_px: int) -> Image.Image:
 
 
 @lru_cache(maxsize=2)
-def load(path: Path) -> GlyphSet:
+def load_glyphs(path: Path) -> GlyphSet:
     """Read what `pack` wrote. Raises `FileNotFoundError` when `path` is not there."""
     with safe_open(path, framework="numpy") as file:
         glyphs = tuple(Glyph(**row) for row in json.loads(file.metadata()["glyphs"]))

@@ -5,6 +5,7 @@ shard is one safetensors file: latents (n, 4, 16, 16) in fp16, already scaled, a
 their number alone; one that is there is not drawn again.
 """
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,10 @@ from transformers import CLIPTokenizer
 from likeness_lab.pocket.clip import draw_example
 from likeness_lab.pocket.glyphs import GlyphSet
 from likeness_lab.pocket.pixels import pixels_of
-from likeness_lab.pocket.training import mixed_precision, write_log
+from likeness_lab.pocket.stage import LOG_NAME, mixed_precision
+from likeness_runtime.pretrain.training import append_line
+
+log = logging.getLogger(__name__)
 
 SHARDS: int = 12
 """Number of shards."""
@@ -66,8 +70,9 @@ def write_shards(
         save_file(shard, partial)
         partial.replace(path)
         rate = SHARD_SCENES / (time.monotonic() - started)
-        line = {"stage": "scenes", "shard": number + 1, "of": SHARDS, "pictures_per_second": round(rate, 1)}
-        write_log(folder.parent, line)
+        line = {"stage": "scenes", "shard": number + 1, "of": SHARDS, "examplesPerSecond": round(rate, 1)}
+        append_line(folder.parent / LOG_NAME, line)
+        log.info("Drew shard %(shard)d of %(of)d: %(examplesPerSecond).1f pictures a second.", line)
 
 
 @torch.no_grad()

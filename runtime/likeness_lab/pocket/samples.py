@@ -14,7 +14,7 @@ from likeness_runtime.pocket import IMAGE_SIZE_PX
 
 
 @dataclass(frozen=True)
-class Sampling:
+class PromptSampling:
     """How pictures are drawn."""
 
     steps: int = 25
@@ -33,7 +33,7 @@ def open_pipeline(folder: Path, device: torch.device) -> StableDiffusionPipeline
     return pipeline.to(device)
 
 
-def sample(pipeline: StableDiffusionPipeline, prompts: Sequence[str], sampling: Sampling) -> Tensor:
+def sample(pipeline: StableDiffusionPipeline, prompts: Sequence[str], sampling: PromptSampling) -> Tensor:
     """One picture for each prompt, (b, 3, 64, 64) in [0, 1]. The noise of prompt i follows from seed + i alone."""
     pictures = []
     for start in range(0, len(prompts), sampling.batch):

@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
-MAX_TOKENS: int = 24
+MAX_CAPTION_TOKENS: int = 24
 """Prompt length: the longest caption has 13 words, and begin and end take two tokens."""
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
@@ -35,7 +35,7 @@ def build_tokenizer(words: list[str], folder: Path) -> CLIPTokenizer:
         eos_token=END,
         pad_token=END,
         unk_token=END,
-        model_max_length=MAX_TOKENS,
+        model_max_length=MAX_CAPTION_TOKENS,
     )
     tokenizer.save_pretrained(folder)
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
@@ -70,7 +70,7 @@ def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-def whole_words(tokenizer: CLIPTokenizer, words: list[str]) -> dict[str, int]:
+def whole_word_ids(tokenizer: CLIPTokenizer, words: list[str]) -> dict[str, int]:
     """Token id of every word that is one token. Raises `ValueError` naming the first that is not."""
     ids = {}
     for word in words:

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from likeness_lab.pocket.clip import WIDTH
 from likeness_lab.pocket.latents import Latents
-from likeness_lab.pocket.training import Plan, channels_last, mixed_precision, open_run, train
+from likeness_lab.pocket.stage import channels_last, mixed_precision, open_stage
+from likeness_runtime.pretrain.plan import TrainingPlan
+from likeness_runtime.pretrain.training import StepDraw, train
 
-PLAN = Plan(minutes=95, batch=48, learning_rate=1e-3, weight_decay=0.01, ema_decay=0.998, warmup_steps=100)
+UNET_PLAN = TrainingPlan(minutes=95, batch=48, learning_rate=1e-3, weight_decay=0.01, ema_decay=0.998, warmup_steps=100)
 
 EMPTY_SHARE: float = 0.1
 """Share of the captions replaced by the empty one, for classifier-free guidance."""
@@ -27,7 +29,7 @@ SNR_LIMIT: float = 5.0
 """Gamma of min-SNR weighting."""
 
 
-def build(text_width: int) -> UNet2DConditionModel:
+def new_unet(text_width: int) -> UNet2DConditionModel:
     """A new, untrained UNet of 8.1 M parameters: 64 channels at 16x16, 192 with attention at 8x8."""
     unet: UNet2DConditionModel = UNet2DConditionModel(
         sample_size=16,
@@ -66,7 +68,7 @@ def train_unet(
     empty: Tensor,
     *,
     folder: Path,
-    plan: Plan,
+    plan: TrainingPlan,
     device: torch.device,
     start: Path | None = None,
 ) -> UNet2DConditionModel:
@@ -75,18 +77,18 @@ def train_unet(
     A new run begins with the UNet of the finished model in `start`, or with random weights.
     """
     torch.manual_seed(plan.seed)
-    begun = UNet2DConditionModel.from_pretrained(start / "unet") if start else build(WIDTH)
+    begun = UNet2DConditionModel.from_pretrained(start / "unet") if start else new_unet(WIDTH)
     network = channels_last(begun.float().train(), device)
-    run = open_run("unet", network, plan, folder)
+    run = open_stage("unet", network, plan, folder)
     alphas = scheduler().alphas_cumprod.to(device)
 
-    def loss_of(draw: int, count: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, draw))
-        chosen = torch.from_numpy(random.integers(len(latents.latents), size=count))
+    def loss_of(draw: StepDraw) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw.number))
+        chosen = torch.from_numpy(random.integers(len(latents.latents), size=draw.count))
         clean = latents.latents[chosen].to(device).float()  # (b, c, h, w)
         tokens = latents.tokens[chosen]  # (b, n)
-        tokens[torch.from_numpy(random.random(count) < EMPTY_SHARE)] = empty
-        timesteps = torch.from_numpy(random.integers(len(alphas), size=count)).to(device)
+        tokens[torch.from_numpy(random.random(draw.count) < EMPTY_SHARE)] = empty
+        timesteps = torch.from_numpy(random.integers(len(alphas), size=draw.count)).to(device)
         noise = torch.from_numpy(random.standard_normal(clean.shape, dtype=np.float32)).to(device)
         noisy, target, weight = diffuse(clean, noise, alphas[timesteps])
         with mixed_precision(device):

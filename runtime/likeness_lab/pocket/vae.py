@@ -18,12 +18,16 @@ from torch import Tensor
 from likeness_lab.pocket.glyphs import ARTS, GlyphSet, Pixels
 from likeness_lab.pocket.pixels import pixels_of
 from likeness_lab.pocket.scene import Scene, draw_background, place, render
-from likeness_lab.pocket.training import Plan, channels_last, mixed_precision, open_run, train
+from likeness_lab.pocket.stage import channels_last, mixed_precision, open_stage
 from likeness_runtime.pocket import IMAGE_SIZE_PX
+from likeness_runtime.pretrain.plan import TrainingPlan
+from likeness_runtime.pretrain.training import StepDraw, train
 
-PLAN = Plan(minutes=19, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
+VAE_PLAN = TrainingPlan(minutes=19, batch=16, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995)
 
-DECODER_PLAN = Plan(minutes=6, batch=8, learning_rate=5e-4, weight_decay=0.0, warmup_steps=30, ema_decay=0.99, seed=1)
+DECODER_PLAN = TrainingPlan(
+    minutes=6, batch=8, learning_rate=5e-4, weight_decay=0.0, warmup_steps=30, ema_decay=0.99, seed=1
+)
 
 CROP_PX: int = 32
 """Side of the crops of the first part of the training."""
@@ -31,7 +35,7 @@ CROP_PX: int = 32
 WHOLE_FROM: float = 0.8
 """Share of the plan after which whole pictures are shown."""
 
-NOTO_SHARE: float = 0.4
+VAE_NOTO_SHARE: float = 0.4
 """Share of the pictures in flat art."""
 
 KL_WEIGHT: float = 1e-4
@@ -41,7 +45,7 @@ SQUARE_WEIGHT: float = 4.0
 """Weight of the squared error beside the absolute one: the first is what PSNR measures, the second keeps edges."""
 
 
-def build() -> AutoencoderKL:
+def new_autoencoder() -> AutoencoderKL:
     """A new, untrained autoencoder of 1.6 M parameters."""
     autoencoder: AutoencoderKL = AutoencoderKL(
         in_channels=3,
@@ -58,16 +62,16 @@ def build() -> AutoencoderKL:
     return autoencoder
 
 
-def train_vae(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) -> AutoencoderKL:
+def train_vae(glyphs: GlyphSet, folder: Path, plan: TrainingPlan, device: torch.device) -> AutoencoderKL:
     """Train or resume the autoencoder and return its averaged weights; `folder` keeps checkpoint and log."""
     torch.manual_seed(plan.seed)
-    network = channels_last(build(), device)
-    run = open_run("vae", network, plan, folder)
+    network = channels_last(new_autoencoder(), device)
+    run = open_stage("vae", network, plan, folder)
 
-    def loss_of(draw: int, count: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, draw))
-        pixels = draw_batch(glyphs, random, count, run.share >= WHOLE_FROM, device)
-        noise = torch.Generator().manual_seed(draw)
+    def loss_of(draw: StepDraw) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw.number))
+        pixels = draw_pictures(glyphs, random, draw.count, run.share >= WHOLE_FROM, device)
+        noise = torch.Generator().manual_seed(draw.number)
         with mixed_precision(device):
             posterior = network.encode(pixels).latent_dist
             drawn = torch.randn(posterior.mean.shape, generator=noise).to(device)
@@ -82,7 +86,7 @@ def train_vae(glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device) 
 
 
 def refine_decoder(
-    autoencoder: AutoencoderKL, glyphs: GlyphSet, folder: Path, plan: Plan, device: torch.device
+    autoencoder: AutoencoderKL, glyphs: GlyphSet, folder: Path, plan: TrainingPlan, device: torch.device
 ) -> AutoencoderKL:
     """Train or resume the decoder alone, from where `autoencoder` stands, and return its averaged weights.
 
@@ -91,11 +95,11 @@ def refine_decoder(
     network = channels_last(copy.deepcopy(autoencoder), device)
     network.requires_grad_(False)
     network.decoder.requires_grad_(True)
-    run = open_run("decoder", network, plan, folder)
+    run = open_stage("decoder", network, plan, folder)
 
-    def loss_of(draw: int, count: int) -> Tensor:
-        random = np.random.default_rng((plan.seed, draw))
-        pixels = draw_batch(glyphs, random, count, True, device)
+    def loss_of(draw: StepDraw) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw.number))
+        pixels = draw_pictures(glyphs, random, draw.count, True, device)
         with mixed_precision(device):
             with torch.no_grad():
                 latents = network.encode(pixels).latent_dist.mean
@@ -113,11 +117,13 @@ def reconstruction(decoded: Tensor, pixels: Tensor) -> Tensor:
     return loss
 
 
-def draw_batch(glyphs: GlyphSet, random: np.random.Generator, count: int, whole: bool, device: torch.device) -> Tensor:
+def draw_pictures(
+    glyphs: GlyphSet, random: np.random.Generator, count: int, whole: bool, device: torch.device
+) -> Tensor:
     """A batch of whole pictures or of crops: (b, 3, h, w) in [-1, 1]."""
     pictures = []
     for row in random.choice(glyphs.seen(), size=count):
-        art = ARTS[int(random.random() < NOTO_SHARE)]
+        art = ARTS[int(random.random() < VAE_NOTO_SHARE)]
         scene = place(random, int(row), art, draw_background(random))
         picture = render(scene, glyphs.pictures[art][row])
         pictures.append(picture if whole else crop(random, scene, picture))

@@ -1,7 +1,7 @@
 """The pocket world: a text-to-image model small enough to be trained and run on two CPU cores.
 
 `MODEL_PATH` is an ordinary diffusers folder (StableDiffusionPipeline layout, plus `image_encoder/`) that ships with
-the package. The modules beside this file are everything that is needed to build it again.
+the package. The distribution `likeness-tuner-lab` builds it: docs/pocket.md.
 """
 
 from pathlib import Path

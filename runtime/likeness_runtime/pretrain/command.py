@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likeness_api.reason import EXIT_CODE_OF, Reason
+from likeness_api.reason import EXIT_CODE_OF
+from likeness_runtime.extension import IMAGE_SET_GROUP, load_extension
 from likeness_runtime.failure import RunError
 from likeness_runtime.pretrain.contexts_command import contexts_of
+from likeness_runtime.storage.model_folder import POCKET
 
 if TYPE_CHECKING:
     from likeness_runtime.denoiser.model import DiffusionModel
@@ -20,9 +22,8 @@ if TYPE_CHECKING:
     from likeness_runtime.pretrain.image_set import ImageSet
     from likeness_runtime.storage.object_store import Stores
 
-DEFAULT_HOME = Path.home() / ".cache" / "likeness"
-GLYPHS = DEFAULT_HOME / "pocket" / "glyphs.safetensors"
-POCKET = "builtin://pocket"
+CACHE_HOME = Path.home() / ".cache" / "likeness"
+BUILTIN_SCHEME = "builtin://"
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--model", default=POCKET, help="base model, file://, s3:// or (default) %(default)s")
     parser.add_argument(
-        "--images", default=POCKET, help="folder or webdataset shards, file:// or s3://, or (default) rendered scenes"
+        "--images",
+        default=POCKET,
+        help="folder or webdataset shards, file:// or s3://, or (default) rendered scenes, which the lab brings",
     )
     parser.add_argument("--tower", type=Path, help="CLIP image tower's folder (default: the base model's own)")
-    parser.add_argument("--work", type=Path, default=DEFAULT_HOME / "encoder", help="checkpoint and log (%(default)s)")
+    parser.add_argument("--work", type=Path, default=CACHE_HOME / "encoder", help="checkpoint and log (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished encoder")
     parser.add_argument(
         "--start",
@@ -79,18 +82,18 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     from likeness_runtime.method.contrastive import Strength
     from likeness_runtime.method.encoder_folder import save
     from likeness_runtime.pretrain.parallel import joined
-    from likeness_runtime.pretrain.pretrain import Plan, pretrain
+    from likeness_runtime.pretrain.pretrain import EncoderPlan, pretrain
 
-    plan = Plan(
-        steps=arguments.steps,
-        batch=arguments.batch,
-        learning_rate=arguments.learning_rate,
-        embedding_share=arguments.embedding_share,
-        strength=Strength(contrastive=arguments.contrastive),
-        seed=arguments.seed,
-        bfloat16=arguments.bfloat16,
-    )
     with joined(arguments.device) as processes:
+        plan = EncoderPlan(
+            steps=arguments.steps,
+            batch=arguments.batch * processes.size,
+            learning_rate=arguments.learning_rate,
+            embedding_share=arguments.embedding_share,
+            strength=Strength(contrastive=arguments.contrastive),
+            seed=arguments.seed,
+            bfloat16=arguments.bfloat16,
+        )
         torch.manual_seed(arguments.seed)  # every process starts from the same weights
         stores = _stores(arguments)
         model, folder = _model(arguments, stores, processes.local_rank)
@@ -102,8 +105,8 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         trained = pretrain(model, fresh, images, plan, arguments.work, processes=processes)
         if processes.rank == 0:
             facts = {
-                "steps": plan.steps,
-                "examples": plan.steps * plan.batch * processes.size,
+                "steps": arguments.steps,
+                "examples": arguments.steps * plan.batch,
                 "images": arguments.images,
             }
             trained = replace(trained, contexts=_contexts(arguments))
@@ -147,18 +150,13 @@ def _model(arguments: argparse.Namespace, stores: Stores, local_rank: int) -> tu
 
 
 def _images(arguments: argparse.Namespace, stores: Stores) -> ImageSet:
-    from likeness_lab.pocket import glyphs
-    from likeness_lab.pocket.scene_set import Scenes
     from likeness_runtime.pretrain.image_set import open_images
 
-    if arguments.images == POCKET:
-        if not GLYPHS.is_file():
-            raise RunError(
-                Reason.SOURCE_NOT_FOUND,
-                f"--images {POCKET}: {GLYPHS} is not there; `likeness pocket build` fetches the glyphs",
-            )
-        return Scenes(glyphs.load(GLYPHS))
-    return open_images(arguments.images, stores, DEFAULT_HOME / "images")
+    if arguments.images.startswith(BUILTIN_SCHEME):
+        name, option = arguments.images.removeprefix(BUILTIN_SCHEME), f"--images {arguments.images}"
+        found: ImageSet = load_extension(IMAGE_SET_GROUP, name, needed_for=option)(CACHE_HOME)
+        return found
+    return open_images(arguments.images, stores, CACHE_HOME / "images")
 
 
 def _start(arguments: argparse.Namespace, model: DiffusionModel, folder: Path) -> TrainedEncoder:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
+from likeness_runtime.extension import PHRASE_GROUP, load_extension
 from likeness_runtime.failure import RunError
 
 if TYPE_CHECKING:
@@ -56,15 +57,15 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def contexts_of(tower: Path | None, phrases: list[str] | None = None, margin: float | None = None) -> Contexts:
-    """By the CLIP pair in `tower`, or the pocket model's.
+    """Embeds context phrases with the CLIP pair in `tower`, or with the pocket model's where it is None.
 
-    Raises `RunError(ModelNotFound)` where it has no text tower, ValueError where phrases or margin are not usable.
+    Raises `RunError(ModelNotFound)` where it has no text tower, `RunError(SourceNotFound)` where the pocket world's
+    phrases are not installed, ValueError where phrases or margin are not usable.
     """
-    from likeness_lab.pocket.caption import context_phrases, group_words
     from likeness_runtime.method.contexts import MARGIN, NOUNS, SETTINGS, embedded, text_embedder
 
     if tower is None:
-        settled, nouns = context_phrases(), group_words()
+        settled, nouns = load_extension(PHRASE_GROUP, "pocket", needed_for="the pocket model's list of phrases")()
     else:
         settled, nouns = list(SETTINGS), list(NOUNS)
     given = [line.strip() for line in (settled if phrases is None else phrases) if line.strip()]
@@ -92,8 +93,8 @@ def _text_tower(tower: Path | None) -> tuple[Any, Any]:
         )
         tokenizer = CLIPTokenizer.from_pretrained(words, local_files_only=True)
     except (OSError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise RunError(Reason.MODEL_NOT_FOUND, f"{expected} ({told:.200})") from None
+        cause = " ".join(str(error).split())
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{expected} ({cause:.200})") from None
     if found["missing_keys"]:  # transformers would draw these at random
         raise RunError(Reason.MODEL_NOT_FOUND, f"{expected}; it is without {sorted(found['missing_keys'])[0]}")
     return encoder.eval(), tokenizer

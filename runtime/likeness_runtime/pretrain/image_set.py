@@ -22,7 +22,7 @@ from likeness_runtime.image.views import SMALLEST_CROP
 from likeness_runtime.method.forms import FORMS, with_article
 from likeness_runtime.storage.object_store import Stores
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Pictures:
 
     def __init__(self, members: list[Member]) -> None:
         if not members:
-            raise RunError(Reason.SOURCE_NOT_FOUND, f"no pictures; expected files ending in {', '.join(SUFFIXES)}")
+            endings = ", ".join(PICTURE_SUFFIXES)
+            raise RunError(Reason.SOURCE_NOT_FOUND, f"no pictures; expected files ending in {endings}")
         self.members = members
 
     def draw(self, random: np.random.Generator, side_px: int) -> Example:
@@ -96,7 +97,7 @@ def members_of(folder: Path) -> list[Member]:
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".tar":
             members += _members_of_shard(path)
-        elif path.suffix.lower() in SUFFIXES:
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
             members.append(Member(path, path.name))
     return members
 
@@ -108,7 +109,7 @@ def copied(uri: str, stores: Stores, cache: Path) -> Path:
     store = stores.of(prefix)
     for each in store.list(prefix):
         path = folder / each.removeprefix(prefix)
-        if path.suffix.lower() in (*SUFFIXES, ".tar") and not path.exists():
+        if path.suffix.lower() in (*PICTURE_SUFFIXES, ".tar") and not path.exists():
             arriving = path.with_name(f"{path.name}.arriving")
             arriving.parent.mkdir(parents=True, exist_ok=True)
             store.download(each, arriving)
@@ -121,5 +122,5 @@ def _members_of_shard(path: Path) -> list[Member]:
         return [
             Member(path, f"{path.name}/{each.name}", each.offset_data, each.size)
             for each in shard
-            if each.isfile() and Path(each.name).suffix.lower() in SUFFIXES
+            if each.isfile() and Path(each.name).suffix.lower() in PICTURE_SUFFIXES
         ]

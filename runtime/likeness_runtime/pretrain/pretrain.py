@@ -9,18 +9,14 @@ Letters: b examples, d text width, c h w latent channels, height, width.
 
 from __future__ import annotations
 
-import json
-import logging
-import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from likeness_runtime.denoiser.lora import Factors, Offsets, injected
 from likeness_runtime.denoiser.model import DiffusionModel
@@ -31,38 +27,31 @@ from likeness_runtime.method.encoder_folder import Normalisation, TrainedEncoder
 from likeness_runtime.method.from_encoder import empty_prompt, tower_pixels
 from likeness_runtime.method.losses import diffusion_loss, noised
 from likeness_runtime.method.tune import denoise, latents_of
+from likeness_runtime.pretrain.checkpoint import resume
 from likeness_runtime.pretrain.image_set import Example, ImageSet
-from likeness_runtime.pretrain.parallel import Processes, average_gradients
-from likeness_runtime.pretrain.state import Progress, State, resume, write
+from likeness_runtime.pretrain.parallel import Processes
+from likeness_runtime.pretrain.plan import TrainingPlan
+from likeness_runtime.pretrain.training import StepDraw, train
+from likeness_runtime.pretrain.training_run import TrainingRun, averaged_copy
 
 WORD = "<subject>"
-MAX_GRADIENT = 1.0
 VAE_BATCH = 8
 """Pictures in one pass of the VAE, which takes no gradients here."""
-CHANGEABLE = ("steps", "checkpoint_seconds", "log_seconds")
-"""What a resumed plan may say differently."""
-
-log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True)
+class EncoderPlan(TrainingPlan):
     """How one encoder is pre-trained; all numbers [ours]."""
 
-    steps: int
     batch: int = 16
-    """Examples of each process and step."""
     learning_rate: float = 5e-4
-    """Largest, reached after the warm-up; a cosine takes it to zero at the last step."""
     warmup_steps: int = 100
     embedding_share: float = 0.3
     """Share of the steps that learn the embedding alone."""
     dropped_share: float = 0.25
     """Share of a batch that is denoised without offsets afterwards."""
-    weight_decay: float = 0.01
     bank: int = 128
     """Predictions kept as negatives for tuning."""
-    seed: int = 0
     strength: Strength = field(default_factory=Strength)
     bfloat16: bool = False
     checkpoint_seconds: float = 120.0
@@ -84,59 +73,58 @@ def pretrain(
     model: DiffusionModel,
     trained: TrainedEncoder,
     images: ImageSet,
-    plan: Plan,
+    plan: EncoderPlan,
     folder: Path,
     *,
     processes: Processes | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> TrainedEncoder:
     """Trains `trained.encoder` in place, or takes up what `folder` holds; `check` may raise between steps to stop."""
-    processes = processes or Processes()
     for network in (model.unet, model.vae):
         network.to(memory_format=torch.channels_last)  # a tenth faster on a CPU in bfloat16
     frozen = Frozen(model, trained.image_tower, trained.normalisation, vocabularies(model), empty_prompt(model))
-    encoder = trained.encoder.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    state = State(encoder, optimizer, [words.rows[:0] for words in frozen.vocabulary], Progress())
-    basis = basis_of(model, encoder, plan)
-    resume(state, folder, basis)
-    book = _Book(state, folder, basis, plan, processes.rank)
-    while state.progress.step < plan.steps:
-        check()
-        step = state.progress.step
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(plan, step)
-        random = np.random.default_rng((plan.seed, step, processes.rank))
+    run = _run(trained.encoder, frozen, plan, folder, processes or Processes())
+    resume(run)
+
+    def loss_of(draw: StepDraw) -> Tensor:
+        random = np.random.default_rng((plan.seed, draw.step, draw.rank))
         generator = torch.Generator().manual_seed(int(random.integers(2**63)))
-        examples = [images.draw(random, model.resolution_px) for _ in range(plan.batch)]
-        loss, v_star = losses_of(encoder, frozen, examples, generator, plan, share=step / plan.steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss.mean().backward()
-        average_gradients(encoder, processes)
-        nn.utils.clip_grad_norm_(encoder.parameters(), MAX_GRADIENT)
-        optimizer.step()
-        pairs = zip(state.bank, v_star, strict=True)
-        state.bank = [torch.cat([fresh.detach(), bank])[: plan.bank] for bank, fresh in pairs]
-        book.turn(loss.detach().mean(), plan.batch * processes.size)
-    book.close()
-    encoder.eval().requires_grad_(False)
-    return replace(trained, encoder=encoder, negatives=state.bank)
+        examples = [images.draw(random, model.resolution_px) for _ in range(draw.count)]
+        losses, v_star = encoder_losses(run.network, frozen, examples, generator, plan, share=run.share)
+        for name, fresh in zip(run.memory, v_star, strict=True):
+            run.memory[name] = torch.cat([fresh.detach(), run.memory[name]])[: plan.bank]
+        return losses.mean()
+
+    train(run, loss_of, check=check)
+    encoder = run.network.eval().requires_grad_(False)
+    return replace(trained, encoder=encoder, negatives=list(run.memory.values()))
 
 
-def basis_of(model: DiffusionModel, encoder: Encoder, plan: Plan) -> dict[str, Any]:
-    """What a checkpoint must agree with, as JSON. A plan may be made longer: its learning rate then rises again."""
-    settled = {name: value for name, value in asdict(plan).items() if name not in CHANGEABLE}
-    basis = {"model": model.digest, "shape": encoder.description(), "plan": settled}
-    agreed: dict[str, Any] = json.loads(json.dumps(basis))
-    return agreed
+def _run(
+    encoder: Encoder, frozen: Frozen, plan: EncoderPlan, folder: Path, processes: Processes
+) -> TrainingRun[Encoder]:
+    """The training that begins; its memory is the bank of the latest predictions, (m, d) each, newest first."""
+    encoder = encoder.train().requires_grad_(True)
+    return TrainingRun(
+        name="encoder",
+        network=encoder,
+        average=averaged_copy(encoder, plan),
+        optimizer=torch.optim.AdamW(encoder.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay),
+        plan=plan,
+        folder=folder,
+        log=folder / "log.jsonl",
+        basis={"model": frozen.model.digest, "shape": encoder.description()},
+        memory={f"bank.{number}": words.rows[:0] for number, words in enumerate(frozen.vocabulary)},
+        processes=processes,
+    )
 
 
-def losses_of(
+def encoder_losses(
     encoder: Encoder,
     frozen: Frozen,
     examples: list[Example],
     generator: torch.Generator,
-    plan: Plan,
+    plan: EncoderPlan,
     *,
     share: float,
 ) -> tuple[Tensor, list[Tensor]]:
@@ -199,59 +187,5 @@ def others(v_star: Tensor) -> Tensor:
     return v_star.expand(b, b, -1)[~torch.eye(b, dtype=torch.bool, device=v_star.device)].view(b, b - 1, -1)
 
 
-def learning_rate(plan: Plan, step: int) -> float:
-    """Linear warm-up, then half a cosine down to zero at the last step."""
-    warmup = min(1.0, (step + 1) / plan.warmup_steps)
-    return plan.learning_rate * warmup * 0.5 * (1.0 + math.cos(math.pi * step / plan.steps))
-
-
-def autocast(model: DiffusionModel, plan: Plan) -> torch.autocast:
+def autocast(model: DiffusionModel, plan: EncoderPlan) -> torch.autocast:
     return torch.autocast(model.device.type, torch.bfloat16, enabled=plan.bfloat16)
-
-
-class _Book:
-    """Counts, logs and saves; only the first process writes."""
-
-    def __init__(self, state: State, folder: Path, basis: dict[str, Any], plan: Plan, rank: int) -> None:
-        self.state, self.folder, self.basis, self.plan, self.rank = state, folder, basis, plan, rank
-        self.last = self.saved = self.logged = time.monotonic()
-        self.losses: list[Tensor] = []
-
-    def turn(self, loss: Tensor, examples: int) -> None:
-        """One step is done."""
-        now, progress = time.monotonic(), self.state.progress
-        progress.step += 1
-        progress.examples += examples
-        progress.seconds += now - self.last
-        self.last = now
-        self.losses.append(loss)
-        if now - self.logged >= self.plan.log_seconds:
-            self._log(now)
-        if now - self.saved >= self.plan.checkpoint_seconds:
-            self._save()
-            self.saved = now
-
-    def close(self) -> None:
-        if self.losses:
-            self._log(time.monotonic())
-        self._save()
-
-    def _save(self) -> None:
-        if self.rank == 0:
-            write(self.state, self.folder, self.basis)
-
-    def _log(self, now: float) -> None:
-        progress = self.state.progress
-        line = {
-            "step": progress.step,
-            "examples": progress.examples,
-            "seconds": round(progress.seconds, 1),
-            "loss": round(float(torch.stack(self.losses).mean()), 5),
-            "learningRate": float(f"{learning_rate(self.plan, progress.step):.3g}"),
-        }
-        self.losses, self.logged = [], now
-        if self.rank == 0:
-            log.info("Pre-trained %(step)d steps, loss %(loss).4f.", line)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from likeness_lab.bench.base import ROUNDS, draw_prompts, judge, share
+from likeness_lab.bench.base import ROUNDS, draw_prompts, judged, share
 from likeness_lab.pocket.pixels import images_of
 from likeness_lab.pocket.scene import PATTERNS, render
 from likeness_lab.pocket.subjects import load_subjects
@@ -32,7 +32,7 @@ def test_true_renders_satisfy_the_judges() -> None:
     subjects = load_subjects()
     asked = draw_prompts(subjects, seed=2)[:64]
     truth = images_of([render(one.scene, subjects.pictures[one.scene.art][one.scene.row]) for one in asked])
-    followed = judge(asked, truth)
+    followed = judged(asked, truth)
     assert min(followed.glyph_at_1, followed.colours, followed.pattern) >= 0.95
     assert followed.glyph_at_5 >= followed.glyph_at_1
 

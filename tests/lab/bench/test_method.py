@@ -12,16 +12,16 @@ from torch import Tensor
 
 from likeness_api.tuning import ResolvedTuning
 from likeness_lab.bench import step, summary
-from likeness_lab.bench.arm import OFF, Arm, Stage, Tuned, bytes_of
-from likeness_lab.bench.chart import HEIGHT_PX, WIDTH_PX, Series, chart
-from likeness_lab.bench.condition import Condition
+from likeness_lab.bench.arm import OFF, Arm, Stage, TunedArm, bytes_of
+from likeness_lab.bench.chart import HEIGHT_PX, WIDTH_PX, Series, write_chart
+from likeness_lab.bench.condition import BenchCondition
 from likeness_lab.bench.draw import Sampling, drawn, noise
 from likeness_lab.bench.dreambooth import Adapter, DreamBooth
 from likeness_lab.bench.memory import peak_bytes_of
-from likeness_lab.bench.method import Record, measure, picture_path, read
+from likeness_lab.bench.method import Record, measure_method, picture_path, read_records
 from likeness_lab.bench.paired_error import paired_error
 from likeness_lab.bench.score import BACKGROUNDS, Score, prompts, score
-from likeness_lab.bench.showcase import COLUMNS, showcase
+from likeness_lab.bench.showcase import SHOWCASE_COLUMNS, showcase
 from likeness_lab.bench.step import tuning_step
 from likeness_lab.bench.subject import BenchSubject, Case, case, held_out_subjects
 from likeness_lab.bench.sweep import variants
@@ -79,7 +79,7 @@ def a_record(
     subject: str, arm: str, steps: int, identity: float, *, seconds: float = 1.0, drawing: str = "untouched"
 ) -> Record:
     caption = "a picture of a {token} on the moon"
-    condition = Condition(arm, steps, "recognised", drawing)
+    condition = BenchCondition(arm, steps, "recognised", drawing)
     scored = Score(identity, identity, 1.0, 1.0)
     return Record(subject, "fluent", condition, caption, steps, seconds, 100, None, "cat", 0.5, None, scored)
 
@@ -127,32 +127,32 @@ def test_noise_is_the_prompts_own_whatever_else_is_drawn(model: DiffusionModel) 
 @pytest.mark.parametrize("alpha", ["0.5", "1"])
 def test_our_arm_tunes_and_draws(model: DiffusionModel, untold: Case, alpha: str) -> None:
     tuning = TUNING.model_copy(update={"alpha": alpha, "learning_rate": "0.05"})
-    before, after = (Tuned(FromWord(), tuning)(model, untold, steps) for steps in (0, 2))
+    before, after = (TunedArm(FromWord(), tuning)(model, untold, steps) for steps in (0, 2))
     assert (pictures(model, before) - pictures(model, after)).abs().max() > 1e-3
     assert (before.rows, after.rows) == (0, 4)
 
 
 def test_textual_inversion_has_no_offsets(model: DiffusionModel, untold: Case) -> None:
-    stage = Tuned(FromWord(), TUNING, OFF, learn_offsets=False)(model, untold, 2)
+    stage = TunedArm(FromWord(), TUNING, OFF, learn_offsets=False)(model, untold, 2)
     assert stage.artifact_bytes == 4 * model.token_tables[0].shape[1]
 
 
 def test_without_the_predicted_word_tuning_starts_from_object(model: DiffusionModel, untold: Case) -> None:
-    assert Tuned(FromWord("cat"), TUNING)(model, untold, 0).word == "cat"
-    assert Tuned(FromWord("cat"), TUNING, keep_word=False)(model, untold, 0).word == "object"
+    assert TunedArm(FromWord("cat"), TUNING)(model, untold, 0).word == "cat"
+    assert TunedArm(FromWord("cat"), TUNING, keep_word=False)(model, untold, 0).word == "object"
 
 
 def test_the_hard_word_can_be_the_class(model: DiffusionModel, untold: Case) -> None:
     tuning = TUNING.model_copy(update={"alpha": "0"})
     by_class, by_nearest = (
-        Tuned(FromWord("cat"), tuning, class_word=given)(model, untold, 0) for given in (True, False)
+        TunedArm(FromWord("cat"), tuning, class_word=given)(model, untold, 0) for given in (True, False)
     )
     assert (pictures(model, by_class) - pictures(model, by_nearest)).abs().max() > 1e-4
 
 
 def test_a_baseline_starts_from_the_class_word(model: DiffusionModel, untold: Case) -> None:
     told = replace(untold, subject=replace(untold.subject, class_word="cat"))
-    assert Tuned(None, TUNING, OFF)(model, told, 0).word == "cat"
+    assert TunedArm(None, TUNING, OFF)(model, told, 0).word == "cat"
 
 
 def test_guidance_leads_away_from_another_model_in_each_drawing(model: DiffusionModel, untold: Case) -> None:
@@ -174,9 +174,9 @@ def test_an_arm_is_measured_at_what_is_asked_for_of_its_own() -> None:
 
 def test_a_sweep_changes_one_number_at_a_time() -> None:
     ours, *others = variants(FromWord(), ResolvedTuning())
-    assert isinstance(ours.run, Tuned)
+    assert isinstance(ours.run, TunedArm)
     for arm in others:
-        assert isinstance(arm.run, Tuned)
+        assert isinstance(arm.run, TunedArm)
         pairs = [
             (ours.run.tuning.to_json(), arm.run.tuning.to_json()),
             (vars(ours.run.strength), vars(arm.run.strength)),
@@ -230,7 +230,7 @@ def test_the_paired_error_falls_with_what_is_known_of_the_subject() -> None:
     trained = FromEncoder(encoder_folder.load(MODEL_PATH.parent / "encoder", pocket))
     plain, predicted = (
         paired_error(pocket, stage.learned, subject)
-        for stage in (Tuned(start, TUNING)(pocket, told, 0) for start in (FromWord(), trained))
+        for stage in (TunedArm(start, TUNING)(pocket, told, 0) for start in (FromWord(), trained))
         if stage.learned
     )
     assert plain is not None
@@ -250,9 +250,9 @@ def test_what_is_measured_already_is_not_measured_again(
 
     for steps in ((0, 4), (0, 4, 8)):
         arm = Arm("ours", run, steps, ("untold",), ("stock",))
-        measure(model, [arm], [subject], QUICK, recognise=None, embed=mean_colour, folder=tmp_path)
+        measure_method(model, [arm], [subject], QUICK, recognise=None, embed=mean_colour, folder=tmp_path)
     assert asked == [0, 4, 8]
-    assert [record.condition.steps for record in read(tmp_path)] == [0, 4, 8]
+    assert [record.condition.steps for record in read_records(tmp_path)] == [0, 4, 8]
 
 
 def test_a_gain_of_every_subject_is_told_from_noise() -> None:
@@ -287,17 +287,21 @@ def test_arms_are_compared_as_they_are_drawn_and_the_floor_with_both() -> None:
 
 def test_the_report_is_written_from_the_records_alone(tmp_path: Path) -> None:
     records = [a_record("a", "ours", steps, 0.5) for steps in (0, 12)]
-    text = summary.write(records, tmp_path, {"model": "x"})
+    text = summary.write_summary(records, tmp_path, {"model": "x"})
     assert "| ours | 12 | recognised | 1 | 0.500 |" in text
     assert "| a | a picture of a {token} on the moon | cat | 0.500 |" in text
     with Image.open(tmp_path / "curves.png") as curves:
         assert curves.size == (WIDTH_PX, HEIGHT_PX)
 
 
-def test_a_chart_draws_each_series_in_its_own_colour() -> None:
-    one = chart([Series("a", [(0, 0.1), (12, 0.9)])], across="steps", up="score")
-    two = chart([Series("a", [(0, 0.1), (12, 0.9)]), Series("b", [(0, 0.5), (12, 0.2)])], across="steps", up="score")
-    assert len(two.getcolors(2**20) or []) > len(one.getcolors(2**20) or [])
+def test_a_chart_draws_each_series_in_its_own_colour(tmp_path: Path) -> None:
+    series = [Series("a", [(0, 0.1), (12, 0.9)]), Series("b", [(0, 0.5), (12, 0.2)])]
+    colours = []
+    for count in (1, 2):
+        write_chart(series[:count], tmp_path / "chart.png", across="steps", up="score")
+        with Image.open(tmp_path / "chart.png") as drawn_chart:
+            colours.append(len(drawn_chart.getcolors(2**20) or []))
+    assert colours[1] > colours[0]
 
 
 def test_the_dual_path_keeps_more_for_the_backward_pass_but_not_twice_as_much(model: DiffusionModel) -> None:
@@ -306,12 +310,12 @@ def test_the_dual_path_keeps_more_for_the_backward_pass_but_not_twice_as_much(mo
 
 
 def test_a_steps_cost_is_told_beside_both_bare_passes(model: DiffusionModel, tmp_path: Path) -> None:
-    report = step.measure(model, "tiny", 2, 2, (0.5, 1.0))
+    report = step.measure_step(model, "tiny", 2, 2, (0.5, 1.0))
     for cost in report.costs:
         assert cost.to_bare == pytest.approx(cost.seconds / report.bare_seconds)
         assert cost.to_bare_frozen == pytest.approx(cost.seconds / report.bare_frozen_seconds)
     assert not any(parameter.requires_grad for parameter in model.unet.parameters())
-    assert json.loads(step.write(report, tmp_path)) == json.loads((tmp_path / "step.json").read_text())
+    assert json.loads(step.write_step_report(report, tmp_path)) == json.loads((tmp_path / "step.json").read_text())
 
 
 def test_a_missing_encoder_is_told_in_one_sentence(
@@ -354,7 +358,7 @@ def test_the_showcase_has_best_median_and_worst_as_they_were_drawn(tmp_path: Pat
     colours = {"a": "red", "b": "green", "c": "blue"}
     records = []
     for identity, (subject, colour) in zip((0.2, 0.9, 0.5), colours.items(), strict=True):
-        for _, condition in COLUMNS:
+        for _, condition in SHOWCASE_COLUMNS:
             one = a_record(f"fluent-{subject}", condition.arm, condition.steps, identity, drawing=condition.drawing)
             records.append(one)
             path = picture_path(tmp_path, one.subject, one.condition)

@@ -12,7 +12,7 @@ from likeness_lab.bench.semantics import (
     words_of,
 )
 from likeness_lab.judge import glyph
-from likeness_lab.pocket.caption import context_phrases, vocabulary
+from likeness_lab.pocket.caption import caption_words, context_phrases
 from likeness_lab.pocket.pixels import images_of
 from likeness_lab.pocket.scene import COLOURS, Background, paint
 from likeness_runtime.denoiser.model import DiffusionModel, load
@@ -37,7 +37,7 @@ def test_a_words_own_embedding_is_nearest_to_itself_and_of_its_group(pocket: Dif
 
 
 def test_unusual_sentences_have_known_words_in_forms_that_nobody_was_trained_on() -> None:
-    known = set(vocabulary())
+    known = set(caption_words())
     for prompt in unusual_prompts():
         before, _, behind = prompt.partition("<subject>")
         assert set((before + behind).split()) <= known
@@ -48,8 +48,8 @@ def test_unusual_sentences_have_known_words_in_forms_that_nobody_was_trained_on(
 def test_true_backgrounds_are_as_the_unusual_sentences_name_them() -> None:
     truth = images_of([paint(background) for _, background in UNUSUAL])
     backgrounds = [background for _, background in UNUSUAL]
-    assert score(torch.cat([truth, truth]), truth, truth, glyph.embed, backgrounds).fidelity == 1.0
-    assert score(truth.flip(0), truth, truth, glyph.embed, backgrounds).fidelity < 0.5
+    assert score(torch.cat([truth, truth]), truth, truth, glyph.embed_by_glyph, backgrounds).fidelity == 1.0
+    assert score(truth.flip(0), truth, truth, glyph.embed_by_glyph, backgrounds).fidelity < 0.5
 
 
 def test_a_swap_takes_one_subjects_word_and_anothers_offsets(pocket: DiffusionModel) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from likeness_lab.judge.glyph import GlyphNetwork, embed, open_judge, recognise, spoiled
+from likeness_lab.judge.glyph import GlyphNetwork, embed_by_glyph, open_glyph_judge, recognise, spoiled
 from likeness_lab.judge.identity import retrieve
 from likeness_lab.pocket.pixels import images_of
 from likeness_lab.pocket.scene import draw_background, place, render
@@ -27,13 +27,13 @@ def test_named_glyphs_are_recognised_on_true_renders_at_least_95_times_in_100() 
 def test_held_out_glyphs_are_found_by_their_features_at_least_95_times_in_100() -> None:
     rows = load_subjects().held_out()
     gallery = renders(rows * 8, "fluent", seed=50)
-    found = retrieve(renders(rows * 3, "fluent", seed=60), gallery, rows * 8, embed, best=1)
+    found = retrieve(renders(rows * 3, "fluent", seed=60), gallery, rows * 8, embed_by_glyph, best=1)
     assert np.mean([best[0] == row for best, row in zip(found, rows * 3, strict=True)]) >= 0.95
 
 
 def test_no_class_of_the_judge_is_a_held_out_glyph() -> None:
     held_out = {glyph.code_point for glyph in load_subjects().glyphs if glyph.held_out}
-    assert held_out.isdisjoint(open_judge()[1])
+    assert held_out.isdisjoint(open_glyph_judge()[1])
 
 
 def test_features_have_unit_length() -> None:

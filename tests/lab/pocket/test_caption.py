@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from likeness_lab.pocket.caption import background_phrase, draw_caption, random_prompts, vocabulary
+from likeness_lab.pocket.caption import background_phrase, caption_words, draw_caption, random_prompts
 from likeness_lab.pocket.glyphs import Glyph
 from likeness_lab.pocket.scene import Background, draw_background, place
 from likeness_runtime.method.forms import with_article
@@ -32,9 +32,9 @@ def captions(glyph: Glyph, count: int = 400) -> list[str]:
     return [draw_caption(random, place(random, 0, "fluent", draw_background(random)), glyph) for _ in range(count)]
 
 
-def test_every_word_of_every_caption_is_in_the_vocabulary() -> None:
+def test_every_word_of_every_caption_is_in_the_caption_words() -> None:
     words = {word for glyph in (CAT, LOBSTER) for caption in captions(glyph) for word in caption.split()}
-    assert words <= set(vocabulary())
+    assert words <= set(caption_words())
 
 
 def test_a_named_glyph_is_mostly_called_by_its_name_and_now_and_then_by_its_group() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from likeness_lab.pocket.clip import NAMED_SHARE, draw_batch, draw_example
+from likeness_lab.pocket.clip import NAMED_SHARE, draw_example, draw_examples
 from likeness_lab.pocket.glyphs import ARTS, Glyph, GlyphSet
 from likeness_lab.pocket.latents import read_shards
 from likeness_lab.pocket.scene import PATTERNS
@@ -33,7 +33,7 @@ def test_the_clip_pair_sees_every_named_glyph() -> None:
 
 
 def test_half_a_batch_of_the_clip_pair_differs_by_the_pattern_alone() -> None:
-    batch = draw_batch(GLYPHS, GLYPHS.named(), np.random.default_rng(0), count=16)
+    batch = draw_examples(GLYPHS, GLYPHS.named(), np.random.default_rng(0), count=16)
     family = batch[:4]
     assert len(batch) == 16
     assert {example.scene.background.pattern for example in family} == set(PATTERNS[1:])

@@ -3,20 +3,20 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
-from likeness_lab.pocket.caption import vocabulary
-from likeness_lab.pocket.tokenizer import MAX_TOKENS, build_tokenizer, train_merges, whole_words
+from likeness_lab.pocket.caption import caption_words
+from likeness_lab.pocket.tokenizer import MAX_CAPTION_TOKENS, build_tokenizer, train_merges, whole_word_ids
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
-    build_tokenizer(vocabulary(), folder)
+    build_tokenizer(caption_words(), folder)
     return folder
 
 
 def test_every_word_of_the_vocabulary_is_one_token_of_its_own(folder: Path) -> None:
-    ids = whole_words(CLIPTokenizer.from_pretrained(folder), vocabulary())
-    assert len(set(ids.values())) == len(vocabulary())
+    ids = whole_word_ids(CLIPTokenizer.from_pretrained(folder), caption_words())
+    assert len(set(ids.values())) == len(caption_words())
 
 
 def test_the_merges_of_a_word_list_are_the_same_in_every_process() -> None:
@@ -39,9 +39,9 @@ def test_capitals_do_not_matter(folder: Path) -> None:
 def test_prompts_are_padded_to_the_length_of_the_text_tower(folder: Path) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     ids = tokenizer("a cat", padding="max_length", truncation=True).input_ids
-    assert tokenizer.model_max_length == len(ids) == MAX_TOKENS
+    assert tokenizer.model_max_length == len(ids) == MAX_CAPTION_TOKENS
 
 
 def test_a_word_that_is_split_is_named_in_the_error(folder: Path) -> None:
     with pytest.raises(ValueError, match="'zyzzyva'"):
-        whole_words(CLIPTokenizer.from_pretrained(folder), ["cat", "zyzzyva"])
+        whole_word_ids(CLIPTokenizer.from_pretrained(folder), ["cat", "zyzzyva"])

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from likeness_lab.pocket.unet import SNR_LIMIT, build, diffuse, scheduler
+from likeness_lab.pocket.unet import SNR_LIMIT, diffuse, new_unet, scheduler
 
 
 def test_pictures_and_noise_can_be_told_from_noisy_latents_and_velocity() -> None:
@@ -48,7 +48,7 @@ def test_a_perfect_velocity_takes_ddim_to_the_picture() -> None:
 
 
 def test_the_unet_takes_latents_and_words_of_the_pocket_size() -> None:
-    unet = build(text_width=192)
+    unet = new_unet(text_width=192)
     out = unet(torch.randn(1, 4, 16, 16), torch.tensor([7]), torch.randn(1, 24, 192)).sample
     assert out.shape == (1, 4, 16, 16)
     assert sum(parameter.numel() for parameter in unet.parameters()) == pytest.approx(8.1e6, rel=0.01)

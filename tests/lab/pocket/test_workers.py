@@ -6,28 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 from likeness_lab.pocket import workers
-
-
-def test_a_process_alone_is_a_crew_of_one() -> None:
-    assert (workers.number(), workers.count()) == (0, 1)
-
-
-def test_alone_there_is_nothing_to_agree_on() -> None:
-    network = nn.Linear(2, 1)
-    network(torch.ones(1, 2)).sum().backward()
-    before = [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
-    assert torch.equal(workers.agree(network, torch.tensor([3.0])), torch.tensor([3.0]))
-    after = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    assert all(torch.equal(left, right) for left, right in zip(before, after, strict=True))
+from likeness_runtime.pretrain.parallel import present_processes
 
 
 def test_one_worker_works_right_here() -> None:
     done: list[int] = []
-    workers.spawn(1, lambda: done.append(workers.count()))
+    workers.spawn(1, lambda: done.append(present_processes().size))
     assert done == [1]
 
 
@@ -40,13 +26,14 @@ import torch
 from torch import nn
 
 from likeness_lab.pocket import workers
+from likeness_runtime.pretrain.parallel import average_gradients, present_processes
 
 
 def note_gradient(folder: Path) -> None:
-    network = nn.Linear(1, 1)
-    network(torch.tensor([[1.0 + workers.number()]])).sum().backward()
-    workers.agree(network, torch.zeros(1))
-    (folder / str(workers.number())).write_text(str(network.weight.grad.item()))
+    network, processes = nn.Linear(1, 1), present_processes()
+    network(torch.tensor([[1.0 + processes.rank]])).sum().backward()
+    average_gradients(network, torch.zeros(()), 0.0, processes)
+    (folder / str(processes.rank)).write_text(str(network.weight.grad.item()))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from likeness_lab.failures import reporting_failures
 from likeness_runtime.pocket import MODEL_PATH
 
-STAGES = ("vae", "clip", "unet", "decoder")
-DEFAULT_HOME = Path.home() / ".cache" / "likeness" / "pocket"
+BUILD_STAGES = ("vae", "clip", "unet", "decoder")
+POCKET_HOME = Path.home() / ".cache" / "likeness" / "pocket"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,24 +23,24 @@ def add_parser(subparsers: Any) -> None:
     build.add_argument(
         "--workers", type=int, default=1, help="processes of one thread each (default: one, all threads)"
     )
-    for stage in STAGES:
+    for stage in BUILD_STAGES:
         build.add_argument(
             f"--minutes-{stage}",
             type=float,
             help=f"planned length of the {stage} stage over all its runs; a longer one takes a finished stage up again",
         )
-    build.set_defaults(handler=_build)
+    build.set_defaults(handler=reporting_failures("pocket", _build))
 
     judge = commands.add_parser("judge", help="train the glyph judge apart from the model; writes the shipped files")
-    judge.add_argument("--home", type=Path, default=DEFAULT_HOME, help="downloads and checkpoints (%(default)s)")
+    judge.add_argument("--home", type=Path, default=POCKET_HOME, help="downloads and checkpoints (%(default)s)")
     judge.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     judge.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     judge.add_argument("--minutes", type=float, help="planned length of its training over all its runs")
-    judge.set_defaults(handler=_judge)
+    judge.set_defaults(handler=reporting_failures("pocket", _judge))
 
     export = commands.add_parser("export", help="write the model out as it stands in the checkpoints")
     _add_places(export)
-    export.set_defaults(handler=_export)
+    export.set_defaults(handler=reporting_failures("pocket", _export))
 
     samples = commands.add_parser("samples", help="draw a grid of random scenes' captions")
     samples.add_argument("--model", type=Path, default=MODEL_PATH, help="diffusers folder (default: the shipped one)")
@@ -53,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--home", type=Path, default=DEFAULT_HOME, help="downloads and checkpoints (%(default)s)")
+    parser.add_argument("--home", type=Path, default=POCKET_HOME, help="downloads and checkpoints (%(default)s)")
     parser.add_argument("--out", type=Path, default=MODEL_PATH, help="folder for the model (default: the shipped one)")
     parser.add_argument(
         "--start",
@@ -67,13 +68,14 @@ def _build(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from likeness_lab.pocket.build import Plans, build
+    from likeness_lab.build.model import BuildPlans, build_model, refuse_older_checkpoints
     from likeness_lab.pocket.workers import spawn
 
-    given = {stage: getattr(arguments, f"minutes_{stage}") for stage in STAGES}
-    plans = Plans().with_minutes({stage: minutes for stage, minutes in given.items() if minutes is not None})
+    given = {stage: getattr(arguments, f"minutes_{stage}") for stage in BUILD_STAGES}
+    plans = BuildPlans().with_minutes({stage: minutes for stage, minutes in given.items() if minutes is not None})
     device = torch.device(arguments.device)
-    spawn(arguments.workers, partial(build, arguments.home, arguments.out, plans, device, arguments.start))
+    refuse_older_checkpoints(arguments.home, BUILD_STAGES)
+    spawn(arguments.workers, partial(build_model, arguments.home, arguments.out, plans, device, arguments.start))
     return 0
 
 
@@ -82,18 +84,18 @@ def _judge(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from likeness_lab.judge.glyph import PLAN
-    from likeness_lab.pocket.build import build_judge
+    from likeness_lab.build.model import build_judge
+    from likeness_lab.judge.glyph import JUDGE_PLAN
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    plan = replace(PLAN, minutes=arguments.minutes or PLAN.minutes)
+    plan = replace(JUDGE_PLAN, minutes=arguments.minutes or JUDGE_PLAN.minutes)
     build_judge(arguments.home, plan, torch.device(arguments.device))
     return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from likeness_lab.pocket.build import export_checkpoints
+    from likeness_lab.build.model import export_checkpoints
 
     export_checkpoints(arguments.home, arguments.out, arguments.start)
     return 0
@@ -103,11 +105,11 @@ def _samples(arguments: argparse.Namespace) -> int:
     import torch
 
     from likeness_lab.pocket.caption import random_prompts
-    from likeness_lab.pocket.samples import Sampling, grid, open_pipeline, sample
+    from likeness_lab.pocket.samples import PromptSampling, grid, open_pipeline, sample
 
     prompts = arguments.prompt or random_prompts(arguments.count, arguments.seed)
     pipeline = open_pipeline(arguments.model, torch.device(arguments.device))
-    pictures = sample(pipeline, prompts, Sampling(steps=arguments.steps, seed=arguments.seed))
+    pictures = sample(pipeline, prompts, PromptSampling(steps=arguments.steps, seed=arguments.seed))
     grid(pictures, columns=min(8, len(prompts))).save(arguments.out)
     print(f"{len(prompts)} pictures in {arguments.out}")
     for number, prompt in enumerate(prompts):

@@ -1,0 +1,1 @@
+"""Building the pocket model and its judge: `likeness pocket`."""
