@@ -59,17 +59,16 @@ def personalize(
         told(image, picture, order.token, start.recognise)
         for image, picture in zip(order.images, pictures, strict=True)
     ]
-    tuned_on = subject_of(model, pictures, [each.sentences for each in said], side_px, generator)
+    tuned_on = subject_of(model, pictures, [each.sentences for each in said], side_px, generator, token=order.token)
     prediction = start.predictor.predict(model, [pictures], order.tuning.rank, [generator])
     tuned = tune(
         model,
         prediction,
         [tuned_on],
-        order.token,
         tuning=order.tuning,
         progress=progress,
         rows_per_pass=order.rows_per_pass,
-    )
+    ).checked()
     rounded = published_precision(tuned.prediction)
     embeddings = [v_star[0] for v_star in rounded.embeddings]
     word, cosine = nearest_word(model, embeddings)

@@ -88,10 +88,10 @@ def test_subjects_together_equal_each_alone(model: DiffusionModel, trained: Trai
         own = generators(*(10 + n for n in chosen))
         start = FromEncoder(trained).predict(model, [[pictures[n]] for n in chosen], 2, own)
         subjects = [
-            Subject(latents_of(model, [pictures[n].resize((64, 64))])[None], [sentences("<x>")], generator)
+            Subject(latents_of(model, [pictures[n].resize((64, 64))])[None], [sentences("<x>")], "<x>", generator)
             for n, generator in zip(chosen, own, strict=True)
         ]
-        return tune(model, start, subjects, token="<x>", tuning=tuning, progress=lambda _done, _total: None).prediction
+        return tune(model, start, subjects, tuning=tuning, progress=lambda _done, _total: None).prediction
 
     together, alone = tuned([0, 1]), [tuned([0]), tuned([1])]
     for n, own in enumerate(alone):
@@ -99,6 +99,26 @@ def test_subjects_together_equal_each_alone(model: DiffusionModel, trained: Trai
         for path, each in together.offsets.items():
             # AdamW's first steps have the size of the learning rate whatever the gradient, so rounding shows.
             torch.testing.assert_close(own.offsets[path].delta()[0], each.delta()[n], rtol=1e-2, atol=1e-3)
+
+
+def test_subjects_are_predicted_together_as_each_alone(model: DiffusionModel, trained: TrainedEncoder) -> None:
+    """Also where one brings more pictures than another, and where the rank is filled up from its generator."""
+    pictures = [[a_picture(1)], [a_picture(2), a_picture(3)], [a_picture(4)]]
+    together = FromEncoder(trained).predict(model, pictures, 20, generators(5, 6, 7))
+    for n, own in enumerate(pictures):
+        alone = FromEncoder(trained).predict(model, [own], 20, generators(5 + n))
+        for v_star, expected in zip(together.embeddings, alone.embeddings, strict=True):
+            torch.testing.assert_close(v_star[n], expected[0], rtol=1e-4, atol=1e-5)
+        for path, factors in alone.offsets.items():
+            torch.testing.assert_close(together.offsets[path].delta()[n], factors.delta()[0], rtol=1e-3, atol=1e-4)
+
+
+def test_an_average_of_what_is_no_number_is_none_and_raises_nothing() -> None:
+    factors = Factors(torch.randn(3, 2, 9), torch.full((3, 8, 2), torch.nan))
+    best = averaged(factors, 2, torch.Generator())
+    assert best.A.shape == (2, 9)
+    assert best.B.shape == (8, 2)
+    assert best.B.isnan().all()
 
 
 @pytest.mark.parametrize("rank", [1, 2, 20])
