@@ -188,7 +188,7 @@ def read_job(manifest: Manifest) -> Job:
         queued=QUEUE in labels,
         active_deadline_seconds=spec.get("activeDeadlineSeconds"),
         ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
-        token=order.token if order else None,
+        token=order.subject.token if order else None,
         token_warning=prompt_warning(order) if order else None,
         encoder_use=encoder_use(order) if order else None,
         succeeded="Complete" in conditions or "SuccessCriteriaMet" in conditions,

@@ -24,10 +24,12 @@ from likeness_runtime.method.encoder_folder import CLIP, TrainedEncoder, load, s
 from likeness_runtime.method.forms import sentences
 from likeness_runtime.method.from_encoder import FromEncoder, averaged
 from likeness_runtime.method.tune import Subject, latents_of, tune
-from likeness_runtime.order.fulfil import Run, fulfil
+from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.fulfil import fulfil
 from likeness_runtime.order.manifest import digest_of
 from likeness_runtime.pipeline import load_likeness
 from likeness_runtime.storage.model_folder import folder_digest
+from tiny_models import altered
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
@@ -186,7 +188,7 @@ def test_what_is_no_encoder_is_refused(model: DiffusionModel, tmp_path: Path, co
 
 
 def test_an_order_with_an_encoder_publishes_what_the_two_line_loader_reads(
-    tiny_model: Callable[[Kind], DiffusionModel], order: Order, run: Run, tmp_path: Path
+    tiny_model: Callable[[Kind], DiffusionModel], order: Order, run: RunContext, tmp_path: Path
 ) -> None:
     """The same order twice, published apart: bit-equal files; then through the dual path in a stock pipeline."""
     model = tiny_model("sd15")
@@ -194,26 +196,23 @@ def test_an_order_with_an_encoder_publishes_what_the_two_line_loader_reads(
     tower = an_image_tower()
     fresh = Encoder(shape_for(model, tower, rank=4, width=16, layers=1, heads=2))
     save(tmp_path / "encoder", TrainedEncoder(fresh, tower, CLIP, []), model, {}, with_image_tower=True)
-    with_encoder = order.model_copy(
-        update={
-            "encoder": OrderModel(uri=f"file://{tmp_path}/encoder"),
-            "tuning": ResolvedTuning(steps=2, batch_size=2, seed=7, alpha="0.6"),
-        }
+    with_encoder = altered(
+        order,
+        encoder=OrderModel(uri=f"file://{tmp_path}/encoder"),
+        tuning=ResolvedTuning(steps=2, batch_size=2, seed=7, alpha="0.6"),
     )
-    results = [
-        fulfil(with_encoder.model_copy(update={"output": f"file://{tmp_path}/{place}"}), run) for place in ("a", "b")
-    ]
+    results = [fulfil(altered(with_encoder, output=f"file://{tmp_path}/{place}"), run) for place in ("a", "b")]
     assert [each.sha256 for each in results[0].artifacts] == [each.sha256 for each in results[1].artifacts]
     (facts,) = (tmp_path / "a").rglob("personalization.json")
     stock = StableDiffusionPipeline.from_pretrained(
-        order.model.uri.removeprefix("file://"), use_safetensors=True, local_files_only=True, safety_checker=None
+        order.run.model.uri.removeprefix("file://"), use_safetensors=True, local_files_only=True, safety_checker=None
     )
     assert json.loads(facts.read_bytes())["encoder"] == {
         "name": "encoder",
         "digest": folder_digest(tmp_path / "encoder"),
     }
     likeness = load_likeness(facts)
-    picture = likeness.apply(stock)(f"a photo of {order.token}", num_inference_steps=2).images[0]
+    picture = likeness.apply(stock)(f"a photo of {order.subject.token}", num_inference_steps=2).images[0]
     assert likeness.alpha == 0.6
     assert picture.size == (64, 64)
 
