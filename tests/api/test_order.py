@@ -38,13 +38,14 @@ def orders(draw: st.DrawFn) -> Order:
 
 
 VERSION_1 = (
-    '{"kind":"Order","version":1,"namespace":"shop","name":"pot","token":"<pot>","images":[{"uri":"s3://catalogue/a.png"'
-    ',"caption":"a {token} on a table"},{"uri":"s3://catalogue/b.png"}],"output":"s3://artifacts/shop","previews":[{"prom'
-    'pt":"a <pot> on a beach","seed":3},{"prompt":"a <pot>"}],"tuning":{"steps":20,"batchSize":8,"rank":8,"alpha":"0.6",'
-    '"learningRate":"0.01","embeddingLearningRate":"0.002","resolution":512,"seed":7},"model":{"uri":"s3://models/sd15","ca'
-    'che":"/models/cache"},"encoder":{"uri":"s3://models/encoder"},"storage":{"endpoint":"http://s3:8333","region":"eu-1",'
-    '"pathStyle":true,"checksumMode":"WhenRequired","sourcePrefixes":["s3://catalogue"],"outputPrefixes":["s3://artifacts"'
-    ']},"device":"cuda","rowsPerPass":4}'
+    '{"kind":"Order","version":1,"namespace":"shop","name":"pot","token":"<pot>",'
+    '"images":[{"uri":"s3://catalogue/a.png","caption":"a {token} on a table"},{"uri":"s3://catalogue/b.png"}],'
+    '"output":"s3://artifacts/shop","previews":[{"prompt":"a <pot> on a beach","seed":3},{"prompt":"a <pot>"}],'
+    '"tuning":{"steps":20,"batchSize":8,"rank":8,"alpha":"0.6","learningRate":"0.01",'
+    '"embeddingLearningRate":"0.002","resolution":512,"seed":7},"model":{"uri":"s3://models/sd15",'
+    '"cache":"/models/cache"},"encoder":{"uri":"s3://models/encoder"},"storage":{"endpoint":"http://s3:8333",'
+    '"region":"eu-1","pathStyle":true,"checksumMode":"WhenRequired","sourcePrefixes":["s3://catalogue"],'
+    '"outputPrefixes":["s3://artifacts"]},"device":"cuda","rowsPerPass":4}'
 )
 """As an operator of the version before wrote it into a Job."""
 
