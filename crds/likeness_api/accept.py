@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from likeness_api.order import EraseOrder, Order, OrderModel, OrderStorage, first_problem
+from likeness_api.order import EraseOrder, Order, OrderModel, OrderStorage, RunOrder, SubjectOrder, first_problem
 from likeness_api.personalization import PersonalizationSpec, default_token
 from likeness_api.reason import Reason
 from likeness_api.tuning import over_the_limits, resolve
@@ -33,29 +33,30 @@ def accept(
     refusal = _beyond_limits(spec, profile) or _misplaced(spec, profile, namespace, local=local)
     if refusal:
         return refusal
-    cache = _cache(profile.model)
-    if profile.model.uri.startswith("s3://") and cache is None and not local:
+    if profile.model.uri.startswith("s3://") and _cache(profile.model) is None and not local:
         return Refusal(
             Reason.INVALID_PROFILE,
             f"model.uri is {profile.model.uri}, but model.volume is missing; expected an emptyDir or a"
             " persistentVolumeClaim to fetch the model to",
         )
     try:
-        return Order(
+        run = RunOrder(
+            model=_order_model(profile.model),
+            encoder=profile.encoder and _order_model(profile.encoder),
+            tuning=resolve(spec.tuning, profile.defaults),
+            storage=_storage(profile.storage, namespace, local=local),
+            device=profile.runtime.device,
+            rows_per_pass=profile.runtime.rows_per_pass,
+        )
+        subject = SubjectOrder(
             namespace=namespace,
             name=name,
             token=spec.token or default_token(name),
             images=spec.subject.images,
             output=spec.output,
             previews=spec.previews,
-            tuning=resolve(spec.tuning, profile.defaults),
-            model=OrderModel(uri=profile.model.uri, digest=profile.model.digest, cache=cache),
-            encoder=profile.encoder
-            and OrderModel(uri=profile.encoder.uri, digest=profile.encoder.digest, cache=_cache(profile.encoder)),
-            storage=_storage(profile.storage, namespace, local=local),
-            device=profile.runtime.device,
-            rows_per_pass=profile.runtime.rows_per_pass,
         )
+        return Order(run=run, subject=subject)
     except ValidationError as error:
         return Refusal(Reason.INVALID_SPEC, first_problem(error))
 
@@ -75,10 +76,11 @@ def accept_erase(
 
 def prompt_warning(order: Order) -> str | None:
     """A sentence about the first preview prompt without the token, or None. Worth a warning, not a refusal."""
-    for index, preview in enumerate(order.previews):
-        if order.token not in preview.prompt:
+    token = order.subject.token
+    for index, preview in enumerate(order.subject.previews):
+        if token not in preview.prompt:
             return (
-                f"spec.previews[{index}].prompt is {preview.prompt!r:.200} and lacks {order.token};"
+                f"spec.previews[{index}].prompt is {preview.prompt!r:.200} and lacks {token};"
                 " the preview will not show the subject"
             )
     return None
@@ -134,6 +136,10 @@ def _storage(storage: Storage, namespace: str, *, local: bool) -> OrderStorage:
         source_prefixes=filled(storage.source_prefixes),
         output_prefixes=filled(storage.output_prefixes),
     )
+
+
+def _order_model(source: ModelSource) -> OrderModel:
+    return OrderModel(uri=source.uri, digest=source.digest, cache=_cache(source))
 
 
 def _cache(source: ModelSource) -> str | None:

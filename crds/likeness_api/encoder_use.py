@@ -22,13 +22,14 @@ class EncoderUse:
 
 def encoder_use(order: Order) -> EncoderUse:
     """Known from the order alone. Without an encoder the message says what to expect and what to do about it."""
-    if order.encoder:
-        return EncoderUse(True, Reason.ENCODER_NAMED, f"encoder {order.encoder.uri} predicts where tuning starts")
-    built_in = order.model.uri.startswith("builtin://")
-    wanted = f"{{uri: {order.model.uri}}}" if built_in else "{uri: …} that `likeness pretrain` made for this model"
+    model, encoder = order.run.model, order.run.encoder
+    if encoder:
+        return EncoderUse(True, Reason.ENCODER_NAMED, f"encoder {encoder.uri} predicts where tuning starts")
+    built_in = model.uri.startswith("builtin://")
+    wanted = f"{{uri: {model.uri}}}" if built_in else "{uri: …} that `likeness pretrain` made for this model"
     return EncoderUse(
         False,
         Reason.NO_ENCODER,
-        f"no encoder is named for model {order.model.uri}, so tuning starts from the word 'object': expect a"
+        f"no encoder is named for model {model.uri}, so tuning starts from the word 'object': expect a"
         f" result much less like the subject; give the TuningProfile an encoder: {wanted}",
     )

@@ -1,14 +1,15 @@
-"""What the operator tells the runtime about one subject, and all that the runtime may rely on."""
+"""The orders that the operator gives the runtime, and all that the runtime may rely on."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
 
 from likeness_api.field import DnsLabel, LocalOrS3Uri, Model, ModelUri, Sha256, Token
 from likeness_api.personalization import Preview, SubjectImage
-from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, ResolvedTuning, RowsPerPass
+from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, ResolvedTuning, RowsPerPass, Seed
 from likeness_api.tuning_profile import ShortText
 
 ORDER_VARIABLE = "LIKENESS_ORDER"
@@ -50,23 +51,63 @@ class _Encoded(Model):
             raise ValueError(f"order: {first_problem(error)}") from None
 
 
-class Order(_Encoded):
-    """To tune a subject and publish what was learned."""
+class RunOrder(Model):
+    """What the subjects of one run share, so that they may go through the model side by side."""
 
-    kind: Literal["Order"] = "Order"
-    version: Literal[1] = 1
+    model: OrderModel
+    encoder: OrderModel | None = None
+    tuning: ResolvedTuning = ResolvedTuning()
+    """Its seed is that of every subject that brings none of its own."""
+    storage: OrderStorage
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    rows_per_pass: RowsPerPass | None = None
+
+
+class SubjectOrder(Model):
+    """What is one subject's own."""
+
     namespace: DnsLabel
     name: DnsLabel
     token: Token
     images: Annotated[list[SubjectImage], Field(min_length=1, max_length=MAX_IMAGES)]
     output: LocalOrS3Uri
     previews: Annotated[list[Preview], Field(max_length=MAX_PREVIEWS)] = []
-    tuning: ResolvedTuning = ResolvedTuning()
-    model: OrderModel
-    encoder: OrderModel | None = None
-    storage: OrderStorage
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    rows_per_pass: RowsPerPass | None = None
+    seed: Seed | None = None
+    """Of every random draw for this subject, in place of the run's: whatever company it is tuned in, the draws are the
+    same ones.
+    """
+
+
+class Order(_Encoded):
+    """To tune one subject and publish what was learned: a run's order and a subject's."""
+
+    kind: Literal["Order"] = "Order"
+    version: Literal[2] = 2
+    run: RunOrder
+    subject: SubjectOrder
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, document: Any) -> Any:
+        return _version_2(document) if isinstance(document, dict) and document.get("version") == 1 else document
+
+    @property
+    def tuning(self) -> ResolvedTuning:
+        """The run's numbers with the subject's own seed, where it has one."""
+        seed = self.subject.seed
+        return self.run.tuning if seed is None else self.run.tuning.model_copy(update={"seed": seed})
+
+
+def _version_2(document: dict[str, Any]) -> dict[str, Any]:
+    """A version 1 order, which had all fields side by side: a Job that an earlier operator made may still start one.
+
+    An unknown field lands in the subject's part, which refuses it.
+    """
+    shared = {to_camel(name) for name in RunOrder.model_fields}
+    head = {"kind": document.get("kind", "Order"), "version": 2}
+    run = {name: value for name, value in document.items() if name in shared}
+    subject = {name: value for name, value in document.items() if name not in shared and name not in head}
+    return {**head, "run": run, "subject": subject}
 
 
 class EraseOrder(_Encoded):

@@ -14,11 +14,12 @@ from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 TERMINATION_MESSAGE_BYTES = 4096
 """The kubelet cuts longer messages off, which would leave half a JSON document."""
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
-
+MESSAGE_CHARACTERS = 2048
+"""A message's longest; the runtime cuts what is longer."""
 
 SHORT_CAPTION = 40
 """Characters of a caption where there is no room for more: of four bytes each, as many as 160 letters take."""
-GIVEN_UP: tuple[dict[str, Any], ...] = ({"previews": []}, {"metrics": []}, {"subject": []})
+SHORTENINGS: tuple[dict[str, Any], ...] = ({"previews": []}, {"metrics": []}, {"subject": []})
 """In this order, where a result with short captions is still too long; all of it is in the manifest."""
 
 
@@ -33,7 +34,7 @@ class ResultArtifact(Model):
 
 class Result(Model):
     reason: Reason
-    message: Annotated[str, StringConstraints(max_length=2048)]
+    message: Annotated[str, StringConstraints(max_length=MESSAGE_CHARACTERS)]
     token: Token | None = None
     nearest_word: Name | None = None
     subject: list[LearnedImage] = []
@@ -48,13 +49,13 @@ class Result(Model):
         return EXIT_CODE_OF[self.reason]
 
     def encode(self) -> bytes:
-        """Compact JSON of at most 4,096 bytes. What the manifest says, too, is given up for room: the captions' ends,
-        previews, metrics, what was said about each picture; then the message's end, and the artifacts last.
+        """Compact JSON of at most 4,096 bytes. One that is too long loses what the manifest has as well: the captions'
+        ends, previews, metrics, what was said about each picture; then the message's end, and the artifacts last.
         """
         shorter = self
         short_captions = {"subject": [with_caption_of(image, SHORT_CAPTION) for image in self.subject]}
-        for given_up in ({}, short_captions, *GIVEN_UP, {"message": self.message[:200]}, {"artifacts": []}):
-            shorter = shorter.model_copy(update=given_up)
+        for shortening in ({}, short_captions, *SHORTENINGS, {"message": self.message[:200]}, {"artifacts": []}):
+            shorter = shorter.model_copy(update=shortening)
             text = shorter.model_dump_json(by_alias=True, exclude_none=True, exclude_defaults=True).encode()
             if len(text) <= TERMINATION_MESSAGE_BYTES:
                 return text

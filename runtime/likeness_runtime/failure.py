@@ -10,7 +10,13 @@ Anything else that escapes is a bug: Python's traceback goes to the log and the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from likeness_api.reason import EXIT_CODE_OF, Reason
+from likeness_api.result import MESSAGE_CHARACTERS, Result
+
+_Answer = TypeVar("_Answer")
 
 
 class RunError(Exception):
@@ -22,6 +28,10 @@ class RunError(Exception):
         self.reason = reason
         self.message = message
 
+    def as_result(self) -> Result:
+        """The result of an order that ended so; a message that is too long for one is cut."""
+        return Result(reason=self.reason, message=self.message[:MESSAGE_CHARACTERS])
+
 
 class StorageMissingError(RunError):
     """What was asked for is not there."""
@@ -31,4 +41,12 @@ class StorageMissingError(RunError):
 
 
 class InterruptedRunError(BaseException):
-    """SIGTERM or SIGINT came: nothing half may be published."""
+    """SIGTERM or SIGINT came: what is not wholly published yet is not published."""
+
+
+def attempt(step: Callable[[], _Answer]) -> _Answer | RunError:
+    """What `step` returns or the `RunError` it raises: one subject's failure is an answer beside its neighbours'."""
+    try:
+        return step()
+    except RunError as error:
+        return error

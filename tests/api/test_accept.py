@@ -44,21 +44,21 @@ def refused(spec: PersonalizationSpec, profile: TuningProfileSpec, *, local: boo
 
 def test_an_order_takes_the_subject_from_the_user_and_the_rest_from_the_profile() -> None:
     order = ordered(a_spec(tuning={"steps": 5}), a_profile(defaults={"steps": 20, "rank": 8}))
-    assert (order.namespace, order.name, order.token) == ("shop", "red-teapot", "<red-teapot>")
-    assert (order.tuning.steps, order.tuning.rank, order.device) == (5, 8, "cpu")
-    assert order.storage.output_prefixes == ["s3://artifacts/shop"]
-    assert order.storage.endpoint == "http://s3:8333"
+    assert (order.subject.namespace, order.subject.name, order.subject.token) == ("shop", "red-teapot", "<red-teapot>")
+    assert (order.tuning.steps, order.tuning.rank, order.run.device) == (5, 8, "cpu")
+    assert order.run.storage.output_prefixes == ["s3://artifacts/shop"]
+    assert order.run.storage.endpoint == "http://s3:8333"
 
 
 def test_the_token_is_the_user_s_where_given() -> None:
-    assert ordered(a_spec(token="<it>"), a_profile()).token == "<it>"
+    assert ordered(a_spec(token="<it>"), a_profile()).subject.token == "<it>"
 
 
 def test_a_model_in_object_storage_is_fetched_to_its_volume() -> None:
     model = {"uri": "s3://models/sd15", "volume": {"mountPath": "/cache", "emptyDir": {}}}
-    assert ordered(a_spec(), a_profile(model=model, encoder=model)).model.cache == "/cache"
+    assert ordered(a_spec(), a_profile(model=model, encoder=model)).run.model.cache == "/cache"
     assert refused(a_spec(), a_profile(model={"uri": "s3://models/sd15"})).reason == Reason.INVALID_PROFILE
-    assert ordered(a_spec(), a_profile(model={"uri": "s3://models/sd15"}), local=True).model.cache is None
+    assert ordered(a_spec(), a_profile(model={"uri": "s3://models/sd15"}), local=True).run.model.cache is None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_the_profile_does_not_allow_is_refused(
 
 def test_a_local_run_may_use_files_and_the_same_buckets() -> None:
     files = a_spec(subject={"images": [{"uri": "file:///x.jpg"}]}, output="file:///out")
-    assert ordered(files, a_profile(), local=True).images == [SubjectImage(uri="file:///x.jpg")]
+    assert ordered(files, a_profile(), local=True).subject.images == [SubjectImage(uri="file:///x.jpg")]
     assert refused(a_spec(output="s3://private/x"), a_profile(), local=True).reason == Reason.BUCKET_NOT_ALLOWED
 
 

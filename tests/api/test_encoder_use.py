@@ -3,22 +3,25 @@ from __future__ import annotations
 import pytest
 
 from likeness_api.encoder_use import encoder_use
-from likeness_api.order import Order, OrderModel, OrderStorage
+from likeness_api.order import Order, OrderModel, OrderStorage, RunOrder, SubjectOrder
 from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
 
 
 def an_order(model: str, encoder: str | None) -> Order:
-    return Order(
+    run = RunOrder(
+        model=OrderModel(uri=model),
+        encoder=OrderModel(uri=encoder) if encoder else None,
+        storage=OrderStorage(source_prefixes=["s3://catalogue"], output_prefixes=["s3://artifacts"]),
+    )
+    subject = SubjectOrder(
         namespace="shop",
         name="red-teapot",
         token="<red-teapot>",
         images=[SubjectImage(uri="s3://catalogue/teapot.jpg")],
         output="s3://artifacts/shop",
-        model=OrderModel(uri=model),
-        encoder=OrderModel(uri=encoder) if encoder else None,
-        storage=OrderStorage(source_prefixes=["s3://catalogue"], output_prefixes=["s3://artifacts"]),
     )
+    return Order(run=run, subject=subject)
 
 
 def test_an_encoder_is_named() -> None:

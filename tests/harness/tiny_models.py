@@ -10,15 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from likeness_api.order import Order, OrderModel, OrderStorage
+from likeness_api.order import Order, OrderModel, OrderStorage, RunOrder, SubjectOrder
 from likeness_api.personalization import SubjectImage
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.denoiser.model import DiffusionModel, load
 from likeness_runtime.denoiser.tiny import Kind, make
-from likeness_runtime.order.fulfil import Run, fulfil
+from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.fulfil import fulfil
 from likeness_runtime.order.stop import Stop
 from likeness_runtime.storage.model_folder import folder_digest
-from likeness_runtime.storage.object_store import Stores
+from likeness_runtime.storage.stores import Stores
 from seaweed import Seaweed
 
 LoadTiny = Callable[[Kind], DiffusionModel]
@@ -72,7 +73,7 @@ def order(tiny_folders: dict[Kind, Path], photo: Image.Image, tmp_path: Path) ->
 
 
 @pytest.fixture
-def run(order: Order) -> Run:
+def run(order: Order) -> RunContext:
     """A run that nobody stops."""
     return a_run(order)
 
@@ -89,7 +90,7 @@ def published(
             folder = tmp_path_factory.mktemp(f"published-{kind}")
             photo.save(folder / "photo.png")
             hard = ResolvedTuning(steps=3, batch_size=2, learning_rate="0.05", embedding_learning_rate="0.05", seed=7)
-            order = an_order(tiny_folders[kind], folder).model_copy(update={"tuning": hard})
+            order = altered(an_order(tiny_folders[kind], folder), tuning=hard)
             folders[kind] = Path(fulfil(order, a_run(order)).folder().removeprefix("file://"))
         return folders[kind]
 
@@ -97,21 +98,32 @@ def published(
 
 
 def an_order(model: Path, folder: Path) -> Order:
-    return Order(
+    run = RunOrder(
+        model=OrderModel(uri=f"file://{model}"),
+        tuning=ResolvedTuning(steps=2, batch_size=2, seed=7),
+        storage=OrderStorage(source_prefixes=["file://"], output_prefixes=["file://"]),
+    )
+    subject = SubjectOrder(
         namespace="shop",
         name="red-teapot",
         token="<red-teapot>",
         images=[SubjectImage(uri=f"file://{folder}/photo.png")],
         output=f"file://{folder}/out",
-        tuning=ResolvedTuning(steps=2, batch_size=2, seed=7),
-        model=OrderModel(uri=f"file://{model}"),
-        storage=OrderStorage(source_prefixes=["file://"], output_prefixes=["file://"]),
     )
+    return Order(run=run, subject=subject)
 
 
-def a_run(order: Order) -> Run:
+def altered(order: Order, **fields: object) -> Order:
+    """The order with these fields, each in that part of it which has it."""
+    run = {name: value for name, value in fields.items() if name in RunOrder.model_fields}
+    subject = {name: value for name, value in fields.items() if name in SubjectOrder.model_fields}
+    assert len(run) + len(subject) == len(fields)
+    return Order(run=order.run.model_copy(update=run), subject=order.subject.model_copy(update=subject))
+
+
+def a_run(order: Order) -> RunContext:
     stop = Stop()
-    return Run(Stores(order.storage, stop.sleep), lambda _step, _total: None, stop.check)
+    return RunContext(Stores(order.run.storage, stop.sleep), lambda _step, _total: None, stop.check)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ class JobNotes:
 def job_notes(order: Order) -> dict[str, str]:
     """The annotations of a Job that tunes: the other way round of `read_job_notes`."""
     use, warning = encoder_use(order), prompt_warning(order)
-    notes = {label.TOKEN: order.token, label.ENCODER_USE: f"{use.reason}: {use.message}"}
+    notes = {label.TOKEN: order.subject.token, label.ENCODER_USE: f"{use.reason}: {use.message}"}
     return notes | ({label.TOKEN_WARNING: warning[:LONGEST_ANNOTATION]} if warning else {})
 
 

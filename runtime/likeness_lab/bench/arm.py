@@ -120,16 +120,19 @@ class TunedArm:
             start = replace(start, embeddings=[row[None] for row in embedding_of(model, START_WORD)])
         if steps == 0:
             return start
-        return tune(
-            model,
-            start,
-            [subject_of(model, [picture], [case.told.sentences], model.resolution_px, generator)],
-            TOKEN_WORD,
-            tuning=self.tuning.model_copy(update={"steps": steps}),
-            progress=lambda _done, _total: None,
-            strength=self.strength,
-            words=self._words(model, case),
-        ).prediction
+        return (
+            tune(
+                model,
+                start,
+                [subject_of(model, [picture], [case.told.sentences], model.resolution_px, generator, token=TOKEN_WORD)],
+                tuning=self.tuning.model_copy(update={"steps": steps}),
+                progress=lambda _done, _total: None,
+                strength=self.strength,
+                words=self._words(model, case),
+            )
+            .checked()
+            .prediction
+        )
 
     def _words(self, model: DiffusionModel, case: Case) -> Tensor | None:
         if not self.class_word:

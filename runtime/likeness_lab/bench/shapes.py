@@ -100,17 +100,18 @@ def ran(name: str, resolution_px: int) -> Ran:
     prediction = FromEncoder(trained).predict(model, [[picture]], PUBLISHED_RANK, [generator])
     predicted = time.perf_counter()
     side = model.unet.config.sample_size
-    subject = Subject(torch.randn(1, 1, 4, side, side, generator=generator), [sentences("<subject>")], generator)
+    subject = Subject(
+        torch.randn(1, 1, 4, side, side, generator=generator), [sentences("<subject>")], "<subject>", generator
+    )
     settings = ResolvedTuning(steps=1, batch_size=1, alpha="0.8")
     instants: list[float] = []
     tuned = tune(
         model,
         prediction,
         [subject],
-        "<subject>",
         tuning=settings,
         progress=lambda _done, _total: instants.append(time.perf_counter()),
-    )
+    ).checked()
     return Ran(
         name=name,
         resolution_px=resolution_px,

@@ -151,4 +151,4 @@ def _subject(model: DiffusionModel) -> Subject:
     side = model.unet.config.sample_size
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, 2, 4, side, side, generator=generator).to(model.device)
-    return Subject(latents, [sentences(TOKEN_WORD)], generator)
+    return Subject(latents, [sentences(TOKEN_WORD)], TOKEN_WORD, generator)

@@ -9,25 +9,25 @@ from PIL import Image, ImageDraw, ImageFont
 CELL_PX = 256
 GAP_PX = 12
 LABEL_PX = 24
-COLUMNS = ("input", "before", "after")
+COLUMN_TITLES = ("input", "before", "after")
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     prompt: str
     input: Image.Image
     before: Image.Image
     after: Image.Image
 
 
-def sheet(rows: list[Row]) -> Image.Image:
+def sheet(rows: list[SheetRow]) -> Image.Image:
     """Small pictures are enlarged pixel by pixel, so that nothing looks smoother than it is."""
-    width = GAP_PX + len(COLUMNS) * (CELL_PX + GAP_PX)
+    width = GAP_PX + len(COLUMN_TITLES) * (CELL_PX + GAP_PX)
     row_height = LABEL_PX + CELL_PX + GAP_PX
     canvas = Image.new("RGB", (width, GAP_PX + LABEL_PX + len(rows) * row_height), "white")
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(16)
-    for column, title in enumerate(COLUMNS):
+    for column, title in enumerate(COLUMN_TITLES):
         draw.text((_left(column), GAP_PX), title, "black", font)
     for number, row in enumerate(rows):
         top = GAP_PX + LABEL_PX + number * row_height

@@ -45,42 +45,42 @@ class FromEncoder:
         rank: int,
         generators: list[torch.Generator],
     ) -> Prediction:
-        """Each subject is asked about alone, so that company changes nothing."""
-        empty = empty_prompt(model)
-        answers = [
-            self._one(model, own, rank, generator, empty) for own, generator in zip(pictures, generators, strict=True)
-        ]
-        embeddings = [torch.stack(of_all) for of_all in zip(*(answer[0] for answer in answers), strict=True)]
-        offsets = {
-            path: Factors(
-                torch.stack([answer[1][path].A for answer in answers]),
-                torch.stack([answer[1][path].B for answer in answers]),
-            )
-            for path in answers[0][1]
-        }
+        """All subjects go through the tower and the denoiser side by side, each with noise from its own generator."""
+        encoder, m = self.trained.encoder, len(TIMESTEP_SHARES)
+        rows = [len(own) * m for own in pictures]
+        features = self._features(model, pictures, generators)  # (sum of rows, f + n, w)
+        v_stars = [v_star.split(rows) for v_star in encoder.embeddings(features, vocabularies(model))]
+        answers = {path: _split(factors, rows) for path, factors in encoder.offsets(features).items()}
+        offsets: Offsets = {}
+        for path, of_subjects in answers.items():
+            means = [averaged(own, rank, each) for own, each in zip(of_subjects, generators, strict=True)]
+            offsets[path] = Factors(torch.stack([each.A for each in means]), torch.stack([each.B for each in means]))
+        embeddings = [torch.stack([own.mean(0) for own in of_encoder]) for of_encoder in v_stars]
         return Prediction(embeddings, offsets, self.trained.negatives)
 
-    def _one(
-        self,
-        model: DiffusionModel,
-        pictures: list[Image.Image],
-        rank: int,
-        generator: torch.Generator,
-        empty: Conditioning,
-    ) -> tuple[list[Tensor], Offsets]:
-        """One subject's v* (d,) of each text encoder, and its factors without a subject axis."""
-        encoder, tower = self.trained.encoder, self.trained.image_tower
-        m = len(TIMESTEP_SHARES)
-        squares = [squared(picture, model.resolution_px) for picture in pictures]
+    def _features(
+        self, model: DiffusionModel, pictures: list[list[Image.Image]], generators: list[torch.Generator]
+    ) -> Tensor:
+        """What the encoder sees of every picture at every timestep, subject by subject, picture by picture."""
+        tower, m = self.trained.image_tower, len(TIMESTEP_SHARES)
+        every = [picture for own in pictures for picture in own]
+        squares = [squared(picture, model.resolution_px) for picture in every]
         latents = latents_of(model, squares).repeat_interleave(m, dim=0)  # (v m, c, h, w)
-        timesteps = fixed_timesteps(model).repeat(len(pictures))
-        noise = torch.randn(latents.shape, generator=generator).to(model.device)
-        z_t = noised(latents, noise, model.alphas_cumprod[timesteps])
-        seen = image_features(tower, tower_pixels(pictures, tower.config.image_size, self.trained.normalisation, model))
-        features = encoder.mixed(seen.repeated(m), denoiser_features(model, z_t, timesteps, empty))
-        embeddings = [v_star.mean(0) for v_star in encoder.embeddings(features, vocabularies(model))]
-        offsets = {path: averaged(each, rank, generator) for path, each in encoder.offsets(features).items()}
-        return embeddings, offsets
+        timesteps = fixed_timesteps(model).repeat(len(every))
+        drawn = [
+            torch.randn(len(own) * m, *latents.shape[1:], generator=generator)
+            for own, generator in zip(pictures, generators, strict=True)
+        ]
+        z_t = noised(latents, torch.cat(drawn).to(model.device), model.alphas_cumprod[timesteps])
+        seen = image_features(tower, tower_pixels(every, tower.config.image_size, self.trained.normalisation, model))
+        return self.trained.encoder.mixed(
+            seen.repeated(m), denoiser_features(model, z_t, timesteps, empty_prompt(model))
+        )
+
+
+def _split(factors: Factors, rows: list[int]) -> list[Factors]:
+    """Each subject's own answers."""
+    return [Factors(A, B) for A, B in zip(factors.A.split(rows), factors.B.split(rows), strict=True)]
 
 
 def fixed_timesteps(model: DiffusionModel) -> Tensor:
@@ -116,10 +116,14 @@ def averaged(factors: Factors, rank: int, generator: torch.Generator) -> Factors
 
     The mean of products is not the product of means. A's rows come out orthonormal, the size lies in B. Where the
     answers have a lower rank, further rows of A are drawn and B's columns are zero: nothing changes, but can learn.
+    Answers that are not finite stay so.
     """
     m, _, i = factors.A.shape
     A = rearrange(factors.A, "m r i -> (m r) i")
     B = rearrange(factors.B, "m o r -> o (m r)") / m
+    if not (A.isfinite().all() and B.isfinite().all()):
+        # A singular value decomposition would raise, for all subjects; so this one's loss says it.
+        return Factors(A.new_full((rank, i), torch.nan), B.new_full((len(B), rank), torch.nan))
     left, left_rest = torch.linalg.qr(B)
     right, right_rest = torch.linalg.qr(A.mT)
     u, sizes, v = torch.linalg.svd(left_rest @ right_rest.mT)

@@ -48,6 +48,8 @@ class Subject:
     sentences: list[list[str]]
     """k lists of prompts with the token, which say what the picture shows: what it shows beside the subject and no
     sentence says, the offsets would have to learn."""
+    token: str
+    """The learned word as the sentences write it."""
     generator: torch.Generator
     """On the CPU."""
 
@@ -79,18 +81,40 @@ class Setting:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The tuned prediction, and each subject's loss on fixed draws before and after, (s,) on the CPU."""
+    """What became of each of s subjects."""
 
     prediction: Prediction
+    """The tuned embeddings and offsets; a failed subject's rows are of no use."""
     loss_before: Tensor
+    """(s,) on the CPU, on fixed draws."""
     loss_after: Tensor
+    """(s,) on the CPU, on the same draws."""
+    failed_after: list[int | None]
+    """For each subject the number of steps after which its loss was not a finite number; None where it always was."""
+
+    def failure(self, subject: int) -> RunError | None:
+        """`RunError(LossNotFinite)` of the subject with this index, or None where its loss stayed finite."""
+        steps = self.failed_after[subject]
+        if steps is None:
+            return None
+        return RunError(
+            Reason.LOSS_NOT_FINITE,
+            f"after {steps} steps the loss was not a finite number; lower"
+            " spec.tuning.learningRate or spec.tuning.embeddingLearningRate",
+        )
+
+    def checked(self) -> Tuned:
+        """Itself where every subject's loss stayed finite. Raises the first failure, `RunError(LossNotFinite)`."""
+        for failure in map(self.failure, range(len(self.failed_after))):
+            if failure is not None:
+                raise failure
+        return self
 
 
 def tune(
     model: DiffusionModel,
     prediction: Prediction,
     subjects: list[Subject],
-    token: str,
     *,
     tuning: ResolvedTuning,
     progress: Progress,
@@ -102,11 +126,11 @@ def tune(
 
     `words`, token ids (s,), fix what the hard prompts call the subjects; otherwise they follow v*. A step's rows go
     through the model at most `rows_per_pass` at once; None takes what the device's memory holds. The step is the same.
-    Raises `RunError(LossNotFinite)`.
+    No operation mixes subjects, so a loss that is not finite fails its own subject and none beside it: the answer says
+    which ones failed, `Tuned.checked` raises.
     """
     learned = trainable(prediction)
-    every = [sentence for subject in subjects for of_picture in subject.sentences for sentence in of_picture]
-    sentences = read(model, every, token)
+    sentences = _sentences_of(model, subjects)
     setting = Setting(sentences, vocabularies(model), float(tuning.alpha), len(subjects), words)
     fixed = measured_draw(model, subjects)
     optimizer = torch.optim.AdamW(
@@ -138,8 +162,9 @@ def tune(
             falling.step()
             progress(step + 1, tuning.steps)
         losses.append(_measure(model, learned, setting, fixed))
-    _check_finite(torch.stack(losses).cpu())
-    return Tuned(_detached(learned), losses[0].cpu(), losses[-1].cpu())
+    # Looked at once, at the end: a look at each step would make the device wait for the CPU.
+    failed_after = steps_before_failure(torch.stack(losses).cpu())
+    return Tuned(_detached(learned), losses[0].cpu(), losses[-1].cpu(), failed_after)
 
 
 def losses_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Tensor:
@@ -308,10 +333,12 @@ def subject_of(
     sentences: list[list[str]],
     side_px: int,
     generator: torch.Generator,
+    *,
+    token: str,
 ) -> Subject:
-    """The pictures' views as latents; one list of sentences for each picture."""
+    """The pictures' views as latents; one list of sentences for each picture, which name the subject `token`."""
     latents = latents_of(model, views_of(pictures, side_px, generator))
-    return Subject(rearrange(latents, "(k v) c h w -> k v c h w", k=len(pictures)), sentences, generator)
+    return Subject(rearrange(latents, "(k v) c h w -> k v c h w", k=len(pictures)), sentences, token, generator)
 
 
 def trainable(prediction: Prediction) -> Prediction:
@@ -336,13 +363,25 @@ def _measure(model: DiffusionModel, learned: Prediction, setting: Setting, fixed
     return losses_of(model, learned, setting, fixed)
 
 
-def _check_finite(losses: Tensor) -> None:
-    """`losses` (steps + 2, s): measured before, one for each step, measured after. Looked at once, at the end."""
-    finite = losses.isfinite().all(dim=1)
-    if not finite.all():
-        first = int((~finite).int().argmax())
-        raise RunError(
-            Reason.LOSS_NOT_FINITE,
-            f"after {max(first - 1, 0)} steps the loss was not a finite number; lower"
-            " spec.tuning.learningRate or spec.tuning.embeddingLearningRate",
-        )
+def steps_before_failure(losses: Tensor) -> list[int | None]:
+    """After how many steps each subject's loss was not finite, None where it always was.
+
+    `losses` (steps + 2, s): measured before, one for each step, measured after.
+    """
+    broken = ~losses.isfinite()
+    first = broken.int().argmax(dim=0).tolist()
+    return [
+        max(index - 1, 0) if failed else None for index, failed in zip(first, broken.any(dim=0).tolist(), strict=True)
+    ]
+
+
+def _sentences_of(model: DiffusionModel, subjects: list[Subject]) -> list[Prompts]:
+    """All subjects' sentences, one after the other, as each text encoder reads them; each has its own token."""
+    of_each = [
+        read(model, [sentence for of_picture in subject.sentences for sentence in of_picture], subject.token)
+        for subject in subjects
+    ]
+    return [
+        Prompts(torch.cat([each.ids for each in own]), torch.cat([each.spots for each in own]))
+        for own in zip(*of_each, strict=True)
+    ]

@@ -60,14 +60,14 @@ class Documents:
 
 def read_all(paths: list[Path]) -> Documents:
     """Raises `DocumentError`."""
-    found = [document for path in paths for document in read(path)]
+    found = [document for path in paths for document in read_documents(path)]
     return Documents(
         [document for document in found if isinstance(document, PersonalizationDocument)],
         [document for document in found if isinstance(document, TuningProfileDocument)],
     )
 
 
-def read(path: Path) -> Iterator[PersonalizationDocument | TuningProfileDocument]:
+def read_documents(path: Path) -> Iterator[PersonalizationDocument | TuningProfileDocument]:
     try:
         contents = list(yaml.safe_load_all(path.read_text()))
     except OSError as error:

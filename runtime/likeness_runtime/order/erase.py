@@ -13,19 +13,21 @@ from likeness_api.order import EraseOrder
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_runtime.failure import RunError, StorageMissingError
+from likeness_runtime.order.allowed import check_allowed
 from likeness_runtime.order.manifest import MANIFEST_NAME, home_of
-from likeness_runtime.storage.object_store import Store, Stores, check_allowed
+from likeness_runtime.storage.object_store import ObjectStore
+from likeness_runtime.storage.stores import Stores
 
 IN_AN_ARTIFACT_FOLDER = re.compile(r"[0-9a-f]{64}/.+")
 
 
-def erase(order: EraseOrder, stores: Stores, check: Callable[[], None]) -> Result:
+def erase_artifacts(order: EraseOrder, stores: Stores, check: Callable[[], None]) -> Result:
     """Says `Erased` once a second look finds nothing left. Raises `RunError`; may be called again at any time."""
     check_allowed(order)
     home = home_of(order)
     store = stores.of(home)
     found = _published(store, home)
-    # Manifests first: a reader of one never meets half a result.
+    # Manifests first: what one names is there.
     for uri in sorted(found, key=lambda uri: (not uri.endswith(f"/{MANIFEST_NAME}"), uri)):
         check()
         store.delete(uri)
@@ -39,7 +41,7 @@ def erase(order: EraseOrder, stores: Stores, check: Callable[[], None]) -> Resul
     return Result(reason=Reason.ERASED, message=f"erased {len(found)} objects below {home}")
 
 
-def _published(store: Store, home: str) -> list[str]:
+def _published(store: ObjectStore, home: str) -> list[str]:
     try:
         return [uri for uri in store.list(home) if IN_AN_ARTIFACT_FOLDER.fullmatch(uri.removeprefix(home))]
     except StorageMissingError as missing:

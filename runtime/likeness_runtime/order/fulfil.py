@@ -1,87 +1,80 @@
-"""From an Order to a Result: what the pod and `likeness run` both do, wherever the bytes lie.
+"""From orders to results: what the pod and `likeness run` both do, wherever the bytes lie.
 
-torch and diffusers take seconds to import, so nothing here does; only what is really tuned pays for them.
+    prepare each subject ─► group those that share forward passes ─► tune each group ─► publish each subject
+
+One Personalization is a group of one. torch and diffusers take seconds to import, so nothing here does; only what is
+really tuned pays for them.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from likeness_api.encoder_use import encoder_use
-from likeness_api.order import Order
+from likeness_api.order import Order, RunOrder, SubjectOrder
 from likeness_api.reason import Reason
 from likeness_api.result import Result
-from likeness_runtime.image.source import fetch
-from likeness_runtime.method.progress import Progress
-from likeness_runtime.order.manifest import digest_of, folder_of, metric, result_of
-from likeness_runtime.order.publish import publish, standing
-from likeness_runtime.storage.model_folder import locate
-from likeness_runtime.storage.object_store import Stores, check_allowed
+from likeness_runtime.failure import RunError, attempt
+from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.manifest import metric, result_of
+from likeness_runtime.order.prepare import PreparedSubject, groups_of, locate_models, prepare
+from likeness_runtime.order.publish import publish
 
 if TYPE_CHECKING:
-    import torch
-
-    from likeness_runtime.denoiser.model import DiffusionModel
-
-log = logging.getLogger(__name__)
+    from likeness_runtime.order.produce import Product
 
 
-def load_model(folder: Path, digest: str, device: torch.device) -> DiffusionModel:
-    """A fresh model for each order."""
-    from likeness_runtime.denoiser.model import load
+def fulfil(order: Order, context: RunContext) -> Result:
+    """Tunes and publishes one subject, all of it or nothing.
 
-    return load(folder, digest, device)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run is given beside the order."""
-
-    stores: Stores
-    progress: Progress
-    check: Callable[[], None]
-    """Called where stopping is safe; raises to stop."""
-    load: Callable[[Path, str, torch.device], DiffusionModel] = load_model
-    """Or something that keeps a loaded model for the next order."""
+    Raises `RunError` with the reason, and `InterruptedRunError` where `context.check` does.
+    """
+    (outcome,) = _outcomes(order.run, [order.subject], context, group_size=1)
+    if isinstance(outcome, RunError):
+        raise outcome
+    return outcome
 
 
-@dataclass(frozen=True)
-class Located:
-    """The folders of an order's models, and what is in them."""
+def fulfil_together(run: RunOrder, subjects: list[SubjectOrder], context: RunContext, group_size: int) -> list[Result]:
+    """Each subject's result, in their order; at most `group_size` share a forward pass.
 
-    model: tuple[Path, str]
-    """Folder and digest."""
-    encoder: tuple[Path, str] | None
+    What is wrong with one subject is in its own result and fails none beside it; what is wrong with the run (its model
+    is missing) is in the result of each. All pictures are in memory at once. Raises `InterruptedRunError` where
+    `context.check` does; what is published until then stays.
+    """
+    outcomes = _outcomes(run, subjects, context, group_size=group_size)
+    return [each.as_result() if isinstance(each, RunError) else each for each in outcomes]
 
 
-def fulfil(order: Order, run: Run) -> Result:
-    """Raises `RunError` with the reason, `InterruptedRunError` when told to stop; neither publishes anything half."""
-    started = time.monotonic()
-    use = encoder_use(order)
-    if not use.used:
-        log.warning("%s/%s: %s.", order.namespace, order.name, use.message)
-    check_allowed(order)
-    sources = fetch(order, run.stores)
-    run.check()
-    encoder = locate(order.encoder, run.stores, "encoder") if order.encoder else None
-    located = Located(locate(order.model, run.stores), encoder)
-    digest = digest_of(order, [source.sha256 for source in sources], located.model[1], encoder[1] if encoder else None)
-    target = folder_of(order, digest)
-    store = run.stores.of(target)
-    found = standing(store, target)
-    if found:
-        return result_of(*found, target, Reason.ALREADY_PUBLISHED, f"the same order is already published in {target}")
-    run.check()
+def _outcomes(
+    run: RunOrder, subjects: list[SubjectOrder], context: RunContext, *, group_size: int
+) -> list[Result | RunError]:
+    located = cache(partial(locate_models, run, context.stores))
+    orders = [Order(run=run, subject=subject) for subject in subjects]
+    prepared = [attempt(partial(prepare, order, context, located)) for order in orders]
+    waiting = [each for each in prepared if isinstance(each, PreparedSubject)]
+    tuned = iter([outcome for group in groups_of(waiting, group_size) for outcome in _tuned(group, context)])
+    return [next(tuned) if isinstance(each, PreparedSubject) else each for each in prepared]
+
+
+def _tuned(group: list[PreparedSubject], context: RunContext) -> list[Result | RunError]:
+    context.check()
     from likeness_runtime.order.produce import produce
 
-    files, manifest = produce(order, run, sources, located, digest)
-    run.check()
-    stands = publish(store, target, files, manifest)
-    seconds = time.monotonic() - started
-    result = result_of(*stands, target, Reason.TUNED, f"tuned in {order.tuning.steps} steps, {seconds:.1f} s in all")
+    products = attempt(partial(produce, group, context))
+    if isinstance(products, RunError):
+        return [products for _ in group]
+    context.check()
+    return [
+        product if isinstance(product, RunError) else attempt(partial(_published, subject, product, context))
+        for subject, product in zip(group, products, strict=True)
+    ]
+
+
+def _published(subject: PreparedSubject, product: Product, context: RunContext) -> Result:
+    stands = publish(context.stores.of(subject.folder), subject.folder, product.files, product.manifest)
+    seconds = time.monotonic() - subject.started
+    message = f"tuned in {subject.order.tuning.steps} steps, {seconds:.1f} s in all"
+    result = result_of(*stands, subject.folder, Reason.TUNED, message)
     return result.model_copy(update={"metrics": [*result.metrics, metric("totalSeconds", seconds)]})

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from likeness_api.field import DnsLabel, Model, Sha256, Token
-from likeness_api.order import EraseOrder, Order, first_problem
+from likeness_api.order import EraseOrder, Order, SubjectOrder, first_problem
 from likeness_api.personalization import LearnedImage, ManifestRef, Metric, Name, Text
 from likeness_api.reason import Reason
 from likeness_api.result import Result, ResultArtifact, with_caption_of
@@ -34,14 +34,14 @@ class ManifestImage(LearnedImage):
     name: Text
 
 
-class Input(Model):
+class ManifestInput(Model):
     """What was read: the last segment of its address, and its content."""
 
     name: Text
     sha256: Sha256
 
 
-class Manifest(Model):
+class ArtifactManifest(Model):
     kind: Literal["LikenessManifest"] = "LikenessManifest"
     format_version: Literal[1] = 1
     digest: Sha256
@@ -51,7 +51,7 @@ class Manifest(Model):
     nearest_word: Name
     steps: Annotated[int, Field(ge=0)]
     images: list[ManifestImage]
-    model: Input
+    model: ManifestInput
     code_version: Name = VERSION
     method: Name = METHOD
     metrics: list[Metric]
@@ -61,7 +61,7 @@ class Manifest(Model):
         return (json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n").encode()
 
     @classmethod
-    def decode(cls, data: bytes) -> Manifest:
+    def decode(cls, data: bytes) -> ArtifactManifest:
         """Raises ValueError with one sentence that names the first wrong field; strict also where a status is not."""
         try:
             return cls.model_validate_json(data, extra="forbid")
@@ -69,21 +69,32 @@ class Manifest(Model):
             raise ValueError(f"{MANIFEST_NAME}: {first_problem(error)}") from None
 
 
-NOT_IN_DIGEST = frozenset({"namespace", "name", "output", "storage", "device", "rows_per_pass"})
-"""Fields of an order that say where something lies or what computes it, and not what comes out. Pictures, model and
-encoder count by their content, not by their address. Whatever else an order gets counts by itself."""
+NOT_IN_DIGEST = {
+    "run": frozenset({"storage", "device", "rows_per_pass"}),
+    "subject": frozenset({"namespace", "name", "output", "seed"}),
+}
+"""Fields of an order's two parts that say where something lies or what computes it, and not what comes out; the seed
+counts among the tuning's numbers. Pictures, model and encoder count by their content, not by their address. Whatever
+else an order gets counts by itself."""
 
 
 def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_digest: str | None) -> str:
     """SHA-256 over everything that the published files depend on but the machine.
 
-    Processor or GPU, the number of threads and the libraries' versions change the last bits, and are not asked for.
+    Processor or GPU, the number of threads and the libraries' versions change the last bits, and are not part of it.
+    The fields stand side by side and the version is 1, as when orders were written so: an order that was published then
+    still has its digest.
     """
     images = [
         image.to_json() | {"uri": None, "sha256": sha256}
-        for image, sha256 in zip(order.images, image_sha256, strict=True)
+        for image, sha256 in zip(order.subject.images, image_sha256, strict=True)
     ]
-    basis = order.model_dump(mode="json", by_alias=True, exclude=set(NOT_IN_DIGEST)) | {
+    basis = {
+        "kind": order.kind,
+        "version": 1,
+        **order.run.model_dump(mode="json", by_alias=True, exclude=set(NOT_IN_DIGEST["run"])),
+        **order.subject.model_dump(mode="json", by_alias=True, exclude=set(NOT_IN_DIGEST["subject"])),
+        "tuning": order.tuning.model_dump(mode="json", by_alias=True),
         "images": images,
         "model": model_digest,
         "encoder": encoder_digest,
@@ -93,17 +104,17 @@ def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_
     return hashlib.sha256(json.dumps(basis, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def home_of(order: Order | EraseOrder) -> str:
+def home_of(subject: SubjectOrder | EraseOrder) -> str:
     """Where the artifact folders of one subject are, with its closing slash."""
-    return f"{order.output.rstrip('/')}/{order.namespace}/{order.name}/"
+    return f"{subject.output.rstrip('/')}/{subject.namespace}/{subject.name}/"
 
 
 def folder_of(order: Order, digest: str) -> str:
     """The artifact folder's address, with its closing slash."""
-    return f"{home_of(order)}{digest}/"
+    return f"{home_of(order.subject)}{digest}/"
 
 
-def result_of(manifest: Manifest, data: bytes, folder: str, reason: Reason, message: str) -> Result:
+def result_of(manifest: ArtifactManifest, data: bytes, folder: str, reason: Reason, message: str) -> Result:
     """`data` is the manifest's file as it is stored."""
     return Result(
         reason=reason,
@@ -125,8 +136,8 @@ def result_of(manifest: Manifest, data: bytes, folder: str, reason: Reason, mess
 
 def _summary(image: ManifestImage) -> LearnedImage:
     """Without its name and with a caption that is cut: eight of them have to fit into a termination message."""
-    said = LearnedImage(sha256=image.sha256, caption=image.caption, caption_source=image.caption_source)
-    return with_caption_of(said, CAPTION_CHARACTERS)
+    learned = LearnedImage(sha256=image.sha256, caption=image.caption, caption_source=image.caption_source)
+    return with_caption_of(learned, CAPTION_CHARACTERS)
 
 
 def metric(name: str, value: float) -> Metric:

@@ -1,9 +1,10 @@
-"""One subject, from decoded pictures to tensors and previews in memory: predict, tune, round, draw."""
+"""A group of subjects, from decoded pictures to tensors and previews in memory: predict, tune, round, draw."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from PIL import Image
@@ -15,9 +16,10 @@ from likeness_runtime.denoiser.model import DiffusionModel
 from likeness_runtime.denoiser.preview import draw_picture
 from likeness_runtime.denoiser.text import read
 from likeness_runtime.export.subject import Base, Picture, TunedSubject, UsedEncoder
+from likeness_runtime.failure import RunError, attempt
 from likeness_runtime.image.decode import squared
-from likeness_runtime.image.source import Source, last_segment
-from likeness_runtime.method.caption import Recognise, check_named, told
+from likeness_runtime.image.source_picture import last_segment
+from likeness_runtime.method.caption import Recognise, Told, check_named, told
 from likeness_runtime.method.contrastive import vocabularies
 from likeness_runtime.method.dual_path import both, conditioning_of, dual_path
 from likeness_runtime.method.forms import DEFAULT_FORM, with_article
@@ -25,8 +27,9 @@ from likeness_runtime.method.from_encoder import empty_prompt
 from likeness_runtime.method.nearest_word import nearest_word
 from likeness_runtime.method.predictor import Prediction, Predictor
 from likeness_runtime.method.progress import Progress
-from likeness_runtime.method.tune import subject_of, tune
+from likeness_runtime.method.tune import Subject, Tuned, subject_of, tune
 from likeness_runtime.order.manifest import metric
+from likeness_runtime.order.prepare import PreparedSubject
 
 
 @dataclass(frozen=True)
@@ -40,42 +43,91 @@ class Start:
     """Captions pictures that came without a caption."""
 
 
+@dataclass(frozen=True)
+class Personalized:
+    """One subject, learned: what its files are made of, and its figures."""
+
+    subject: TunedSubject
+    metrics: list[Metric]
+
+
+@dataclass(frozen=True)
+class _Captioned:
+    """A subject that can be tuned: its latents and sentences are there."""
+
+    prepared: PreparedSubject
+    captions: list[Told]
+    tuned_on: Subject
+
+
 def personalize(
-    order: Order,
     model: DiffusionModel,
-    sources: list[Source],
-    digest: str,
-    *,
+    group: list[PreparedSubject],
     start: Start,
+    *,
     progress: Progress,
     check: Callable[[], None],
-) -> tuple[TunedSubject, list[Metric]]:
-    """The tuned subject and its figures. `check` is called between sampling steps and may raise to stop."""
-    check_named(model, order.images, order.token)
-    side_px = order.tuning.resolution or model.resolution_px
-    generator = torch.Generator("cpu").manual_seed(order.tuning.seed)
-    pictures = [source.picture for source in sources]
-    said = [
-        told(image, picture, order.token, start.recognise)
-        for image, picture in zip(order.images, pictures, strict=True)
-    ]
-    tuned_on = subject_of(model, pictures, [each.sentences for each in said], side_px, generator)
-    prediction = start.predictor.predict(model, [pictures], order.tuning.rank, [generator])
-    tuned = tune(
-        model,
-        prediction,
-        [tuned_on],
-        order.token,
-        tuning=order.tuning,
-        progress=progress,
-        rows_per_pass=order.rows_per_pass,
+) -> list[Personalized | RunError]:
+    """Each subject learned, or what is wrong with it alone; the subjects share one run's order.
+
+    `check` is called between sampling steps and may raise to stop. A subject's draws are its own generator's, so
+    company changes no more than the last bits.
+    """
+    captioned = [attempt(partial(_captioned, model, each, start.recognise)) for each in group]
+    going = [each for each in captioned if isinstance(each, _Captioned)]
+    if not going:
+        return [each for each in captioned if isinstance(each, RunError)]
+    tuned = _tuned(model, going, start.predictor, progress)
+    finished = iter(
+        [
+            attempt(partial(_personalized, model, each, tuned, index, start=start, check=check))
+            for index, each in enumerate(going)
+        ]
     )
-    rounded = published_precision(tuned.prediction)
+    return [next(finished) if isinstance(each, _Captioned) else each for each in captioned]
+
+
+def _captioned(model: DiffusionModel, prepared: PreparedSubject, recognise: Recognise | None) -> _Captioned:
+    order = prepared.order
+    token, images = order.subject.token, order.subject.images
+    check_named(model, images, token)
+    generator = torch.Generator("cpu").manual_seed(order.tuning.seed)
+    pictures = [each.picture for each in prepared.pictures]
+    captions = [told(image, picture, token, recognise) for image, picture in zip(images, pictures, strict=True)]
+    sentences = [each.sentences for each in captions]
+    tuned_on = subject_of(model, pictures, sentences, _side_px(order, model), generator, token=token)
+    return _Captioned(prepared, captions, tuned_on)
+
+
+def _tuned(model: DiffusionModel, going: list[_Captioned], predictor: Predictor, progress: Progress) -> Tuned:
+    run = going[0].prepared.order.run
+    pictures = [[picture.picture for picture in each.prepared.pictures] for each in going]
+    subjects = [each.tuned_on for each in going]
+    prediction = predictor.predict(model, pictures, run.tuning.rank, [each.generator for each in subjects])
+    return tune(model, prediction, subjects, tuning=run.tuning, progress=progress, rows_per_pass=run.rows_per_pass)
+
+
+def _personalized(
+    model: DiffusionModel,
+    captioned: _Captioned,
+    tuned: Tuned,
+    index: int,
+    *,
+    start: Start,
+    check: Callable[[], None],
+) -> Personalized:
+    """Raises `RunError(LossNotFinite)`."""
+    failure = tuned.failure(index)
+    if failure is not None:
+        raise failure
+    prepared, order = captioned.prepared, captioned.prepared.order
+    side_px = _side_px(order, model)
+    rounded = published_precision(_alone(tuned.prediction, index))
     embeddings = [v_star[0] for v_star in rounded.embeddings]
     word, cosine = nearest_word(model, embeddings)
     subject = TunedSubject(
-        name=order.name,
-        token=order.token,
+        name=order.subject.name,
+        token=order.subject.token,
         nearest_word=word,
         embeddings=embeddings,
         offsets=rounded.offsets,
@@ -83,19 +135,30 @@ def personalize(
         base=base_of(order, model, side_px),
         encoder=start.encoder,
         images=[
-            LearnedImage(sha256=source.sha256, caption=each.caption, caption_source=each.source)
-            for source, each in zip(sources, said, strict=True)
+            LearnedImage(sha256=picture.sha256, caption=each.caption, caption_source=each.source)
+            for picture, each in zip(prepared.pictures, captioned.captions, strict=True)
         ],
-        input=squared(pictures[0], side_px),
+        input=squared(prepared.pictures[0].picture, side_px),
         previews=draw_previews(order, model, rounded, side_px, check),
-        digest=digest,
+        digest=prepared.digest,
     )
     metrics = [
-        metric("lossBefore", float(tuned.loss_before[0])),
-        metric("lossAfter", float(tuned.loss_after[0])),
+        metric("lossBefore", float(tuned.loss_before[index])),
+        metric("lossAfter", float(tuned.loss_after[index])),
         metric("nearestWordCosine", cosine),
     ]
-    return subject, metrics
+    return Personalized(subject, metrics)
+
+
+def _side_px(order: Order, model: DiffusionModel) -> int:
+    return order.tuning.resolution or model.resolution_px
+
+
+def _alone(prediction: Prediction, index: int) -> Prediction:
+    """One subject's rows of a prediction for several."""
+    rows = slice(index, index + 1)
+    offsets = {path: Factors(each.A[rows], each.B[rows]) for path, each in prediction.offsets.items()}
+    return Prediction([v_star[rows] for v_star in prediction.embeddings], offsets)
 
 
 def published_precision(prediction: Prediction) -> Prediction:
@@ -106,10 +169,10 @@ def published_precision(prediction: Prediction) -> Prediction:
 
 def previews_of(order: Order) -> list[Preview]:
     """What to draw, with every seed settled; a photo of the subject where the order asks for nothing."""
-    asked = order.previews or [Preview(prompt=DEFAULT_FORM.format(with_article(order.token)))]
+    wanted = order.subject.previews or [Preview(prompt=DEFAULT_FORM.format(with_article(order.subject.token)))]
     return [
         Preview(prompt=each.prompt, seed=order.tuning.seed + index if each.seed is None else each.seed)
-        for index, each in enumerate(asked)
+        for index, each in enumerate(wanted)
     ]
 
 
@@ -123,7 +186,7 @@ def draw_previews(
 
     def picture(preview: Preview) -> Image.Image:
         assert preview.seed is not None
-        prompts = read(model, [preview.prompt], order.token)
+        prompts = read(model, [preview.prompt], order.subject.token)
         text = conditioning_of(model, prompts, prediction.embeddings, vocabulary, alpha=alpha)
         return draw_picture(model, text, nothing, seed=preview.seed, side_px=side_px, check=check)
 
@@ -133,7 +196,7 @@ def draw_previews(
 
 def base_of(order: Order, model: DiffusionModel, side_px: int) -> Base:
     return Base(
-        name=last_segment(order.model.uri),
+        name=last_segment(order.run.model.uri),
         digest=model.digest,
         family=model.family,
         prediction_type=model.prediction_type,

@@ -43,16 +43,16 @@ def handle(arguments: argparse.Namespace) -> int:
     try:
         result = arguments.work(_text(), stop)
     except RunError as failed:
-        result = Result(reason=failed.reason, message=failed.message[:2048])
+        result = failed.as_result()
     except InterruptedRunError:
         result = Result(reason=Reason.INTERRUPTED, message="the pod was told to end before it was done")
     stop.ignore()
     log.info("Ended with %s: %s.", result.reason, result.message.rstrip("."))
-    tell(result, arguments.termination_log)
+    write_result(result, arguments.termination_log)
     return int(result.exit_code)
 
 
-def tell(result: Result, path: Path) -> None:
+def write_result(result: Result, path: Path) -> None:
     """Writes the result; where nobody can read it (a run by hand), the log has already said it."""
     try:
         path.write_bytes(result.encode())
@@ -74,10 +74,10 @@ def _erase(text: str, stop: Stop) -> Result:
         raise RunError(Reason.BAD_ORDER, str(error)) from None
     log.info("Accepted to erase %s/%s below %s.", order.namespace, order.name, order.output)
 
-    from likeness_runtime.order.erase import erase
-    from likeness_runtime.storage.object_store import Stores
+    from likeness_runtime.order.erase import erase_artifacts
+    from likeness_runtime.storage.stores import Stores
 
-    return erase(order, Stores(order.storage, stop.sleep), stop.check)
+    return erase_artifacts(order, Stores(order.storage, stop.sleep), stop.check)
 
 
 def _tune(text: str, stop: Stop) -> Result:
@@ -85,20 +85,20 @@ def _tune(text: str, stop: Stop) -> Result:
         order = Order.decode(text)
     except ValueError as error:
         raise RunError(Reason.BAD_ORDER, str(error)) from None
-    log.info(
-        "Accepted %s/%s: %d pictures, %d steps.", order.namespace, order.name, len(order.images), order.tuning.steps
-    )
+    subject, steps = order.subject, order.tuning.steps
+    log.info("Accepted %s/%s: %d pictures, %d steps.", subject.namespace, subject.name, len(subject.images), steps)
 
-    from likeness_runtime.order.fulfil import Run, fulfil
-    from likeness_runtime.storage.object_store import Stores
+    from likeness_runtime.order.context import RunContext
+    from likeness_runtime.order.fulfil import fulfil
+    from likeness_runtime.storage.stores import Stores
 
-    reporter = reporter_from_environment(order.name)
+    reporter = reporter_from_environment(subject.name)
 
     def progress(step: int, total: int) -> None:
         stop.check()
         if reporter is not None:
-            reporter.tell(step, total)
+            reporter.report(step, total)
         if step == total or step % max(1, total // LOGGED_SHARES) == 0:
             log.info("Tuned %d of %d steps.", step, total)
 
-    return fulfil(order, Run(Stores(order.storage, stop.sleep), progress, stop.check))
+    return fulfil(order, RunContext(Stores(order.run.storage, stop.sleep), progress, stop.check))

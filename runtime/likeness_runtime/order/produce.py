@@ -1,13 +1,12 @@
-"""The heavy part of an order: load the model, tune the subject, make the files. Imported when there is work to do."""
+"""The heavy part of a run: load the model, tune a group, make the files. Imported when there is work to do."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import torch
 
-from likeness_api.order import Order
-from likeness_api.personalization import Metric
 from likeness_api.reason import Reason
 from likeness_runtime.denoiser.model import DiffusionModel, device_named
 from likeness_runtime.export.embedding_file import embedding_file
@@ -18,53 +17,42 @@ from likeness_runtime.export.model_card import card_file
 from likeness_runtime.export.picture_file import picture_files
 from likeness_runtime.export.subject import TunedSubject, UsedEncoder
 from likeness_runtime.failure import RunError
-from likeness_runtime.image.source import Source, last_segment
+from likeness_runtime.image.source_picture import last_segment
 from likeness_runtime.method.caption import recogniser
-from likeness_runtime.method.encoder_folder import load as load_encoder
 from likeness_runtime.method.from_encoder import FromEncoder
 from likeness_runtime.method.predictor import FromWord
-from likeness_runtime.order.fulfil import Located, Run
-from likeness_runtime.order.manifest import Input, Manifest, ManifestFile, ManifestImage
-from likeness_runtime.order.personalize import Start, personalize
+from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.manifest import ArtifactManifest, ManifestFile, ManifestImage, ManifestInput
+from likeness_runtime.order.personalize import Personalized, Start, personalize
+from likeness_runtime.order.prepare import PreparedSubject
 
 log = logging.getLogger(__name__)
 
 
-def produce(
-    order: Order, run: Run, sources: list[Source], located: Located, digest: str
-) -> tuple[list[File], Manifest]:
-    """Everything to publish, in memory. Raises `RunError`, also where the device's memory does not suffice."""
+@dataclass(frozen=True)
+class Product:
+    """All that is published of one subject, in memory."""
+
+    files: list[File]
+    manifest: ArtifactManifest
+
+
+def produce(group: list[PreparedSubject], context: RunContext) -> list[Product | RunError]:
+    """Tunes the group's subjects in the same forward passes; each one's product, or what is wrong with it alone.
+
+    Where the device's memory does not suffice for the group, its subjects are tuned one at a time. Raises `RunError`
+    where the run's model or encoder cannot be loaded.
+    """
     try:
-        model = run.load(*located.model, device_named(order.device))
-        name = last_segment(order.model.uri)
-        log.info("Started %s/%s: model %s on %s.", order.namespace, order.name, name, model.device.type)
-        subject, metrics = personalize(
-            order,
-            model,
-            sources,
-            digest,
-            start=_start(order, located, model),
-            progress=run.progress,
-            check=run.check,
-        )
+        return _produced(group, context)
     except torch.OutOfMemoryError as error:
-        rows, side = order.rows_per_pass or "as many as fit", order.tuning.resolution or "the model's own"
-        raise RunError(
-            Reason.OUT_OF_DEVICE_MEMORY,
-            f"the GPU's memory did not suffice ({str(error).splitlines()[0]:.200}); lower the profile's"
-            f" runtime.rowsPerPass (now {rows}), then spec.tuning.resolution (now {side})",
-        ) from None
-    files = files_of(subject)
-    return files, _manifest(order, subject, sources, files, metrics)
-
-
-def _start(order: Order, located: Located, model: DiffusionModel) -> Start:
-    if order.encoder is None or located.encoder is None:
-        return Start(FromWord())
-    folder, digest = located.encoder
-    trained = load_encoder(folder, model)
-    used = UsedEncoder(last_segment(order.encoder.uri), digest)
-    return Start(FromEncoder(trained), used, recogniser(trained, model))
+        if len(group) == 1:
+            return [_out_of_memory(group[0], error)]
+    # Out of the handler, which kept the failed pass's tensors alive.
+    log.warning(
+        "The device's memory did not suffice for %d subjects at once; they are tuned one at a time.", len(group)
+    )
+    return [product for subject in group for product in produce([subject], context)]
 
 
 def files_of(subject: TunedSubject) -> list[File]:
@@ -79,22 +67,54 @@ def files_of(subject: TunedSubject) -> list[File]:
     ]
 
 
-def _manifest(
-    order: Order, subject: TunedSubject, sources: list[Source], files: list[File], metrics: list[Metric]
-) -> Manifest:
-    return Manifest(
+def _produced(group: list[PreparedSubject], context: RunContext) -> list[Product | RunError]:
+    run = group[0].order.run
+    model = context.models.model(*group[0].models.model, device_named(run.device))
+    names = ", ".join(f"{each.order.subject.namespace}/{each.order.subject.name}" for each in group)
+    log.info("Started %s: model %s on %s.", names, last_segment(run.model.uri), model.device.type)
+    start = _start(group[0], context, model)
+    outcomes = personalize(model, group, start, progress=context.progress, check=context.check)
+    return [
+        outcome if isinstance(outcome, RunError) else _product(subject, outcome)
+        for subject, outcome in zip(group, outcomes, strict=True)
+    ]
+
+
+def _start(subject: PreparedSubject, context: RunContext, model: DiffusionModel) -> Start:
+    named, located = subject.order.run.encoder, subject.models.encoder
+    if named is None or located is None:
+        return Start(FromWord())
+    folder, digest = located
+    trained = context.models.encoder(folder, digest, model)
+    return Start(FromEncoder(trained), UsedEncoder(last_segment(named.uri), digest), recogniser(trained, model))
+
+
+def _out_of_memory(subject: PreparedSubject, error: torch.OutOfMemoryError) -> RunError:
+    run = subject.order.run
+    rows, side = run.rows_per_pass or "as many as fit", run.tuning.resolution or "the model's own"
+    return RunError(
+        Reason.OUT_OF_DEVICE_MEMORY,
+        f"the GPU's memory did not suffice ({str(error).splitlines()[0]:.200}); lower the profile's"
+        f" runtime.rowsPerPass (now {rows}), then spec.tuning.resolution (now {side})",
+    )
+
+
+def _product(prepared: PreparedSubject, personalized: Personalized) -> Product:
+    subject, order = personalized.subject, prepared.order
+    files = files_of(subject)
+    manifest = ArtifactManifest(
         digest=subject.digest,
-        namespace=order.namespace,
-        name=order.name,
-        token=order.token,
+        namespace=order.subject.namespace,
+        name=order.subject.name,
+        token=order.subject.token,
         nearest_word=subject.nearest_word,
         steps=order.tuning.steps,
         images=[
-            ManifestImage(name=source.name, **image.model_dump())
-            for source, image in zip(sources, subject.images, strict=True)
+            ManifestImage(name=picture.name, **image.model_dump())
+            for picture, image in zip(prepared.pictures, subject.images, strict=True)
         ],
-        model=Input(name=subject.base.name, sha256=subject.base.digest),
-        metrics=metrics,
+        model=ManifestInput(name=subject.base.name, sha256=subject.base.digest),
+        metrics=personalized.metrics,
         files=[
             ManifestFile(
                 name=file.name,
@@ -106,3 +126,4 @@ def _manifest(
             for file in files
         ],
     )
+    return Product(files, manifest)

@@ -1,4 +1,5 @@
-"""Publishing: the files first, the manifest last and only once. A reader of the manifest never meets half a result.
+"""Publishing: the files first, the manifest last and only once. Publishes all or
+nothing: what a manifest names is there.
 
 Several runs of one order may race (a pod thought dead that is not). The first manifest stands. Until there is one,
 equal files are left alone and different ones (leftovers of a run that ended early, on a device whose sums differ in
@@ -12,25 +13,27 @@ import hashlib
 from likeness_api.reason import Reason
 from likeness_runtime.export.file import File
 from likeness_runtime.failure import RunError, StorageMissingError
-from likeness_runtime.order.manifest import MANIFEST_NAME, Manifest
-from likeness_runtime.storage.object_store import ObjectTooLargeError, Store
+from likeness_runtime.order.manifest import MANIFEST_NAME, ArtifactManifest
+from likeness_runtime.storage.object_store import ObjectStore, ObjectTooLargeError
 
 MANIFEST_LIMIT_BYTES = 2**20
 
 
-def standing(store: Store, folder: str) -> tuple[Manifest, bytes] | None:
+def standing(store: ObjectStore, folder: str) -> tuple[ArtifactManifest, bytes] | None:
     """The manifest that is already published in `folder`, and its bytes. None where nothing is."""
     uri = folder + MANIFEST_NAME
     try:
         data = store.read(uri, MANIFEST_LIMIT_BYTES)
-        return Manifest.decode(data), data
+        return ArtifactManifest.decode(data), data
     except StorageMissingError:
         return None
     except (ValueError, ObjectTooLargeError) as error:
         raise RunError(Reason.DIGEST_MISMATCH, f"{uri} is not a manifest of ours: {error}") from None
 
 
-def publish(store: Store, folder: str, files: list[File], manifest: Manifest) -> tuple[Manifest, bytes]:
+def publish(
+    store: ObjectStore, folder: str, files: list[File], manifest: ArtifactManifest
+) -> tuple[ArtifactManifest, bytes]:
     """Writes everything; the manifest that stands afterwards, ours or that of a quicker run of the same order."""
     try:
         for file in files:
@@ -50,7 +53,7 @@ def publish(store: Store, folder: str, files: list[File], manifest: Manifest) ->
     return found
 
 
-def _place(store: Store, folder: str, file: File) -> None:
+def _place(store: ObjectStore, folder: str, file: File) -> None:
     uri = folder + file.name
     if store.write_if_absent(uri, file.data, file.media_type):
         return
@@ -58,14 +61,14 @@ def _place(store: Store, folder: str, file: File) -> None:
         store.write(uri, file.data, file.media_type)
 
 
-def _mend(store: Store, folder: str, files: list[File]) -> None:
+def _mend(store: ObjectStore, folder: str, files: list[File]) -> None:
     """A racing run may have replaced one of our files before it could see our manifest."""
     for file in files:
         if _stored_sha256(store, folder + file.name, file) != file.sha256:
             store.write(folder + file.name, file.data, file.media_type)
 
 
-def _stored_sha256(store: Store, uri: str, file: File) -> str | None:
+def _stored_sha256(store: ObjectStore, uri: str, file: File) -> str | None:
     """None where the object is gone or cannot be the same."""
     try:
         return hashlib.sha256(store.read(uri, len(file.data))).hexdigest()

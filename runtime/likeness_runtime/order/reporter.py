@@ -20,7 +20,7 @@ from likeness_api.progress_report import (
     ProgressReport,
 )
 
-CALL_SECONDS = 2.0
+REPORT_TIMEOUT_SECONDS = 2.0
 CONNECTIONS = 3
 """Tried at once: of several operators only the one that acts listens, and the Service may lead to another one."""
 LONGEST_PAUSE_SECONDS = 60.0
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Reports for one Personalization. `tell` never waits and never raises."""
+    """Reports for one Personalization. `report` never waits and never raises."""
 
     def __init__(self, name: str, url: str, token: Path, pause_seconds: float = REPORT_SECONDS) -> None:
         self._name = name
@@ -42,7 +42,7 @@ class Reporter:
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def tell(self, step: int, total_steps: int) -> None:
+    def report(self, step: int, total_steps: int) -> None:
         """Only the latest is sent, once the pause is over; where there are no steps, there is nothing to say."""
         if total_steps == 0:
             return
@@ -59,8 +59,8 @@ class Reporter:
             self._news.wait()
             self._news.clear()
             step, total_steps = self._latest
-            report = ProgressReport(personalization=self._name, step=step, total_steps=total_steps)
-            failures = 0 if self._sent(report.model_dump_json(by_alias=True)) else failures + 1
+            latest = ProgressReport(personalization=self._name, step=step, total_steps=total_steps)
+            failures = 0 if self._sent(latest.model_dump_json(by_alias=True)) else failures + 1
             time.sleep(min(LONGEST_PAUSE_SECONDS, self._pause_seconds * 2.0 ** max(0, failures - 1)))
         log.info("Progress is reported no more: %s did not take %d reports in a row.", self._url, failures)
 
@@ -80,7 +80,7 @@ class Reporter:
             "Connection": "close",
         }
         address = urlsplit(self._url)
-        connection = http.client.HTTPConnection(address.netloc, timeout=CALL_SECONDS)
+        connection = http.client.HTTPConnection(address.netloc, timeout=REPORT_TIMEOUT_SECONDS)
         try:
             connection.request("POST", address.path, report, headers)
             return connection.getresponse().status

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
@@ -16,20 +19,32 @@ from likeness_api.order import Order
 from likeness_api.personalization import PersonalizationSpec, PersonalizationStatus
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_api.result import Result
+from likeness_api.status import status_of
 from likeness_api.tuning_profile import ModelSource, Runtime, Storage, TuningProfileSpec
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.documents import DocumentError, Documents, PersonalizationDocument, read_all
-from likeness_runtime.order.status import status_of
 from likeness_runtime.order.stop import Stop
 
 if TYPE_CHECKING:
-    from likeness_runtime.order.warm import Warm
+    from likeness_runtime.image.contact_sheet import SheetRow
+    from likeness_runtime.method.progress import Progress
+    from likeness_runtime.order.model_cache import ModelCache
 
 USAGE_ERROR = 2
 BUILT_IN = ModelSource(uri="builtin://pocket")
 """The model that ships with Likeness; under the same address its encoder."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What lasts from one Personalization to the next."""
+
+    stop: Stop
+    models: ModelCache
+    sheet: list[SheetRow] | None
+    """The contact sheet's rows; None where none is asked for."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -47,20 +62,20 @@ def handle(arguments: argparse.Namespace) -> int:
     except DocumentError as error:
         sys.stderr.write(f"likeness run: {error}\n")
         return USAGE_ERROR
-    from likeness_runtime.order.warm import Warm
+    from likeness_runtime.order.model_cache import ModelCache
 
     stop = Stop()
     stop.listen()
-    warm = Warm(stop, draws_sheet=arguments.contact_sheet is not None)
+    session = _Session(stop, ModelCache(), None if arguments.contact_sheet is None else [])
     codes = []
     try:
         for document in documents.personalizations:
             placed = _with_output(document, arguments.output)
-            codes.append(_fulfilled(placed, _order(placed, documents, arguments.model), warm))
-        if warm.draws_sheet:
-            warm.write_sheet(arguments.contact_sheet)
+            codes.append(_fulfilled(placed, _order(placed, documents, arguments.model), session))
+        if session.sheet:
+            _write_sheet(session.sheet, arguments.contact_sheet)
     except InterruptedRunError:
-        log.warning("Interrupted; nothing half was published.")
+        log.warning("Interrupted; what was not finished is not published.")
         return int(ExitCode.TERMINATED)
     return next((code for code in codes if code), 0)
 
@@ -112,24 +127,68 @@ def _order(document: PersonalizationDocument, documents: Documents, model: str |
     return accept(document.metadata.name, document.metadata.namespace, document.spec, profile, local=True)
 
 
-def _fulfilled(document: PersonalizationDocument, order: Order | Refusal, warm: Warm) -> int:
-    """Fulfils one order, prints its status and adds it to the sheet; the exit code that it asks for."""
+def _fulfilled(document: PersonalizationDocument, order: Order | Refusal, session: _Session) -> int:
+    """Fulfils one order, prints its status and adds it to the sheet; the exit code that it asks for.
+
+    One at a time, also where several could share a forward pass: the same order gives the same bytes in any company.
+    """
     started = datetime.now(UTC)
-    result = order if isinstance(order, Refusal) else _result(order, warm)
+    result = order if isinstance(order, Refusal) else _result(order, session)
     _print(document, status_of(order, result, started, datetime.now(UTC)))
-    if isinstance(order, Order) and isinstance(result, Result) and result.manifest and warm.draws_sheet:
+    if isinstance(order, Order) and isinstance(result, Result) and result.manifest and session.sheet is not None:
         try:
-            warm.add_to_sheet(order, result)
+            session.sheet.extend(_sheet_rows(order, result, session))
         except RunError as failed:
-            log.warning("%s is not on the contact sheet: %s.", order.name, failed.message)
+            log.warning("%s is not on the contact sheet: %s.", order.subject.name, failed.message)
     return exit_code_of(result)
 
 
-def _result(order: Order, warm: Warm) -> Result:
+def _result(order: Order, session: _Session) -> Result:
+    from likeness_runtime.order.context import RunContext
+    from likeness_runtime.order.fulfil import fulfil
+    from likeness_runtime.storage.stores import Stores
+
+    stores = Stores(order.run.storage, session.stop.sleep)
+    with _progress_bar(order.subject.name, session.stop) as progress:
+        try:
+            return fulfil(order, RunContext(stores, progress, session.stop.check, session.models))
+        except RunError as error:
+            return error.as_result()
+
+
+@contextmanager
+def _progress_bar(name: str, stop: Stop) -> Iterator[Progress]:
+    """Shown from the first report on, so that an order that tunes nothing shows none."""
+    from tqdm import tqdm
+
+    bars: list[tqdm[NoReturn]] = []
+
+    def progress(step: int, total: int) -> None:
+        stop.check()
+        if not bars:
+            bars.append(tqdm(total=total, desc=name, unit="step"))
+        bars[0].update(step - bars[0].n)
+
     try:
-        return warm.fulfil(order)
-    except RunError as error:
-        return Result(reason=error.reason, message=error.message[:2048])
+        yield progress
+    finally:
+        for bar in bars:
+            bar.close()
+
+
+def _sheet_rows(order: Order, result: Result, session: _Session) -> list[SheetRow]:
+    from likeness_runtime.order.before_and_after import sheet_rows
+    from likeness_runtime.storage.stores import Stores
+
+    stores = Stores(order.run.storage, session.stop.sleep)
+    return sheet_rows(order, result, stores, session.models, session.stop.check)
+
+
+def _write_sheet(rows: list[SheetRow], path: Path) -> None:
+    from likeness_runtime.image.contact_sheet import sheet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet(rows).save(path)
 
 
 def _with_output(document: PersonalizationDocument, output: str | None) -> PersonalizationDocument:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from likeness_runtime.method.contexts import Contexts
     from likeness_runtime.method.encoder_folder import TrainedEncoder
     from likeness_runtime.pretrain.image_set import ImageSet
-    from likeness_runtime.storage.object_store import Stores
+    from likeness_runtime.storage.stores import Stores
 
 CACHE_HOME = Path.home() / ".cache" / "likeness"
 BUILTIN_SCHEME = "builtin://"
@@ -129,7 +129,7 @@ def _stores(arguments: argparse.Namespace) -> Stores:
     import time
 
     from likeness_api.order import OrderStorage
-    from likeness_runtime.storage.object_store import Stores
+    from likeness_runtime.storage.stores import Stores
 
     endpoint = arguments.endpoint
     settings = OrderStorage(endpoint=endpoint, path_style=bool(endpoint), source_prefixes=[], output_prefixes=[])

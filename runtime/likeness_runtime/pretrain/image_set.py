@@ -20,7 +20,7 @@ from likeness_runtime.failure import RunError
 from likeness_runtime.image.decode import decode, squared
 from likeness_runtime.image.views import SMALLEST_CROP
 from likeness_runtime.method.forms import FORMS, with_article
-from likeness_runtime.storage.object_store import Stores
+from likeness_runtime.storage.stores import Stores
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif")
 

@@ -27,7 +27,7 @@ class LocalStore:
 
     def read(self, uri: str, limit_bytes: int) -> bytes:
         path = path_of(uri)
-        with _told(uri):
+        with _translated(uri):
             if path.is_dir():
                 raise IsADirectoryError
             size = path.stat().st_size
@@ -36,7 +36,7 @@ class LocalStore:
             return path.read_bytes()
 
     def download(self, uri: str, path: Path) -> None:
-        with _told(uri):
+        with _translated(uri):
             shutil.copyfile(path_of(uri), path)
 
     def write(self, uri: str, data: bytes, media_type: str) -> None:  # noqa: ARG002 - files have no media type
@@ -50,7 +50,7 @@ class LocalStore:
         return True
 
     def delete(self, uri: str) -> None:
-        with _told(uri):
+        with _translated(uri):
             path_of(uri).unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Iterable[str]:
@@ -60,7 +60,7 @@ class LocalStore:
 
 def _write(uri: str, data: bytes, appear: Callable[[Path, Path], object]) -> None:
     path = path_of(uri)
-    with _told(uri):
+    with _translated(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
@@ -74,8 +74,8 @@ def _write(uri: str, data: bytes, appear: Callable[[Path, Path], object]) -> Non
 
 
 @contextmanager
-def _told(uri: str) -> Iterator[None]:
-    """Turns what the operating system says into what the user can act on."""
+def _translated(uri: str) -> Iterator[None]:
+    """Raises `RunError` with a storage reason in place of the operating system's errors."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):

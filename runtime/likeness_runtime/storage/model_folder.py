@@ -17,11 +17,12 @@ from likeness_api.order import OrderModel
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError, StorageMissingError
 from likeness_runtime.storage.local import path_of
-from likeness_runtime.storage.object_store import Store, Stores
+from likeness_runtime.storage.object_store import ObjectStore
+from likeness_runtime.storage.stores import Stores
 
 INDEX = "model_index.json"
-SUFFIXES = (".json", ".txt", ".model", ".safetensors")
-POCKET = "builtin://pocket"
+MODEL_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
+POCKET_URI = "builtin://pocket"
 INDEX_LIMIT_BYTES = 2**20
 DIGEST_NAME = ".likeness-digest"
 """Written beside a fetched model's files; the folder gets its name only once all of them are there."""
@@ -76,7 +77,7 @@ def components_of(index: bytes, where: str) -> frozenset[str]:
 
 def counts(name: str, components: Iterable[str]) -> bool:
     path = PurePosixPath(name)
-    return name == INDEX or (len(path.parts) == 2 and path.parts[0] in components and path.suffix in SUFFIXES)
+    return name == INDEX or (len(path.parts) == 2 and path.parts[0] in components and path.suffix in MODEL_SUFFIXES)
 
 
 def _file_digest(path: Path) -> str:
@@ -85,14 +86,14 @@ def _file_digest(path: Path) -> str:
 
 
 def _builtin(uri: str, field: str) -> Path:
-    if uri != POCKET:
-        raise RunError(Reason.MODEL_NOT_FOUND, f"{field}.uri is {uri}; the only built-in one is {POCKET}")
+    if uri != POCKET_URI:
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{field}.uri is {uri}; the only built-in one is {POCKET_URI}")
     from likeness_runtime.pocket import MODEL_PATH
 
     return MODEL_PATH if field == "model" else MODEL_PATH.parent / "encoder"
 
 
-def _cached(model: OrderModel, store: Store, field: str) -> tuple[Path, str]:
+def _cached(model: OrderModel, store: ObjectStore, field: str) -> tuple[Path, str]:
     """An `s3://` model, fetched once into the cache. Give a digest where the objects may change under one address."""
     cache = Path(model.cache) if model.cache else Path.home() / ".cache" / "likeness" / "models"
     key = hashlib.sha256(f"{model.uri} {model.digest or ''}".encode()).hexdigest()[:16]
@@ -126,7 +127,7 @@ def _appear(arriving: Path, folder: Path) -> None:
             raise
 
 
-def _fetch(prefix: str, folder: Path, store: Store, field: str) -> None:
+def _fetch(prefix: str, folder: Path, store: ObjectStore, field: str) -> None:
     try:
         index = store.read(prefix + INDEX, INDEX_LIMIT_BYTES)
     except StorageMissingError as missing:

@@ -1,19 +1,10 @@
-"""One way to read and write bytes, whether they lie in a folder or in an object store.
-
-`Stores` picks the store by an address's scheme; `check_allowed` is the second look at the profile's prefixes (the
-operator had the first).
-"""
+"""One way to read and write bytes, whether they lie in a folder or in an object store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
-
-from likeness_api.order import EraseOrder, Order, OrderStorage
-from likeness_api.reason import Reason
-from likeness_api.tuning_profile import is_allowed
-from likeness_runtime.failure import RunError
 
 
 class ObjectTooLargeError(Exception):
@@ -24,8 +15,8 @@ class ObjectTooLargeError(Exception):
         self.size = size
 
 
-class Store(Protocol):
-    """What the runtime asks of a place. Every method raises `RunError` with a storage reason, and
+class ObjectStore(Protocol):
+    """What the runtime asks of a place where objects lie. Every method raises `RunError` with a storage reason, and
     `StorageMissingError` where said.
     """
 
@@ -58,43 +49,3 @@ class Store(Protocol):
 
         Raises `StorageMissingError`, too.
         """
-
-
-class Stores:
-    """The store of each scheme, opened on first use: a run on files never loads boto3."""
-
-    def __init__(self, settings: OrderStorage, sleep: Callable[[float], None]) -> None:
-        self._settings = settings
-        self._sleep = sleep
-        self._opened: dict[str, Store] = {}
-
-    def of(self, uri: str) -> Store:
-        scheme = uri.partition("://")[0]
-        if scheme not in self._opened:
-            self._opened[scheme] = self._open(scheme)
-        return self._opened[scheme]
-
-    def _open(self, scheme: str) -> Store:
-        if scheme == "file":
-            from likeness_runtime.storage.local import LocalStore
-
-            return LocalStore()
-        if scheme == "s3":
-            from likeness_runtime.storage.s3 import S3Store, client_of
-
-            return S3Store(client_of(self._settings), self._sleep)
-        raise ValueError(f"address scheme is {scheme!r}; expected s3 or file")
-
-
-def check_allowed(order: Order | EraseOrder) -> None:
-    """Raises `RunError(BucketNotAllowed)` naming the first address outside of the order's prefixes."""
-    images = [image.uri for image in order.images] if isinstance(order, Order) else []
-    for index, uri in enumerate(images):
-        _check(f"images[{index}]", uri, order.storage.source_prefixes, order.namespace)
-    _check("output", order.output, order.storage.output_prefixes, order.namespace)
-
-
-def _check(field: str, uri: str, prefixes: list[str], namespace: str) -> None:
-    if not is_allowed(uri, prefixes, namespace):
-        expected = ", ".join(prefixes) or "nothing"
-        raise RunError(Reason.BUCKET_NOT_ALLOWED, f"order.{field} is {uri}; this run may use {expected}")

@@ -1,6 +1,6 @@
 """The store behind `s3://` addresses, on AWS and on the servers that speak its language.
 
-Passing trouble (no connection, 5xx, throttling) is retried here for about 75 s; the pod's own retries come after that.
+Transient errors (no connection, 5xx, throttling) are retried here for about 75 s; the pod's own retries come after.
 Credentials come from botocore's chain and nothing else.
 """
 
@@ -37,7 +37,7 @@ RETRY_DELAYS_SECONDS = (0.5, 1, 2, 4, 8, 10, 10, 10, 10, 10, 10)
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
 
-T = TypeVar("T")
+_Answer = TypeVar("_Answer")
 Client = Any
 """boto3 makes its clients' classes at run time; there is no type to name."""
 
@@ -116,19 +116,19 @@ class S3Store:
 
         return sorted(self._try(prefix, pages))
 
-    def _try(self, uri: str, call: Callable[[], T]) -> T:
+    def _try(self, uri: str, call: Callable[[], _Answer]) -> _Answer:
         for delay in RETRY_DELAYS_SECONDS:
             try:
                 return call()
             except (BotoCoreError, ClientError, HTTPError, RetriesExceededError) as error:
-                failure = told(uri, error)
+                failure = translate_error(uri, error)
                 if failure.reason not in (Reason.STORAGE_UNAVAILABLE, Reason.STORAGE_THROTTLED):
                     raise failure from None
             self._sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311 - spreads the retries of many pods
         try:
             return call()
         except (BotoCoreError, ClientError, HTTPError, RetriesExceededError) as error:
-            raise told(uri, error) from None
+            raise translate_error(uri, error) from None
 
 
 def bucket_and_key(uri: str) -> tuple[str, str]:
@@ -136,8 +136,8 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def told(uri: str, error: Exception) -> RunError:
-    """What the user can do something about, of what the server or the connection said."""
+def translate_error(uri: str, error: Exception) -> RunError:
+    """The `RunError` with a storage reason for an error of boto3, in words that a user can act on."""
     if isinstance(error, ClientError):
         return _refusal(uri, error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
@@ -154,19 +154,19 @@ def told(uri: str, error: Exception) -> RunError:
 
 def _refusal(uri: str, error: ClientError) -> RunError:
     code, status = error.response.get("Error", {}).get("Code", ""), _status(error)
-    said = error.response.get("Error", {}).get("Message") or code
+    message = error.response.get("Error", {}).get("Message") or code
     bucket, key = bucket_and_key(uri)
     if code == "NoSuchBucket":
         return StorageMissingError(f"{uri}: there is no bucket {bucket!r}")
     if status == 404:
         return StorageMissingError(f"{uri}: there is no object {key!r} in bucket {bucket!r}")
     if status == 403 or code in REFUSED:
-        return RunError(Reason.ACCESS_DENIED, f"{uri}: the object store refused these credentials ({code}: {said})")
+        return RunError(Reason.ACCESS_DENIED, f"{uri}: the object store refused these credentials ({code}: {message})")
     if code in THROTTLING or status == 429:
-        return RunError(Reason.STORAGE_THROTTLED, f"{uri}: the object store asks to slow down ({code}: {said})")
+        return RunError(Reason.STORAGE_THROTTLED, f"{uri}: the object store asks to slow down ({code}: {message})")
     if status >= 500 or status in (408, 409) or code == "RequestTimeout":
-        return RunError(Reason.STORAGE_UNAVAILABLE, f"{uri}: the object store answered {status} ({code}: {said})")
-    return RunError(Reason.BAD_ORDER, f"{uri}: the object store answered {status} ({code}: {said})")
+        return RunError(Reason.STORAGE_UNAVAILABLE, f"{uri}: the object store answered {status} ({code}: {message})")
+    return RunError(Reason.BAD_ORDER, f"{uri}: the object store answered {status} ({code}: {message})")
 
 
 def _status(error: ClientError) -> int:

@@ -76,8 +76,8 @@ def test_the_order_survives_the_kubelets_variable_expansion() -> None:
     assert isinstance(text, str)
     assert "$(" not in text.replace("$$", "")
     order = Order.decode(text.replace("$$", "$"))
-    assert order.previews[0].prompt == "<red-teapot> for $(HOME), $5, $$"
-    assert (order.name, order.namespace) == (NAME, NAMESPACE)
+    assert order.subject.previews[0].prompt == "<red-teapot> for $(HOME), $5, $$"
+    assert (order.subject.name, order.subject.namespace) == (NAME, NAMESPACE)
 
 
 def test_an_eviction_does_not_count_and_a_final_exit_code_ends_the_job() -> None:
@@ -130,8 +130,8 @@ def test_a_fetched_model_has_a_volume_it_can_be_written_to() -> None:
     assert pod_of(job)["volumes"][1] == {"name": "model-0", "emptyDir": {"sizeLimit": "8Gi"}}
     assert tuner_of(job)["volumeMounts"][1] == {"name": "model-0", "mountPath": "/models", "readOnly": False}
     order = Order.decode(str(environment(job)["LIKENESS_ORDER"]))
-    assert order.model.cache is not None
-    assert order.model.cache.startswith("/models")
+    assert order.run.model.cache is not None
+    assert order.run.model.cache.startswith("/models")
 
 
 def test_a_mounted_model_is_read_only() -> None:

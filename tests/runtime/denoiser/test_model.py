@@ -47,8 +47,8 @@ def test_the_precision_of_a_gpu_tunes_and_draws(tiny_folders: dict[Kind, Path], 
     model = load(tiny_folders[kind], "0" * 64, CPU, torch.bfloat16)
     generator = torch.Generator().manual_seed(0)
     start = FromWord().predict(model, [[photo]], 4, [generator])
-    subject = subject_of(model, [photo], [sentences("<x>")], 64, generator)
-    result = tune(model, start, [subject], "<x>", tuning=ResolvedTuning(steps=3), progress=lambda _step, _total: None)
+    subject = subject_of(model, [photo], [sentences("<x>")], 64, generator, token="<x>")
+    result = tune(model, start, [subject], tuning=ResolvedTuning(steps=3), progress=lambda _step, _total: None)
     assert result.loss_after.isfinite().all()
     assert result.prediction.embeddings[0].dtype == torch.float32
     text = encode(model, read(model, ["a <x>"], "<x>"), result.prediction.embeddings)

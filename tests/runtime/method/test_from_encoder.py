@@ -24,10 +24,12 @@ from likeness_runtime.method.encoder_folder import CLIP, TrainedEncoder, load, s
 from likeness_runtime.method.forms import sentences
 from likeness_runtime.method.from_encoder import FromEncoder, averaged
 from likeness_runtime.method.tune import Subject, latents_of, tune
-from likeness_runtime.order.fulfil import Run, fulfil
+from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.fulfil import fulfil
 from likeness_runtime.order.manifest import digest_of
 from likeness_runtime.pipeline import load_likeness
 from likeness_runtime.storage.model_folder import folder_digest
+from tiny_models import altered
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
@@ -88,10 +90,10 @@ def test_subjects_together_equal_each_alone(model: DiffusionModel, trained: Trai
         own = generators(*(10 + n for n in chosen))
         start = FromEncoder(trained).predict(model, [[pictures[n]] for n in chosen], 2, own)
         subjects = [
-            Subject(latents_of(model, [pictures[n].resize((64, 64))])[None], [sentences("<x>")], generator)
+            Subject(latents_of(model, [pictures[n].resize((64, 64))])[None], [sentences("<x>")], "<x>", generator)
             for n, generator in zip(chosen, own, strict=True)
         ]
-        return tune(model, start, subjects, token="<x>", tuning=tuning, progress=lambda _done, _total: None).prediction
+        return tune(model, start, subjects, tuning=tuning, progress=lambda _done, _total: None).prediction
 
     together, alone = tuned([0, 1]), [tuned([0]), tuned([1])]
     for n, own in enumerate(alone):
@@ -99,6 +101,26 @@ def test_subjects_together_equal_each_alone(model: DiffusionModel, trained: Trai
         for path, each in together.offsets.items():
             # AdamW's first steps have the size of the learning rate whatever the gradient, so rounding shows.
             torch.testing.assert_close(own.offsets[path].delta()[0], each.delta()[n], rtol=1e-2, atol=1e-3)
+
+
+def test_subjects_are_predicted_together_as_each_alone(model: DiffusionModel, trained: TrainedEncoder) -> None:
+    """Also where one brings more pictures than another, and where the rank is filled up from its generator."""
+    pictures = [[a_picture(1)], [a_picture(2), a_picture(3)], [a_picture(4)]]
+    together = FromEncoder(trained).predict(model, pictures, 20, generators(5, 6, 7))
+    for n, own in enumerate(pictures):
+        alone = FromEncoder(trained).predict(model, [own], 20, generators(5 + n))
+        for v_star, expected in zip(together.embeddings, alone.embeddings, strict=True):
+            torch.testing.assert_close(v_star[n], expected[0], rtol=1e-4, atol=1e-5)
+        for path, factors in alone.offsets.items():
+            torch.testing.assert_close(together.offsets[path].delta()[n], factors.delta()[0], rtol=1e-3, atol=1e-4)
+
+
+def test_an_average_of_what_is_no_number_is_none_and_raises_nothing() -> None:
+    factors = Factors(torch.randn(3, 2, 9), torch.full((3, 8, 2), torch.nan))
+    best = averaged(factors, 2, torch.Generator())
+    assert best.A.shape == (2, 9)
+    assert best.B.shape == (8, 2)
+    assert best.B.isnan().all()
 
 
 @pytest.mark.parametrize("rank", [1, 2, 20])
@@ -166,7 +188,7 @@ def test_what_is_no_encoder_is_refused(model: DiffusionModel, tmp_path: Path, co
 
 
 def test_an_order_with_an_encoder_publishes_what_the_two_line_loader_reads(
-    tiny_model: Callable[[Kind], DiffusionModel], order: Order, run: Run, tmp_path: Path
+    tiny_model: Callable[[Kind], DiffusionModel], order: Order, run: RunContext, tmp_path: Path
 ) -> None:
     """The same order twice, published apart: bit-equal files; then through the dual path in a stock pipeline."""
     model = tiny_model("sd15")
@@ -174,26 +196,23 @@ def test_an_order_with_an_encoder_publishes_what_the_two_line_loader_reads(
     tower = an_image_tower()
     fresh = Encoder(shape_for(model, tower, rank=4, width=16, layers=1, heads=2))
     save(tmp_path / "encoder", TrainedEncoder(fresh, tower, CLIP, []), model, {}, with_image_tower=True)
-    with_encoder = order.model_copy(
-        update={
-            "encoder": OrderModel(uri=f"file://{tmp_path}/encoder"),
-            "tuning": ResolvedTuning(steps=2, batch_size=2, seed=7, alpha="0.6"),
-        }
+    with_encoder = altered(
+        order,
+        encoder=OrderModel(uri=f"file://{tmp_path}/encoder"),
+        tuning=ResolvedTuning(steps=2, batch_size=2, seed=7, alpha="0.6"),
     )
-    results = [
-        fulfil(with_encoder.model_copy(update={"output": f"file://{tmp_path}/{place}"}), run) for place in ("a", "b")
-    ]
+    results = [fulfil(altered(with_encoder, output=f"file://{tmp_path}/{place}"), run) for place in ("a", "b")]
     assert [each.sha256 for each in results[0].artifacts] == [each.sha256 for each in results[1].artifacts]
     (facts,) = (tmp_path / "a").rglob("personalization.json")
     stock = StableDiffusionPipeline.from_pretrained(
-        order.model.uri.removeprefix("file://"), use_safetensors=True, local_files_only=True, safety_checker=None
+        order.run.model.uri.removeprefix("file://"), use_safetensors=True, local_files_only=True, safety_checker=None
     )
     assert json.loads(facts.read_bytes())["encoder"] == {
         "name": "encoder",
         "digest": folder_digest(tmp_path / "encoder"),
     }
     likeness = load_likeness(facts)
-    picture = likeness.apply(stock)(f"a photo of {order.token}", num_inference_steps=2).images[0]
+    picture = likeness.apply(stock)(f"a photo of {order.subject.token}", num_inference_steps=2).images[0]
     assert likeness.alpha == 0.6
     assert picture.size == (64, 64)
 

@@ -1,5 +1,6 @@
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from likeness_runtime.denoiser.model import DiffusionModel
 from likeness_runtime.denoiser.tiny import KINDS, Kind
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.method.forms import sentences
-from likeness_runtime.method.predictor import FromWord
+from likeness_runtime.method.predictor import FromWord, Prediction
 from likeness_runtime.method.progress import Progress
-from likeness_runtime.method.tune import Tuned, draw, latents_of, subject_of, tune
+from likeness_runtime.method.tune import Tuned, draw, latents_of, steps_before_failure, subject_of, tune
 
 Models = Callable[[Kind], DiffusionModel]
 
@@ -31,11 +32,11 @@ def tuned(
     """The pictures' subjects tuned together; subject i has the seed of the tuning plus i."""
     generators = [torch.Generator().manual_seed(tuning.seed + index) for index in range(len(pictures))]
     subjects = [
-        subject_of(model, [picture], [sentences("<it>")], 64, generator)
+        subject_of(model, [picture], [sentences("<it>")], 64, generator, token="<it>")
         for picture, generator in zip(pictures, generators, strict=True)
     ]
     prediction = FromWord().predict(model, [[picture] for picture in pictures], tuning.rank, generators)
-    return tune(model, prediction, subjects, "<it>", tuning=tuning, progress=progress, rows_per_pass=rows_per_pass)
+    return tune(model, prediction, subjects, tuning=tuning, progress=progress, rows_per_pass=rows_per_pass)
 
 
 def test_no_steps_leave_the_prediction(tiny_model: Models, photo: Image.Image) -> None:
@@ -81,11 +82,54 @@ def test_subjects_together_are_tuned_as_each_alone(tiny_model: Models, photo: Im
     together = tuned(model, pictures, tuning).prediction
     for index, picture in enumerate(pictures):
         alone = tuned(model, [picture], tuning.model_copy(update={"seed": 3 + index})).prediction
-        assert torch.allclose(together.embeddings[0][index], alone.embeddings[0][0], atol=1e-4)
-        for path, factors in alone.offsets.items():
-            assert torch.allclose(together.offsets[path].A[index], factors.A[0], atol=1e-4)
-            # Adam divides: where a gradient is next to nothing, rounding decides. So B is compared as a whole.
-            assert (together.offsets[path].B[index] - factors.B[0]).norm() < 0.01 * factors.B[0].norm()
+        assert_as_alone(together, index, alone)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("alpha", ["1", "0.6"])
+def test_a_subject_that_is_no_number_leaves_its_neighbours_as_they_are_alone(
+    tiny_model: Models, photo: Image.Image, kind: Kind, alpha: str
+) -> None:
+    model, tuning, broken = tiny_model(kind), ResolvedTuning(steps=3, batch_size=2, alpha=alpha), 1
+    pictures = [photo, ImageOps.invert(photo), ImageOps.flip(photo)]
+
+    def tuned_with_bank(chosen: list[int]) -> Tuned:
+        generators = [torch.Generator().manual_seed(3 + index) for index in chosen]
+        own = [pictures[index] for index in chosen]
+        subjects = [
+            subject_of(model, [picture], [sentences(f"<it-{index}>")], 64, generator, token=f"<it-{index}>")
+            for index, picture, generator in zip(chosen, own, generators, strict=True)
+        ]
+        start = FromWord().predict(model, [[picture] for picture in own], tuning.rank, generators)
+        start = replace(start, negatives=[1.0 + table[:5].float() for table in model.token_tables])
+        for subject, index in zip(subjects, chosen, strict=True):
+            if index == broken and len(chosen) > 1:
+                subject.latents.fill_(torch.nan)
+        return tune(model, start, subjects, tuning=tuning, progress=silent)
+
+    together = tuned_with_bank([0, 1, 2])
+    assert together.failed_after == [0 if index == broken else None for index in range(3)]
+    with pytest.raises(RunError, match="after 0 steps the loss was not a finite number"):
+        together.checked()
+    for index in {0, 1, 2} - {broken}:
+        assert together.failure(index) is None
+        alone = tuned_with_bank([index]).checked()
+        assert_as_alone(together.prediction, index, alone.prediction)
+        assert torch.allclose(together.loss_after[index], alone.loss_after[0], rtol=1e-3)
+
+
+def test_each_subject_says_after_how_many_steps_its_own_loss_failed() -> None:
+    losses = torch.ones(4, 4)  # before, two steps, after
+    losses[0, 0], losses[2:, 1], losses[3, 3] = torch.nan, torch.inf, torch.nan
+    assert steps_before_failure(losses) == [0, 1, None, 2]
+
+
+def assert_as_alone(together: Prediction, index: int, alone: Prediction) -> None:
+    assert torch.allclose(together.embeddings[0][index], alone.embeddings[0][0], atol=1e-4)
+    for path, factors in alone.offsets.items():
+        assert torch.allclose(together.offsets[path].A[index], factors.A[0], atol=1e-4)
+        # Adam divides: where a gradient is next to nothing, rounding decides. So B is compared as a whole.
+        assert (together.offsets[path].B[index] - factors.B[0]).norm() < 0.01 * factors.B[0].norm()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,7 +169,7 @@ def test_a_step_draws_a_sentence_of_the_picture_that_it_draws(tiny_model: Models
     model = tiny_model("sd15")
     generator = torch.Generator().manual_seed(0)
     pictures, told = [photo, ImageOps.invert(photo)], [["a <it> by day"], ["a <it> at night", "one <it> at night"]]
-    subject = subject_of(model, pictures, told, 64, generator)
+    subject = subject_of(model, pictures, told, 64, generator, token="<it>")
     assert subject.latents.shape[:2] == (2, 4)
     for _ in range(20):
         drawn = draw(model, [subject, subject], 3)
@@ -164,7 +208,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_message_says_after_how_ma
     kept = model.alphas_cumprod.clone()
     try:
         with pytest.raises(RunError, match="after 1 steps") as caught:
-            tuned(model, [photo], ResolvedTuning(steps=3), spoil)
+            tuned(model, [photo], ResolvedTuning(steps=3), spoil).checked()
     finally:
         model.alphas_cumprod.copy_(kept)
     assert caught.value.reason == Reason.LOSS_NOT_FINITE

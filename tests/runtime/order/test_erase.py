@@ -9,9 +9,9 @@ import pytest
 from likeness_api.order import EraseOrder, OrderStorage
 from likeness_api.reason import Reason
 from likeness_runtime.failure import InterruptedRunError, RunError
-from likeness_runtime.order.erase import erase
+from likeness_runtime.order.erase import erase_artifacts
 from likeness_runtime.storage.local import LocalStore
-from likeness_runtime.storage.object_store import Stores
+from likeness_runtime.storage.stores import Stores
 from seaweed import TENANT, Seaweed
 
 DIGEST, OTHER_DIGEST = "a" * 64, "b" * 64
@@ -54,7 +54,7 @@ def files(folder: Path) -> list[str]:
 def test_all_that_was_published_goes_and_everything_else_stays(tmp_path: Path) -> None:
     written(tmp_path)
     order = an_erase_order(f"file://{tmp_path}/")
-    result = erase(order, stores(order), nobody_stops)
+    result = erase_artifacts(order, stores(order), nobody_stops)
     assert (result.reason, result.message) == (
         Reason.ERASED,
         f"erased 3 objects below file://{tmp_path}/shop/red-teapot/",
@@ -65,8 +65,8 @@ def test_all_that_was_published_goes_and_everything_else_stays(tmp_path: Path) -
 def test_erasing_again_finds_nothing_to_do(tmp_path: Path) -> None:
     written(tmp_path)
     order = an_erase_order(f"file://{tmp_path}")
-    erase(order, stores(order), nobody_stops)
-    assert erase(order, stores(order), nobody_stops).message.startswith("erased 0 objects")
+    erase_artifacts(order, stores(order), nobody_stops)
+    assert erase_artifacts(order, stores(order), nobody_stops).message.startswith("erased 0 objects")
 
 
 def test_an_erase_that_is_stopped_leaves_no_manifest_of_half_a_result(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_an_erase_that_is_stopped_leaves_no_manifest_of_half_a_result(tmp_path: 
             raise InterruptedRunError from None
 
     with pytest.raises(InterruptedRunError):
-        erase(order, stores(order), stops_after_one)
+        erase_artifacts(order, stores(order), stops_after_one)
     assert not (tmp_path / MINE[0]).exists()
     assert (tmp_path / MINE[1]).exists()
 
@@ -98,7 +98,7 @@ def test_what_is_listed_after_it_was_deleted_is_not_called_erased(tmp_path: Path
     written(tmp_path)
     order = an_erase_order(f"file://{tmp_path}")
     with pytest.raises(RunError, match=r"3 of 3 objects .* still listed") as failed:
-        erase(order, Only(order.storage, lambda _seconds: None), nobody_stops)
+        erase_artifacts(order, Only(order.storage, lambda _seconds: None), nobody_stops)
     assert failed.value.reason == Reason.STORAGE_UNAVAILABLE
 
 
@@ -106,7 +106,7 @@ def test_outside_of_the_allowed_prefixes_nothing_is_even_listed(tmp_path: Path) 
     written(tmp_path)
     order = an_erase_order(f"file://{tmp_path}", prefix="file:///elsewhere")
     with pytest.raises(RunError, match=r"order.output is .*; this run may use file:///elsewhere") as failed:
-        erase(order, stores(order), nobody_stops)
+        erase_artifacts(order, stores(order), nobody_stops)
     assert failed.value.reason == Reason.BUCKET_NOT_ALLOWED
     assert files(tmp_path) == sorted([*MINE, *OTHERS])
 
@@ -121,12 +121,12 @@ def test_a_real_server_forgets_the_bytes_and_keeps_the_others(seaweed: Seaweed, 
     for key in [*MINE, *OTHERS]:
         seaweed.client().put_object(Bucket="artifacts", Key=f"erase/{key}", Body=b"bytes")
     order = an_erase_order("s3://artifacts/erase", "s3://artifacts", seaweed.endpoint)
-    assert erase(order, stores(order), nobody_stops).message.startswith("erased 3 objects")
+    assert erase_artifacts(order, stores(order), nobody_stops).message.startswith("erased 3 objects")
     assert set(seaweed.keys("artifacts", "erase/")) == {f"erase/{key}" for key in OTHERS}
 
 
 def test_a_bucket_that_is_not_there_is_told(seaweed: Seaweed, credentials: None) -> None:
     order = an_erase_order("s3://not-made/erase", "s3://not-made", seaweed.endpoint)
     with pytest.raises(RunError, match="there is no bucket 'not-made'") as failed:
-        erase(order, stores(order), nobody_stops)
+        erase_artifacts(order, stores(order), nobody_stops)
     assert failed.value.reason == Reason.OUTPUT_NOT_FOUND

@@ -16,10 +16,13 @@ from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.denoiser.tiny import Kind
 from likeness_runtime.failure import InterruptedRunError, RunError
-from likeness_runtime.order.fulfil import Run, fulfil
-from likeness_runtime.order.manifest import Manifest
-from likeness_runtime.storage.object_store import Stores
+from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.fulfil import fulfil
+from likeness_runtime.order.manifest import ArtifactManifest
+from likeness_runtime.order.model_cache import ModelCache
+from likeness_runtime.storage.stores import Stores
 from seaweed import TENANT, Seaweed
+from tiny_models import altered
 
 
 def content(uri: str) -> dict[str, bytes]:
@@ -29,15 +32,15 @@ def content(uri: str) -> dict[str, bytes]:
 
 
 def with_input(order: Order, data: bytes) -> Order:
-    Path(order.images[0].uri.removeprefix("file://")).write_bytes(data)
+    Path(order.subject.images[0].uri.removeprefix("file://")).write_bytes(data)
     return order
 
 
-def test_a_good_order_is_tuned_and_published_whole(order: Order, run: Run) -> None:
+def test_a_good_order_is_tuned_and_published_whole(order: Order, run: RunContext) -> None:
     result = fulfil(order, run)
     assert result.reason == Reason.TUNED
     files = content(result.folder())
-    manifest = Manifest.decode(files.pop("manifest.json"))
+    manifest = ArtifactManifest.decode(files.pop("manifest.json"))
     assert {file.name: file.sha256 for file in manifest.files} == {
         name: hashlib.sha256(data).hexdigest() for name, data in files.items()
     }
@@ -45,27 +48,28 @@ def test_a_good_order_is_tuned_and_published_whole(order: Order, run: Run) -> No
         (file.name, len(files[file.name])) for file in manifest.files if not file.name.startswith("previews/")
     ]
     assert result.previews == ["previews/input.png", "previews/00.png"]
-    assert result.folder().startswith(f"{order.output}/shop/red-teapot/{manifest.digest}/")
+    assert result.folder().startswith(f"{order.subject.output}/shop/red-teapot/{manifest.digest}/")
     assert len(result.encode()) < 4096
 
 
-def test_the_same_order_is_published_once(order: Order, run: Run) -> None:
+def test_the_same_order_is_published_once(order: Order, run: RunContext) -> None:
     first = fulfil(order, run)
 
-    def loaded(*_: object) -> NoReturn:
-        raise AssertionError("there is nothing to load a model for")
+    class Unused(ModelCache):
+        def model(self, folder: Path, digest: str, device: torch.device) -> NoReturn:  # noqa: ARG002
+            raise AssertionError("there is nothing to load a model for")
 
-    again = fulfil(order, Run(run.stores, run.progress, run.check, loaded))
+    again = fulfil(order, replace(run, models=Unused()))
     assert again.reason == Reason.ALREADY_PUBLISHED
     same = ("manifest", "artifacts", "previews", "nearest_word", "token", "steps")
     assert all(getattr(again, field) == getattr(first, field) for field in same)
 
 
-def test_a_seed_means_the_same_bytes(order: Order, run: Run, tmp_path: Path) -> None:
+def test_a_seed_means_the_same_bytes(order: Order, run: RunContext, tmp_path: Path) -> None:
     first = content(fulfil(order, run).folder())
-    elsewhere = order.model_copy(update={"output": f"file://{tmp_path}/elsewhere"})
+    elsewhere = altered(order, output=f"file://{tmp_path}/elsewhere")
     assert content(fulfil(elsewhere, run).folder()) == first
-    other = order.model_copy(update={"tuning": order.tuning.model_copy(update={"seed": 8})})
+    other = altered(order, tuning=order.tuning.model_copy(update={"seed": 8}))
     changed = content(fulfil(other, run).folder())
     assert all(changed[name] != first[name] for name in first if name.endswith(".safetensors"))
 
@@ -79,19 +83,21 @@ def test_a_seed_means_the_same_bytes(order: Order, run: Run, tmp_path: Path) -> 
     ],
     ids=["token", "previews", "tuning"],
 )
-def test_whatever_changes_the_files_changes_their_folder(order: Order, run: Run, change: dict[str, object]) -> None:
-    changed = order.model_copy(update=change)
+def test_whatever_changes_the_files_changes_their_folder(
+    order: Order, run: RunContext, change: dict[str, object]
+) -> None:
+    changed = altered(order, **change)
     assert fulfil(order, run).folder() != fulfil(changed, run).folder()
 
 
-def test_every_asked_preview_is_drawn_with_its_seed(order: Order, run: Run) -> None:
+def test_every_asked_preview_is_drawn_with_its_seed(order: Order, run: RunContext) -> None:
     previews = [Preview(prompt="a <red-teapot>", seed=1), Preview(prompt="a <red-teapot>", seed=1), Preview(prompt="x")]
-    files = content(fulfil(order.model_copy(update={"previews": previews}), run).folder())
+    files = content(fulfil(altered(order, previews=previews), run).folder())
     assert files["previews/00.png"] == files["previews/01.png"] != files["previews/02.png"]
 
 
-def test_the_resolution_is_the_order_s_or_the_model_s(order: Order, run: Run) -> None:
-    small = order.model_copy(update={"tuning": order.tuning.model_copy(update={"resolution": 32})})
+def test_the_resolution_is_the_order_s_or_the_model_s(order: Order, run: RunContext) -> None:
+    small = altered(order, tuning=order.tuning.model_copy(update={"resolution": 32}))
     for wanted, side in ((order, 64), (small, 32)):
         files = content(fulfil(wanted, run).folder())
         assert {Image.open(io.BytesIO(files[f"previews/{name}.png"])).size for name in ("input", "00")} == {
@@ -100,16 +106,16 @@ def test_the_resolution_is_the_order_s_or_the_model_s(order: Order, run: Run) ->
         assert json.loads(files["personalization.json"])["tuning"]["resolution"] == side
 
 
-def test_zero_steps_publish_the_prediction(order: Order, run: Run) -> None:
-    result = fulfil(order.model_copy(update={"tuning": ResolvedTuning(steps=0)}), run)
+def test_zero_steps_publish_the_prediction(order: Order, run: RunContext) -> None:
+    result = fulfil(altered(order, tuning=ResolvedTuning(steps=0)), run)
     assert result.nearest_word == "object"
     assert {metric.name: metric.value for metric in result.metrics}["nearestWordCosine"] == "1"
 
 
-def test_several_pictures_of_one_subject_are_taken(order: Order, run: Run) -> None:
-    images = [*order.images, order.images[0]]
-    manifest = content(fulfil(order.model_copy(update={"images": images}), run).folder())["manifest.json"]
-    assert len(Manifest.decode(manifest).images) == 2
+def test_several_pictures_of_one_subject_are_taken(order: Order, run: RunContext) -> None:
+    images = [*order.subject.images, order.subject.images[0]]
+    manifest = content(fulfil(altered(order, images=images), run).folder())["manifest.json"]
+    assert len(ArtifactManifest.decode(manifest).images) == 2
 
 
 @pytest.mark.parametrize(
@@ -135,10 +141,10 @@ def test_several_pictures_of_one_subject_are_taken(order: Order, run: Run) -> No
     ],
 )
 def test_what_is_wrong_with_an_order_is_said(
-    order: Order, run: Run, change: dict[str, object], reason: Reason, words: str
+    order: Order, run: RunContext, change: dict[str, object], reason: Reason, words: str
 ) -> None:
     with pytest.raises(RunError, match=words) as caught:
-        fulfil(order.model_copy(update=change), run)
+        fulfil(altered(order, **change), run)
     assert caught.value.reason == reason
 
 
@@ -151,26 +157,29 @@ def test_what_is_wrong_with_an_order_is_said(
     ],
     ids=["empty", "PDF", "33 MiB"],
 )
-def test_what_is_wrong_with_a_picture_is_said(order: Order, run: Run, data: bytes, reason: Reason, words: str) -> None:
+def test_what_is_wrong_with_a_picture_is_said(
+    order: Order, run: RunContext, data: bytes, reason: Reason, words: str
+) -> None:
     with pytest.raises(RunError, match=words) as caught:
         fulfil(with_input(order, data), run)
     assert caught.value.reason == reason
-    assert caught.value.message.startswith(f"images[0] {order.images[0].uri}")
+    assert caught.value.message.startswith(f"images[0] {order.subject.images[0].uri}")
 
 
-def test_a_full_gpu_is_told_with_the_setting_to_lower(order: Order, run: Run) -> None:
-    def load(*_: object) -> NoReturn:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+def test_a_full_gpu_is_told_with_the_setting_to_lower(order: Order, run: RunContext) -> None:
+    class Full(ModelCache):
+        def model(self, folder: Path, digest: str, device: torch.device) -> NoReturn:  # noqa: ARG002
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    order = order.model_copy(update={"rows_per_pass": 2})
+    order = altered(order, rows_per_pass=2)
     with pytest.raises(RunError, match=r"Tried to allocate 2.00 GiB.*runtime.rowsPerPass \(now 2\)") as caught:
-        fulfil(order, Run(run.stores, run.progress, run.check, load))
+        fulfil(order, replace(run, models=Full()))
     assert caught.value.reason == Reason.OUT_OF_DEVICE_MEMORY
 
 
 def test_everything_may_lie_in_object_storage(
     order: Order,
-    run: Run,
+    run: RunContext,
     tiny_folders: dict[Kind, Path],
     seaweed: Seaweed,
     monkeypatch: pytest.MonkeyPatch,
@@ -178,20 +187,19 @@ def test_everything_may_lie_in_object_storage(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", TENANT.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", TENANT.secret_key)
     seaweed.upload(tiny_folders["sd15"], "models", "tiny")
-    seaweed.client().upload_file(order.images[0].uri.removeprefix("file://"), "catalogue", "photo.png")
+    seaweed.client().upload_file(order.subject.images[0].uri.removeprefix("file://"), "catalogue", "photo.png")
     storage = OrderStorage(
         endpoint=seaweed.endpoint,
         path_style=True,
         source_prefixes=["s3://catalogue"],
         output_prefixes=["s3://artifacts/shop"],
     )
-    stored = order.model_copy(
-        update={
-            "images": [SubjectImage(uri="s3://catalogue/photo.png")],
-            "output": "s3://artifacts/shop",
-            "model": OrderModel(uri="s3://models/tiny", cache=order.output.removeprefix("file://")),
-            "storage": storage,
-        }
+    stored = altered(
+        order,
+        images=[SubjectImage(uri="s3://catalogue/photo.png")],
+        output="s3://artifacts/shop",
+        model=OrderModel(uri="s3://models/tiny", cache=order.subject.output.removeprefix("file://")),
+        storage=storage,
     )
     in_storage = replace(run, stores=Stores(storage, time.sleep))
     result = fulfil(stored, in_storage)
@@ -203,7 +211,7 @@ def test_everything_may_lie_in_object_storage(
 
 
 @pytest.mark.parametrize("checks", [0, 1, 2, 20])
-def test_an_interrupted_run_publishes_nothing(order: Order, run: Run, tmp_path: Path, checks: int) -> None:
+def test_an_interrupted_run_publishes_nothing(order: Order, run: RunContext, tmp_path: Path, checks: int) -> None:
     left = checks
 
     def check() -> None:
@@ -213,13 +221,13 @@ def test_an_interrupted_run_publishes_nothing(order: Order, run: Run, tmp_path: 
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
-        fulfil(order, Run(run.stores, run.progress, check))
+        fulfil(order, RunContext(run.stores, run.progress, check))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_caption_that_is_cut_before_its_subject_ends_the_run(order: Order, run: Run) -> None:
-    captioned = order.images[0].model_copy(update={"caption": "word " * 100 + "{token}"})
+def test_a_caption_that_is_cut_before_its_subject_ends_the_run(order: Order, run: RunContext) -> None:
+    captioned = order.subject.images[0].model_copy(update={"caption": "word " * 100 + "{token}"})
     with pytest.raises(RunError) as refusal:
-        fulfil(order.model_copy(update={"images": [captioned]}), run)
+        fulfil(altered(order, images=[captioned]), run)
     assert refusal.value.reason == Reason.INVALID_SPEC
-    assert not Path(order.output.removeprefix("file://")).exists()
+    assert not Path(order.subject.output.removeprefix("file://")).exists()

@@ -15,6 +15,7 @@ from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_api.tuning import ResolvedTuning
+from tiny_models import altered
 
 COMMAND = [sys.executable, "-m", "likeness_runtime.cli", "tune", "--termination-log"]
 
@@ -52,7 +53,7 @@ def test_an_order_is_tuned_and_told(order: Order, start: Start, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(None, "is not set"), ("{", "document"), ('{"version": 2}', "version")],
+    [(None, "is not set"), ("{", "document"), ('{"version": 3}', "version")],
     ids=["none", "no JSON", "another version"],
 )
 def test_a_bad_order_is_told(start: Start, tmp_path: Path, text: str | None, words: str) -> None:
@@ -62,7 +63,7 @@ def test_a_bad_order_is_told(start: Start, tmp_path: Path, text: str | None, wor
 
 
 def test_a_missing_picture_is_told_without_a_stack_trace(order: Order, start: Start, tmp_path: Path) -> None:
-    missing = order.model_copy(update={"images": [SubjectImage(uri="file:///nothing.png")]})
+    missing = altered(order, images=[SubjectImage(uri="file:///nothing.png")])
     result, log = ended(start(missing.encode()), tmp_path)
     assert result.reason == Reason.SOURCE_NOT_FOUND
     assert "Traceback" not in log
@@ -73,7 +74,7 @@ def test_a_missing_picture_is_told_without_a_stack_trace(order: Order, start: St
 def test_sigterm_ends_the_run_soon_and_publishes_nothing(
     order: Order, start: Start, tmp_path: Path, waits_for: str
 ) -> None:
-    endless = order.model_copy(update={"tuning": ResolvedTuning(steps=1000, batch_size=16)})
+    endless = altered(order, tuning=ResolvedTuning(steps=1000, batch_size=16))
     process = start(endless.encode())
     assert process.stderr
     for line in process.stderr:
@@ -89,7 +90,7 @@ def test_sigterm_ends_the_run_soon_and_publishes_nothing(
 
 
 def test_an_unwritable_message_file_changes_nothing_else(order: Order, tmp_path: Path) -> None:
-    missing = order.model_copy(update={"images": [SubjectImage(uri="file:///nothing.png")]})
+    missing = altered(order, images=[SubjectImage(uri="file:///nothing.png")])
     done = subprocess.run(
         [*COMMAND, str(tmp_path / "no" / "folder")],
         env={**os.environ, ORDER_VARIABLE: missing.encode()},
@@ -102,7 +103,7 @@ def test_an_unwritable_message_file_changes_nothing_else(order: Order, tmp_path:
 
 
 def test_an_erase_order_is_told_like_any_other(order: Order, tmp_path: Path) -> None:
-    erase = EraseOrder(namespace="shop", name="red-teapot", output=f"file://{tmp_path}/out", storage=order.storage)
+    erase = EraseOrder(namespace="shop", name="red-teapot", output=f"file://{tmp_path}/out", storage=order.run.storage)
     command = [sys.executable, "-m", "likeness_runtime.cli", "erase", "--termination-log", str(tmp_path / "message")]
     environment = os.environ | {ORDER_VARIABLE: erase.encode()}
     result, log = ended(

@@ -7,10 +7,10 @@ import pytest
 from likeness_api.reason import Reason
 from likeness_runtime.export.file import File
 from likeness_runtime.failure import InterruptedRunError, RunError, StorageMissingError
-from likeness_runtime.order.manifest import MANIFEST_NAME, Manifest, ManifestFile
+from likeness_runtime.order.manifest import MANIFEST_NAME, ArtifactManifest, ManifestFile
 from likeness_runtime.order.publish import publish, standing
 from likeness_runtime.storage.local import LocalStore
-from likeness_runtime.storage.object_store import Store
+from likeness_runtime.storage.object_store import ObjectStore
 
 HASH = "0" * 64
 
@@ -19,8 +19,8 @@ def files(*contents: bytes) -> list[File]:
     return [File(f"{number}.bin", "test", "text/plain", data) for number, data in enumerate(contents)]
 
 
-def manifest_of(published: list[File]) -> Manifest:
-    return Manifest.model_validate(
+def manifest_of(published: list[File]) -> ArtifactManifest:
+    return ArtifactManifest.model_validate(
         {
             "digest": HASH,
             "namespace": "shop",
@@ -41,7 +41,7 @@ def manifest_of(published: list[File]) -> Manifest:
 
 def assert_whole(folder: Path) -> None:
     """Every file that the manifest names is there with its hash."""
-    for file in Manifest.decode((folder / MANIFEST_NAME).read_bytes()).files:
+    for file in ArtifactManifest.decode((folder / MANIFEST_NAME).read_bytes()).files:
         assert hashlib.sha256((folder / file.name).read_bytes()).hexdigest() == file.sha256
 
 
@@ -74,7 +74,7 @@ def address(folder: Path) -> str:
 
 def test_a_manifest_round_trips() -> None:
     manifest = manifest_of(files(b"a"))
-    assert Manifest.decode(manifest.encode()) == manifest
+    assert ArtifactManifest.decode(manifest.encode()) == manifest
 
 
 @pytest.mark.parametrize("place", [(), ("images", 0), ("files", 0)])
@@ -85,7 +85,7 @@ def test_a_manifest_with_an_unknown_field_is_refused_at_every_level(place: tuple
         inner = inner[step]
     inner["more"] = 1
     with pytest.raises(ValueError, match="more: Extra inputs are not permitted"):
-        Manifest.decode(json.dumps(document).encode())
+        ArtifactManifest.decode(json.dumps(document).encode())
 
 
 def test_the_manifest_comes_last(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_leftovers_of_a_run_that_ended_early_are_replaced(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("store", [LocalStore(), Careless()], ids=["careful", "careless"])
-def test_publishing_twice_changes_nothing(tmp_path: Path, store: Store) -> None:
+def test_publishing_twice_changes_nothing(tmp_path: Path, store: ObjectStore) -> None:
     ours = files(b"a", b"b")
     first = publish(store, address(tmp_path), ours, manifest_of(ours))
     again = publish(store, address(tmp_path), ours, manifest_of(ours))

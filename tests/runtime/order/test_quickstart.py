@@ -18,8 +18,8 @@ def test_the_operator_would_accept_it_with_the_built_in_model_and_encoder() -> N
     (asked,), (profile,) = documents.personalizations, documents.profiles
     order = accept(asked.metadata.name, asked.metadata.namespace, asked.spec, profile.spec)
     assert isinstance(order, Order)
-    assert order.encoder is not None
-    assert order.model.uri == order.encoder.uri == "builtin://pocket"
+    assert order.run.encoder is not None
+    assert order.run.model.uri == order.run.encoder.uri == "builtin://pocket"
 
 
 def test_its_s3_server_has_the_version_that_the_tests_ran_with() -> None:

@@ -66,11 +66,11 @@ def listening(status: int = 204) -> Iterator[Listener]:
 def test_the_latest_step_is_sent_with_the_token_of_the_moment(token: Path) -> None:
     with listening() as operator:
         reporter = Reporter("red-teapot", operator.url, token, pause_seconds=0.2)
-        reporter.tell(0, 100)
+        reporter.report(0, 100)
         assert operator.next() == ("Bearer first", 0)
         token.write_text("second\n")
         for step in range(1, 101):
-            reporter.tell(step, 100)
+            reporter.report(step, 100)
         assert operator.next() == ("Bearer second", 100)
         assert operator.heard.empty()
 
@@ -78,9 +78,9 @@ def test_the_latest_step_is_sent_with_the_token_of_the_moment(token: Path) -> No
 def test_a_redirect_is_not_followed(token: Path) -> None:
     with listening(status=307) as operator:
         reporter = Reporter("red-teapot", operator.url, token, pause_seconds=0.01)
-        reporter.tell(1, 2)
+        reporter.report(1, 2)
         operator.next()
-        reporter.tell(2, 2)
+        reporter.report(2, 2)
         assert operator.next() == ("Bearer first", 2)
 
 
@@ -90,10 +90,10 @@ def test_nobody_listens_and_nobody_waits(token: Path, caplog: pytest.LogCaptureF
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/progress"
     reporter = Reporter("red-teapot", url, token, pause_seconds=0.0)
     with caplog.at_level("INFO"):
-        reporter.tell(0, 2)
+        reporter.report(0, 2)
         assert reporter._thread is not None
         while reporter._thread.is_alive():
-            reporter.tell(1, 2)
+            reporter.report(1, 2)
             reporter._thread.join(0.01)
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert f"did not take {MOST_FAILURES} reports" in caplog.text
@@ -104,19 +104,19 @@ def test_an_endpoint_that_never_answers_holds_up_only_the_thread(token: Path) ->
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         reporter = Reporter("red-teapot", f"http://127.0.0.1:{silent.getsockname()[1]}/progress", token)
-        reporter.tell(0, 2)
+        reporter.report(0, 2)
         connection, _ = silent.accept()
         with connection:
             assert json.loads(connection.recv(4096).partition(b"\r\n\r\n")[2] or connection.recv(4096))["step"] == 0
             for step in (1, 2):
-                reporter.tell(step, 2)  # while the answer is still owed
+                reporter.report(step, 2)  # while the answer is still owed
             assert reporter._latest == (2, 2)
 
 
 def test_an_address_that_is_none_is_no_trouble_to_the_tune(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_FAILURES", 1)
     reporter = Reporter("red-teapot", "http://[:x/", token, pause_seconds=0.0)
-    reporter.tell(0, 2)
+    reporter.report(0, 2)
     assert reporter._thread is not None
     reporter._thread.join(10)
     assert not reporter._thread.is_alive()
@@ -124,7 +124,7 @@ def test_an_address_that_is_none_is_no_trouble_to_the_tune(token: Path, monkeypa
 
 def test_a_tune_without_steps_has_nothing_to_say(token: Path) -> None:
     reporter = Reporter("red-teapot", "http://operator/progress", token)
-    reporter.tell(0, 0)
+    reporter.report(0, 0)
     assert reporter._thread is None
 
 
@@ -132,7 +132,7 @@ def test_a_token_that_is_not_there_is_no_trouble(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(module, "MOST_FAILURES", 1)
     with listening() as operator:
         reporter = Reporter("red-teapot", operator.url, tmp_path / "none", pause_seconds=0.0)
-        reporter.tell(0, 2)
+        reporter.report(0, 2)
         assert reporter._thread is not None
         reporter._thread.join(10)
         assert operator.heard.empty()

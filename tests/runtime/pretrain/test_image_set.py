@@ -13,7 +13,7 @@ from likeness_lab.pocket.glyphs import ARTS, Glyph, GlyphSet
 from likeness_lab.pocket.scene_set import Scenes
 from likeness_runtime.failure import RunError
 from likeness_runtime.pretrain.image_set import Example, ImageSet, open_images
-from likeness_runtime.storage.object_store import Stores
+from likeness_runtime.storage.stores import Stores
 from seaweed import TENANT, Seaweed
 
 COLOURS = {"red.png": (250, 0, 0), "green.png": (0, 250, 0), "blue.png": (0, 0, 250)}

@@ -10,7 +10,8 @@ from likeness_runtime.denoiser.tiny import Kind
 from likeness_runtime.failure import RunError
 from likeness_runtime.storage.local import LocalStore
 from likeness_runtime.storage.model_folder import DIGEST_NAME, counts, folder_digest, locate
-from likeness_runtime.storage.object_store import Store, Stores
+from likeness_runtime.storage.object_store import ObjectStore
+from likeness_runtime.storage.stores import Stores
 
 
 class Bucket(LocalStore):
@@ -37,7 +38,7 @@ class OneBucket(Stores):
         super().__init__(OrderStorage(source_prefixes=[], output_prefixes=[]), lambda _seconds: None)
         self.bucket = bucket
 
-    def of(self, uri: str) -> Store:
+    def of(self, uri: str) -> ObjectStore:
         return self.bucket if uri.startswith("s3://") else super().of(uri)
 
 

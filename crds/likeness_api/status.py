@@ -31,7 +31,7 @@ def status_of(
 def conditions_of(order: Order | Refusal, result: Result | Refusal, time: str) -> list[Condition]:
     """The terminal one first: it is the state."""
 
-    def said(kind: str, value: bool, reason: str, message: str) -> Condition:
+    def condition(kind: str, value: bool, reason: str, message: str) -> Condition:
         return Condition(
             type=kind,
             status="True" if value else "False",
@@ -41,14 +41,14 @@ def conditions_of(order: Order | Refusal, result: Result | Refusal, time: str) -
         )
 
     succeeded = isinstance(result, Result) and result.manifest is not None
-    conditions = [said("Succeeded" if succeeded else "Failed", True, result.reason, result.message)]
+    conditions = [condition("Succeeded" if succeeded else "Failed", True, result.reason, result.message)]
     if isinstance(order, Refusal):
-        return [*conditions, said("Accepted", False, order.reason, order.message)]
-    conditions.append(said("Accepted", True, Reason.PROFILE_MATCHED, f"with model {order.model.uri}"))
+        return [*conditions, condition("Accepted", False, order.reason, order.message)]
+    conditions.append(condition("Accepted", True, Reason.PROFILE_MATCHED, f"with model {order.run.model.uri}"))
     use = encoder_use(order)
-    conditions.append(said("EncoderUsed", use.used, use.reason, use.message))
+    conditions.append(condition("EncoderUsed", use.used, use.reason, use.message))
     warning = prompt_warning(order)
-    return [*conditions, said("TokenInPrompts", False, Reason.TOKEN_MISSING, warning)] if warning else conditions
+    return [*conditions, condition("TokenInPrompts", False, Reason.TOKEN_MISSING, warning)] if warning else conditions
 
 
 def _timestamp(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The subject's pictures, from where the order says they are."""
+"""A subject's pictures as they were sent, from where its order says they are."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from likeness_api.order import Order
+from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError
 from likeness_runtime.image.decode import MAX_BYTES, decode
-from likeness_runtime.storage.object_store import ObjectTooLargeError, Stores
+from likeness_runtime.storage.object_store import ObjectTooLargeError
+from likeness_runtime.storage.stores import Stores
 
 
 @dataclass(frozen=True)
-class Source:
+class SourcePicture:
     """One picture as it was sent."""
 
     name: str
@@ -24,19 +25,19 @@ class Source:
     picture: Image.Image
 
 
-def fetch(order: Order, stores: Stores) -> list[Source]:
-    """Every picture of the order. Raises `RunError` naming the first that is missing, too large or no picture."""
-    return [_fetch(index, image.uri, stores) for index, image in enumerate(order.images)]
+def fetch_pictures(images: list[SubjectImage], stores: Stores) -> list[SourcePicture]:
+    """Every picture of a subject, decoded. Raises `RunError` naming the first that is missing or unreadable."""
+    return [_fetch(index, image.uri, stores) for index, image in enumerate(images)]
 
 
-def _fetch(index: int, uri: str, stores: Stores) -> Source:
+def _fetch(index: int, uri: str, stores: Stores) -> SourcePicture:
     name = f"images[{index}] {uri}"
     try:
         data = stores.of(uri).read(uri, MAX_BYTES)
     except ObjectTooLargeError as error:
         found, most = f"{error.size / 2**20:.1f} MiB", f"{MAX_BYTES / 2**20:.0f} MiB"
         raise RunError(Reason.IMAGE_TOO_LARGE, f"{name} has {found}; expected at most {most}") from None
-    return Source(last_segment(uri), hashlib.sha256(data).hexdigest(), decode(data, name))
+    return SourcePicture(last_segment(uri), hashlib.sha256(data).hexdigest(), decode(data, name))
 
 
 def last_segment(uri: str) -> str:

@@ -1,0 +1,25 @@
+"""The second look at a profile's prefixes, in the pod; the operator had the first when it accepted."""
+
+from __future__ import annotations
+
+from likeness_api.order import EraseOrder, Order
+from likeness_api.reason import Reason
+from likeness_api.tuning_profile import is_allowed
+from likeness_runtime.failure import RunError
+
+
+def check_allowed(order: Order | EraseOrder) -> None:
+    """Raises `RunError(BucketNotAllowed)` naming the first address outside of the order's prefixes."""
+    if isinstance(order, EraseOrder):
+        _check("output", order.output, order.storage.output_prefixes, order.namespace)
+        return
+    subject, storage = order.subject, order.run.storage
+    for index, image in enumerate(subject.images):
+        _check(f"images[{index}]", image.uri, storage.source_prefixes, subject.namespace)
+    _check("output", subject.output, storage.output_prefixes, subject.namespace)
+
+
+def _check(field: str, uri: str, prefixes: list[str], namespace: str) -> None:
+    if not is_allowed(uri, prefixes, namespace):
+        expected = ", ".join(prefixes) or "nothing"
+        raise RunError(Reason.BUCKET_NOT_ALLOWED, f"order.{field} is {uri}; this run may use {expected}")
