@@ -18,16 +18,14 @@ from torch import Tensor
 
 from likeness_runtime.denoiser.lora import Factors, Offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import Conditioning, encode_plain
+from likeness_runtime.denoiser.text import Conditioning
 from likeness_runtime.image.decode import squared
 from likeness_runtime.method.contrastive import vocabularies
-from likeness_runtime.method.encoder import denoiser_features, image_features
+from likeness_runtime.method.encoder import image_features
 from likeness_runtime.method.encoder_folder import Normalisation, TrainedEncoder
-from likeness_runtime.method.losses import noised
 from likeness_runtime.method.predictor import Prediction
-from likeness_runtime.method.tune import latents_of
 
-TIMESTEP_SHARES = (0.2, 0.4, 0.6, 0.8)
+ENCODER_TIME_SHARES = (0.2, 0.4, 0.6, 0.8)
 """Where the encoder is asked, as shares of the training schedule."""
 
 
@@ -46,7 +44,7 @@ class FromEncoder:
         generators: list[torch.Generator],
     ) -> Prediction:
         """Each subject is asked about alone, so that company changes nothing."""
-        empty = empty_prompt(model)
+        empty = model.text.empty()
         answers = [
             self._one(model, own, rank, generator, empty) for own, generator in zip(pictures, generators, strict=True)
         ]
@@ -70,28 +68,17 @@ class FromEncoder:
     ) -> tuple[list[Tensor], Offsets]:
         """One subject's v* (d,) of each text encoder, and its factors without a subject axis."""
         encoder, tower = self.trained.encoder, self.trained.image_tower
-        m = len(TIMESTEP_SHARES)
+        m = len(ENCODER_TIME_SHARES)
         squares = [squared(picture, model.resolution_px) for picture in pictures]
-        latents = latents_of(model, squares).repeat_interleave(m, dim=0)  # (v m, c, h, w)
-        timesteps = fixed_timesteps(model).repeat(len(pictures))
+        latents = model.latent_space.encode(squares).repeat_interleave(m, dim=0)  # (v m, c, h, w)
+        times = model.noise.times_at(ENCODER_TIME_SHARES, "nearest").repeat(len(pictures))
         noise = torch.randn(latents.shape, generator=generator).to(model.device)
-        z_t = noised(latents, noise, model.alphas_cumprod[timesteps])
+        z_t = model.noise.noised(latents, noise, times)
         seen = image_features(tower, tower_pixels(pictures, tower.config.image_size, self.trained.normalisation, model))
-        features = encoder.mixed(seen.repeated(m), denoiser_features(model, z_t, timesteps, empty))
+        features = encoder.mixed(seen.repeated(m), model.denoiser.features(z_t, times, empty))
         embeddings = [v_star.mean(0) for v_star in encoder.embeddings(features, vocabularies(model))]
         offsets = {path: averaged(each, rank, generator) for path, each in encoder.offsets(features).items()}
         return embeddings, offsets
-
-
-def fixed_timesteps(model: DiffusionModel) -> Tensor:
-    """(m,), on the device."""
-    last = len(model.alphas_cumprod) - 1
-    return torch.tensor([round(share * last) for share in TIMESTEP_SHARES], device=model.device)
-
-
-def empty_prompt(model: DiffusionModel) -> Conditioning:
-    """The text states of no words, one row."""
-    return encode_plain(model, [""])
 
 
 def tower_pixels(

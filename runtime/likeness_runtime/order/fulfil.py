@@ -17,7 +17,7 @@ from likeness_api.order import Order
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_runtime.image.source import fetch
-from likeness_runtime.method.progress import Progress
+from likeness_runtime.method.progress import ProgressCallback
 from likeness_runtime.order.manifest import digest_of, folder_of, metric, result_of
 from likeness_runtime.order.publish import publish, standing
 from likeness_runtime.storage.model_folder import locate
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 def load_model(folder: Path, digest: str, device: torch.device) -> DiffusionModel:
     """A fresh model for each order."""
-    from likeness_runtime.denoiser.model import load
+    from likeness_runtime.denoiser.model import load_diffusion_model
 
-    return load(folder, digest, device)
+    return load_diffusion_model(folder, digest, device)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Run:
     """What a run is given beside the order."""
 
     stores: Stores
-    progress: Progress
+    progress: ProgressCallback
     check: Callable[[], None]
     """Called where stopping is safe; raises to stop."""
     load: Callable[[Path, str, torch.device], DiffusionModel] = load_model

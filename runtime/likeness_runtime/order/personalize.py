@@ -13,19 +13,17 @@ from likeness_api.personalization import LearnedImage, Metric, Preview
 from likeness_runtime.denoiser.lora import Factors
 from likeness_runtime.denoiser.model import DiffusionModel
 from likeness_runtime.denoiser.preview import draw_picture
-from likeness_runtime.denoiser.text import read
 from likeness_runtime.export.subject import Base, Picture, TunedSubject, UsedEncoder
 from likeness_runtime.image.decode import squared
 from likeness_runtime.image.source import Source, last_segment
-from likeness_runtime.method.caption import Recognise, check_named, told
+from likeness_runtime.method.caption import Recognise, caption_picture, check_named
 from likeness_runtime.method.contrastive import vocabularies
-from likeness_runtime.method.dual_path import both, conditioning_of, dual_path
+from likeness_runtime.method.dual_prompt import dual_prompt
 from likeness_runtime.method.forms import DEFAULT_FORM, with_article
-from likeness_runtime.method.from_encoder import empty_prompt
 from likeness_runtime.method.nearest_word import nearest_word
 from likeness_runtime.method.predictor import Prediction, Predictor
-from likeness_runtime.method.progress import Progress
-from likeness_runtime.method.tune import subject_of, tune
+from likeness_runtime.method.progress import ProgressCallback
+from likeness_runtime.method.tune import tune, tuning_subject
 from likeness_runtime.order.manifest import metric
 
 
@@ -47,7 +45,7 @@ def personalize(
     digest: str,
     *,
     start: Start,
-    progress: Progress,
+    progress: ProgressCallback,
     check: Callable[[], None],
 ) -> tuple[TunedSubject, list[Metric]]:
     """The tuned subject and its figures. `check` is called between sampling steps and may raise to stop."""
@@ -55,11 +53,11 @@ def personalize(
     side_px = order.tuning.resolution or model.resolution_px
     generator = torch.Generator("cpu").manual_seed(order.tuning.seed)
     pictures = [source.picture for source in sources]
-    said = [
-        told(image, picture, order.token, start.recognise)
+    captions = [
+        caption_picture(image, picture, order.token, start.recognise)
         for image, picture in zip(order.images, pictures, strict=True)
     ]
-    tuned_on = subject_of(model, pictures, [each.sentences for each in said], side_px, generator)
+    tuned_on = tuning_subject(model, pictures, [each.sentences for each in captions], side_px, generator)
     prediction = start.predictor.predict(model, [pictures], order.tuning.rank, [generator])
     tuned = tune(
         model,
@@ -84,7 +82,7 @@ def personalize(
         encoder=start.encoder,
         images=[
             LearnedImage(sha256=source.sha256, caption=each.caption, caption_source=each.source)
-            for source, each in zip(sources, said, strict=True)
+            for source, each in zip(sources, captions, strict=True)
         ],
         input=squared(pictures[0], side_px),
         previews=draw_previews(order, model, rounded, side_px, check),
@@ -118,16 +116,15 @@ def draw_previews(
 ) -> list[Picture]:
     """The pictures that the order asks for, as the loader of `pipeline.py` draws them from the published files."""
     alpha, vocabulary = float(order.tuning.alpha), vocabularies(model)
-    empty = empty_prompt(model)
-    nothing = None if model.zeroes_empty_prompts else both(empty, empty, alpha)
+    unconditional = model.text.unconditional(alpha)
 
     def picture(preview: Preview) -> Image.Image:
         assert preview.seed is not None
-        prompts = read(model, [preview.prompt], order.token)
-        text = conditioning_of(model, prompts, prediction.embeddings, vocabulary, alpha=alpha)
-        return draw_picture(model, text, nothing, seed=preview.seed, side_px=side_px, check=check)
+        prompts = model.text.tokenize([preview.prompt], order.token)
+        text = dual_prompt(model, prompts, prediction.embeddings, vocabulary, alpha=alpha)
+        return draw_picture(model, text, unconditional, seed=preview.seed, side_px=side_px, check=check)
 
-    with torch.no_grad(), dual_path(model.unet, prediction.offsets, alpha, guided=lambda: True):
+    with torch.no_grad(), model.denoiser.paths(prediction.offsets, alpha, guided=lambda: True):
         return [Picture(preview.prompt, picture(preview)) for preview in previews_of(order)]
 
 
@@ -135,8 +132,7 @@ def base_of(order: Order, model: DiffusionModel, side_px: int) -> Base:
     return Base(
         name=last_segment(order.model.uri),
         digest=model.digest,
-        family=model.family,
-        prediction_type=model.prediction_type,
-        text_width=model.unet.config.cross_attention_dim,
+        names=model.names,
+        prediction_type=model.noise.prediction_type,
         resolution_px=side_px,
     )

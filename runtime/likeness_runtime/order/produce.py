@@ -20,7 +20,7 @@ from likeness_runtime.export.subject import TunedSubject, UsedEncoder
 from likeness_runtime.failure import RunError
 from likeness_runtime.image.source import Source, last_segment
 from likeness_runtime.method.caption import recogniser
-from likeness_runtime.method.encoder_folder import load as load_encoder
+from likeness_runtime.method.encoder_folder import load_encoder
 from likeness_runtime.method.from_encoder import FromEncoder
 from likeness_runtime.method.predictor import FromWord
 from likeness_runtime.order.fulfil import Located, Run

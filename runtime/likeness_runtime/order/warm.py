@@ -12,9 +12,8 @@ from tqdm import tqdm
 
 from likeness_api.order import Order
 from likeness_api.result import Result
-from likeness_runtime.denoiser.model import DiffusionModel, device_named, load
+from likeness_runtime.denoiser.model import DiffusionModel, device_named, load_diffusion_model
 from likeness_runtime.denoiser.preview import draw_picture
-from likeness_runtime.denoiser.text import embedding_of, encode, read
 from likeness_runtime.export.picture_file import INPUT_NAME
 from likeness_runtime.image.contact_sheet import Row, sheet
 from likeness_runtime.image.decode import MAX_BYTES
@@ -62,10 +61,10 @@ class Warm:
             return Image.open(io.BytesIO(store.read(result.folder() + name, MAX_BYTES))).convert("RGB")
 
         squared = stored(INPUT_NAME)
-        plain = [row[None] for row in embedding_of(model, START_WORD)]
+        plain = [row[None] for row in model.text.embedding_of(START_WORD)]
         for index, preview in enumerate(previews_of(order)):
             assert preview.seed is not None
-            text = encode(model, read(model, [preview.prompt], order.token), plain)
+            text = model.text.encode(model.text.tokenize([preview.prompt], order.token), plain)
             before = draw_picture(model, text, seed=preview.seed, side_px=squared.width, check=self._stop.check)
             row = Row(preview.prompt, squared, before, stored(f"previews/{index:02d}.png"))
             self._rows.append(row)
@@ -77,5 +76,5 @@ class Warm:
 
     def _load(self, folder: Path, digest: str, device: torch.device) -> DiffusionModel:
         if self._loaded is None or (self._loaded.digest, self._loaded.device) != (digest, device):
-            self._loaded = load(folder, digest, device)
+            self._loaded = load_diffusion_model(folder, digest, device)
         return self._loaded

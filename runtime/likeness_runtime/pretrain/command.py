@@ -77,7 +77,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     import torch
 
     from likeness_runtime.method.contrastive import Strength
-    from likeness_runtime.method.encoder_folder import save
+    from likeness_runtime.method.encoder_folder import save_encoder
     from likeness_runtime.pretrain.parallel import joined
     from likeness_runtime.pretrain.pretrain import Plan, pretrain
 
@@ -96,7 +96,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         model, folder = _model(arguments, stores, processes.local_rank)
         images = _images(arguments, stores)
         if arguments.gradient_checkpointing:
-            model.unet.enable_gradient_checkpointing()
+            model.denoiser.enable_gradient_checkpointing()
         fresh = _start(arguments, model, folder)
         log.info("Started: an encoder with %d numbers.", sum(each.numel() for each in fresh.encoder.parameters()))
         trained = pretrain(model, fresh, images, plan, arguments.work, processes=processes)
@@ -107,7 +107,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
                 "images": arguments.images,
             }
             trained = replace(trained, contexts=_contexts(arguments))
-            save(arguments.out, trained, model, facts, with_image_tower=arguments.tower is not None)
+            save_encoder(arguments.out, trained, model, facts, with_image_tower=arguments.tower is not None)
             log.info("Ended: the encoder is in %s.", arguments.out)
 
 
@@ -138,12 +138,12 @@ def _model(arguments: argparse.Namespace, stores: Stores, local_rank: int) -> tu
     import torch
 
     from likeness_api.order import OrderModel
-    from likeness_runtime.denoiser.model import load
+    from likeness_runtime.denoiser.model import load_diffusion_model
     from likeness_runtime.storage.model_folder import locate
 
     folder, digest = locate(OrderModel(uri=arguments.model), stores)
     device = torch.device("cuda", local_rank) if arguments.device == "cuda" else torch.device("cpu")
-    return load(folder, digest, device), folder
+    return load_diffusion_model(folder, digest, device), folder
 
 
 def _images(arguments: argparse.Namespace, stores: Stores) -> ImageSet:

@@ -14,7 +14,7 @@ from likeness_api.order import Order, OrderModel, OrderStorage
 from likeness_api.personalization import Preview, SubjectImage
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.fulfil import Run, fulfil
 from likeness_runtime.order.manifest import Manifest
@@ -171,7 +171,7 @@ def test_a_full_gpu_is_told_with_the_setting_to_lower(order: Order, run: Run) ->
 def test_everything_may_lie_in_object_storage(
     order: Order,
     run: Run,
-    tiny_folders: dict[Kind, Path],
+    tiny_folders: dict[TinyKind, Path],
     seaweed: Seaweed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
