@@ -42,7 +42,7 @@ NOUNS: tuple[str, ...] = ("thing", "toy", "animal", "person", "bag", "shoe", "pl
 LONGEST_PHRASE = 200
 """In characters: a phrase becomes part of a caption, and that of a status."""
 MARGIN = 0.0
-"""In the pocket world, on glyphs that the reported figures skip, the second best phrase was a better caption than none."""
+"""In the pocket world, on glyphs that the reported figures skip, even the second best phrase beat no caption."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from diffusers import DDPMScheduler
 from likeness_api.reason import Reason
 from likeness_runtime.denoiser.noise_process import DDPM, PredictionType
 from likeness_runtime.failure import RunError
+from likeness_runtime.storage.model_folder import INDEX
 
 SCHEDULER, UNET, VAE = "scheduler/scheduler_config.json", "unet/config.json", "vae/config.json"
 PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "epsilon", "v_prediction": "v_prediction"}
@@ -21,7 +22,7 @@ PREDICTION_TYPES: dict[str, PredictionType] = {"epsilon": "epsilon", "v_predicti
 
 def check_stable_diffusion(pipeline: Any, folder: str) -> None:
     """Raises `RunError(ModelNotFound)` with file, field, what came and what was expected."""
-    _check_noise(pipeline.scheduler, f"{folder}: {SCHEDULER}")
+    _check_noise(pipeline.scheduler, folder)
     _check_latents(pipeline.unet.config, pipeline.vae.config, folder)
     _check_square(pipeline.unet.config.sample_size, f"{folder}: {UNET}")
 
@@ -40,14 +41,18 @@ def limit_tokens(tokenizer: Any, text_encoder: Any) -> None:
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
 
 
-def _check_noise(scheduler: Any, file: str) -> None:
+def _check_noise(scheduler: Any, folder: str) -> None:
     if not hasattr(scheduler, "alphas_cumprod"):  # EDM and flow matching have sigmas alone
         raise _unexpected(
-            file, "_class_name", type(scheduler).__name__, "a scheduler of DDPM's noise, such as 'DDIMScheduler'"
+            f"{folder}: {INDEX}",
+            "scheduler",
+            type(scheduler).__name__,
+            "one of a model that was trained with DDPM's noise, such as 'DDIMScheduler'",
         )
     name = scheduler.config.get("prediction_type", "epsilon")
     if name not in PREDICTION_TYPES:
-        raise _unexpected(file, "prediction_type", name, " or ".join(repr(each) for each in PREDICTION_TYPES))
+        expected = " or ".join(repr(each) for each in PREDICTION_TYPES)
+        raise _unexpected(f"{folder}: {SCHEDULER}", "prediction_type", name, expected)
 
 
 def _check_latents(unet: Any, vae: Any, folder: str) -> None:
