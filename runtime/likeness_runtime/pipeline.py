@@ -17,15 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from likeness_runtime.denoiser.lora import PROJECTIONS, Factors, Offsets
-from likeness_runtime.method.dual_path import install
+from likeness_runtime.denoiser.architectures.architecture import ordered_embeddings, read_offsets
+from likeness_runtime.denoiser.architectures.attention import install, projection_paths
+from likeness_runtime.denoiser.architectures.sd import unet_denoiser
+from likeness_runtime.denoiser.lora import Factors, Offsets
+from likeness_runtime.denoiser.model import ARCHITECTURES
+from likeness_runtime.denoiser.text import paired_embeds
 
-FORMAT_VERSION = 1
-SDXL_KEYS = ("clip_l", "clip_g")
+FACTS_FORMAT_VERSION = 1
+"""Of personalization.json."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,13 @@ class Likeness:
         share = self.alpha if alpha is None else alpha
         for tokenizer, encoder, v_star in zip(_tokenizers(pipeline), _encoders(pipeline), self.embeddings, strict=True):
             pipeline.load_textual_inversion(v_star[None], self.token, text_encoder=encoder, tokenizer=tokenizer)
-        device, dtype = pipeline.unet.device, pipeline.unet.dtype
+        unet = unet_denoiser(pipeline).network
         offsets = {
-            path: Factors(each.A.to(device, dtype), each.B.to(device, dtype)) for path, each in self.offsets.items()
+            path: Factors(each.A.to(unet.device, unet.dtype), each.B.to(unet.device, unet.dtype))
+            for path, each in self.offsets.items()
         }
-        processors = pipeline.unet.attn_processors
-        install(pipeline.unet, offsets, share, lambda: bool(pipeline.do_classifier_free_guidance))
+        processors = unet.attn_processors
+        install(unet, offsets, share, lambda: bool(pipeline.do_classifier_free_guidance))
         pipeline.encode_prompt = _TwiceEncoded(pipeline.encode_prompt, self, share, processors)
         return pipeline
 
@@ -61,7 +65,7 @@ class Likeness:
         """The pipeline is what it was before `apply`."""
         for tokenizer, encoder in zip(_tokenizers(pipeline), _encoders(pipeline), strict=True):
             pipeline.unload_textual_inversion(self.token, tokenizer=tokenizer, text_encoder=encoder)
-        pipeline.unet.set_attn_processor(pipeline.encode_prompt.processors)
+        unet_denoiser(pipeline).network.set_attn_processor(pipeline.encode_prompt.processors)
         del pipeline.encode_prompt
 
 
@@ -72,16 +76,14 @@ def load_likeness(path: str | Path) -> Likeness:
     """
     path = Path(path)
     facts = json.loads(path.read_bytes())
-    if not isinstance(facts, dict) or facts.get("formatVersion") != FORMAT_VERSION:
-        raise ValueError(f"{path}: expected a personalization.json of formatVersion {FORMAT_VERSION}")
-    rows = load_file(path.parent / facts["embedding"])
-    keys = SDXL_KEYS if set(rows) == set(SDXL_KEYS) else tuple(rows)
+    if not isinstance(facts, dict) or facts.get("formatVersion") != FACTS_FORMAT_VERSION:
+        raise ValueError(f"{path}: expected a personalization.json of formatVersion {FACTS_FORMAT_VERSION}")
     return Likeness(
         token=facts["token"],
         nearest_word=facts["nearestWord"],
         alpha=float(facts["alpha"]),
-        embeddings=[rows[key][0] for key in keys],
-        offsets=_offsets(load_file(path.parent / facts["lora"])),
+        embeddings=ordered_embeddings(load_file(path.parent / facts["embedding"]), ARCHITECTURES.values()),
+        offsets=read_offsets(load_file(path.parent / facts["lora"])),
     )
 
 
@@ -102,27 +104,12 @@ class _TwiceEncoded:
             *(self._hardened(each) for each in positional),
             **{name: self._hardened(each) for name, each in named.items()},
         )
-        return tuple(self._paired(*pair) for pair in zip(soft, hard, strict=True))
+        return tuple(paired_embeds(*pair, self.alpha) for pair in zip(soft, hard, strict=True))
 
     def _hardened(self, value: Any) -> Any:
         if isinstance(value, str):
             return value.replace(self.likeness.token, self.likeness.nearest_word)
         return [self._hardened(each) for each in value] if isinstance(value, list) else value
-
-    def _paired(self, soft: Tensor | None, hard: Tensor | None) -> Tensor | None:
-        """States (b, n, d) side by side; SDXL's pooled text (b, p) blended."""
-        if soft is None or hard is None:
-            return None
-        return torch.cat([soft, hard], dim=1) if soft.ndim == 3 else torch.lerp(hard, soft, self.alpha)
-
-
-def _offsets(tensors: dict[str, Tensor]) -> Offsets:
-    suffix = ".lora_A.weight"
-    paths = [key.removeprefix("unet.").removesuffix(suffix) for key in tensors if key.endswith(suffix)]
-    return {
-        path: Factors(tensors[f"unet.{path}.lora_A.weight"][None], tensors[f"unet.{path}.lora_B.weight"][None])
-        for path in paths
-    }
 
 
 def _tokenizers(pipeline: Any) -> list[Any]:
@@ -142,8 +129,6 @@ def _check_fits(pipeline: Any, likeness: Likeness) -> None:
         raise ValueError(
             f"{likeness.token} has embeddings of widths {came}; the pipeline's text encoders have {widths}"
         )
-    layers = {name.removesuffix(".processor") for name in pipeline.unet.attn_processors}
-    wanted = {f"{layer}.{name}" for layer in layers for name in PROJECTIONS}
-    unknown = sorted(set(likeness.offsets) - wanted)
+    unknown = sorted(set(likeness.offsets) - projection_paths(unet_denoiser(pipeline).network))
     if unknown:
         raise ValueError(f"{likeness.token} has offsets for {unknown[0]}, which the pipeline's UNet does not have")

@@ -13,8 +13,8 @@ from PIL import Image
 from likeness_api.order import Order, OrderModel, OrderStorage, RunOrder, SubjectOrder
 from likeness_api.personalization import SubjectImage
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.denoiser.model import DiffusionModel, load
-from likeness_runtime.denoiser.tiny import Kind, make
+from likeness_runtime.denoiser.model import DiffusionModel, load_diffusion_model
+from likeness_runtime.denoiser.tiny import TinyKind, make
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.fulfil import fulfil
 from likeness_runtime.order.stop import Stop
@@ -22,7 +22,7 @@ from likeness_runtime.storage.model_folder import folder_digest
 from likeness_runtime.storage.stores import Stores
 from seaweed import Seaweed
 
-LoadTiny = Callable[[Kind], DiffusionModel]
+LoadTiny = Callable[[TinyKind], DiffusionModel]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,8 +32,8 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
-    kinds: tuple[Kind, ...] = ("sd15", "sd21", "sdxl")
+def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[TinyKind, Path]:
+    kinds: tuple[TinyKind, ...] = ("sd15", "sd21", "sdxl")
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in kinds}
     for kind, folder in folders.items():
         make(folder, kind)
@@ -41,14 +41,14 @@ def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_folders: dict[Kind, Path]) -> LoadTiny:
+def tiny_model(tiny_folders: dict[TinyKind, Path]) -> LoadTiny:
     """Loads a tiny model once; tests leave it as it was."""
-    loaded: dict[Kind, DiffusionModel] = {}
+    loaded: dict[TinyKind, DiffusionModel] = {}
 
-    def get(kind: Kind) -> DiffusionModel:
+    def get(kind: TinyKind) -> DiffusionModel:
         if kind not in loaded:
             folder = tiny_folders[kind]
-            loaded[kind] = load(folder, folder_digest(folder), torch.device("cpu"))
+            loaded[kind] = load_diffusion_model(folder, folder_digest(folder), torch.device("cpu"))
         return loaded[kind]
 
     return get
@@ -66,7 +66,7 @@ def photo() -> Image.Image:
 
 
 @pytest.fixture
-def order(tiny_folders: dict[Kind, Path], photo: Image.Image, tmp_path: Path) -> Order:
+def order(tiny_folders: dict[TinyKind, Path], photo: Image.Image, tmp_path: Path) -> Order:
     """A subject in a file, to be tuned on the tiny SD 1.x model in two steps."""
     photo.save(tmp_path / "photo.png")
     return an_order(tiny_folders["sd15"], tmp_path)
@@ -80,12 +80,12 @@ def run(order: Order) -> RunContext:
 
 @pytest.fixture(scope="session")
 def published(
-    tiny_folders: dict[Kind, Path], photo: Image.Image, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Kind], Path]:
+    tiny_folders: dict[TinyKind, Path], photo: Image.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[TinyKind], Path]:
     """The artifact folder of a subject tuned so hard that every picture changes; made once for each kind of model."""
-    folders: dict[Kind, Path] = {}
+    folders: dict[TinyKind, Path] = {}
 
-    def get(kind: Kind) -> Path:
+    def get(kind: TinyKind) -> Path:
         if kind not in folders:
             folder = tmp_path_factory.mktemp(f"published-{kind}")
             photo.save(folder / "photo.png")

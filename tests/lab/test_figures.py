@@ -17,7 +17,7 @@ import pytest
 from likeness_api.tuning import ResolvedTuning
 from likeness_lab.bench import method, summary
 from likeness_runtime.method.contrastive import Strength
-from likeness_runtime.method.from_encoder import TIMESTEP_SHARES
+from likeness_runtime.method.from_encoder import ENCODER_TIME_SHARES
 from likeness_runtime.pretrain.pretrain import EncoderPlan
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def gathered() -> dict[str, object]:
         "tuning": tuning,
         "rate": f"{float(tuning.learning_rate) * 1e3:g}e-3",
         "word_rate": f"{float(tuning.embedding_learning_rate) * 1e3:g}e-3",
-        "shares": ", ".join(str(share) for share in TIMESTEP_SHARES),
+        "shares": ", ".join(str(share) for share in ENCODER_TIME_SHARES),
         "plan": EncoderPlan(steps=1),
     }
 

@@ -12,8 +12,8 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
-from likeness_runtime.denoiser.lora import projections
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.architectures.attention import attention_projections
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.pipeline import load_likeness
 
 TOKEN = "<red-teapot>"
@@ -21,13 +21,13 @@ PROMPT = f"a photo of {TOKEN}"
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    chosen: Kind = request.param
+def kind(request: pytest.FixtureRequest) -> TinyKind:
+    chosen: TinyKind = request.param
     return chosen
 
 
 @pytest.fixture
-def pipeline(kind: Kind, tiny_folders: dict[Kind, Path]) -> Any:
+def pipeline(kind: TinyKind, tiny_folders: dict[TinyKind, Path]) -> Any:
     chosen: Any = StableDiffusionXLPipeline if kind == "sdxl" else StableDiffusionPipeline
     more: dict[str, Any] = {} if kind == "sdxl" else {"safety_checker": None}
     loaded = chosen.from_pretrained(tiny_folders[kind], use_safetensors=True, local_files_only=True, **more)
@@ -36,11 +36,11 @@ def pipeline(kind: Kind, tiny_folders: dict[Kind, Path]) -> Any:
 
 
 @pytest.fixture
-def published(pipeline: Any, kind: Kind, tmp_path: Path) -> Path:
+def published(pipeline: Any, kind: TinyKind, tmp_path: Path) -> Path:
     """personalization.json, the LoRA and the embedding; random numbers large enough to be seen."""
     generator = torch.Generator().manual_seed(1)
     lora = {}
-    for path, layer in projections(pipeline.unet).items():
+    for path, layer in attention_projections(pipeline.unet).items():
         lora[f"unet.{path}.lora_A.weight"] = torch.randn(2, layer.in_features, generator=generator)
         lora[f"unet.{path}.lora_B.weight"] = 0.3 * torch.randn(layer.out_features, 2, generator=generator)
     encoders = [pipeline.text_encoder, *([pipeline.text_encoder_2] if kind == "sdxl" else [])]
@@ -82,7 +82,7 @@ def test_alpha_zero_draws_what_the_untouched_pipeline_draws_of_the_nearest_word(
 
 
 def test_alpha_one_draws_what_diffusers_draws_with_the_plain_files(
-    pipeline: Any, published: Path, kind: Kind, tiny_folders: dict[Kind, Path]
+    pipeline: Any, published: Path, kind: TinyKind, tiny_folders: dict[TinyKind, Path]
 ) -> None:
     stock = type(pipeline).from_pretrained(tiny_folders[kind], use_safetensors=True, local_files_only=True)
     stock.set_progress_bar_config(disable=True)
@@ -124,7 +124,7 @@ def test_a_second_subject_is_refused(pipeline: Any, published: Path) -> None:
         likeness.apply(pipeline)
 
 
-def test_prompts_that_are_no_text_are_refused(pipeline: Any, published: Path, kind: Kind) -> None:
+def test_prompts_that_are_no_text_are_refused(pipeline: Any, published: Path, kind: TinyKind) -> None:
     applied = load_likeness(published).apply(pipeline)
     rows = torch.zeros(1, 24, pipeline.unet.config.cross_attention_dim)
     more: Any = {"negative_pooled_prompt_embeds": torch.zeros(1, 24)} if kind == "sdxl" else {}

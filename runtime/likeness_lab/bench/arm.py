@@ -19,12 +19,11 @@ from likeness_lab.bench.draw import TOKEN_WORD, Learned
 from likeness_lab.bench.subject import Case
 from likeness_runtime.denoiser.lora import zero_offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import embedding_of
 from likeness_runtime.method.contrastive import Strength
 from likeness_runtime.method.forms import with_article
-from likeness_runtime.method.nearest_word import nearest_word, whole_words
+from likeness_runtime.method.nearest_word import nearest_word, whole_word_ids
 from likeness_runtime.method.predictor import START_WORD, FromWord, Prediction, Predictor
-from likeness_runtime.method.tune import DEFAULT_STRENGTH, subject_of, tune
+from likeness_runtime.method.tune import DEFAULT_STRENGTH, tune, tuning_subject
 
 OFF = Strength(contrastive=0.0, norm=0.0)
 HALF_BYTES, FLOAT_BYTES = 2, 4
@@ -113,31 +112,30 @@ class TunedArm:
         picture = case.subject.picture
         start = predictor.predict(model, [[picture]], self.tuning.rank, [generator])
         if not self.keep_offsets:
-            start = replace(start, offsets=zero_offsets(model.unet, self.tuning.rank, [generator]))
+            start = replace(start, offsets=zero_offsets(model.denoiser.adapter_sites(), self.tuning.rank, [generator]))
         if not self.learn_offsets:
             start = replace(start, offsets={})
         if not self.keep_word:
-            start = replace(start, embeddings=[row[None] for row in embedding_of(model, START_WORD)])
+            start = replace(start, embeddings=[row[None] for row in model.text.embedding_of(START_WORD)])
         if steps == 0:
             return start
-        return (
-            tune(
-                model,
-                start,
-                [subject_of(model, [picture], [case.told.sentences], model.resolution_px, generator, token=TOKEN_WORD)],
-                tuning=self.tuning.model_copy(update={"steps": steps}),
-                progress=lambda _done, _total: None,
-                strength=self.strength,
-                words=self._words(model, case),
-            )
-            .checked()
-            .prediction
+        pictures, sentences = [picture], [case.told.sentences]
+        subject = tuning_subject(model, pictures, sentences, model.resolution_px, generator, token=TOKEN_WORD)
+        result = tune(
+            model,
+            start,
+            [subject],
+            tuning=self.tuning.model_copy(update={"steps": steps}),
+            progress=lambda _done, _total: None,
+            strength=self.strength,
+            words=self._words(model, case),
         )
+        return result.checked().prediction
 
     def _words(self, model: DiffusionModel, case: Case) -> Tensor | None:
         if not self.class_word:
             return None
-        return torch.tensor([whole_words(model)[case.subject.class_word]], device=model.device)
+        return torch.tensor([whole_word_ids(model)[case.subject.class_word]], device=model.device)
 
 
 def bytes_of(prediction: Prediction) -> int:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from likeness_runtime.denoiser.lora import Offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import Conditioning, read
+from likeness_runtime.denoiser.preview import prompt_arguments
+from likeness_runtime.denoiser.text import Conditioning, paired
 from likeness_runtime.method.contrastive import vocabularies
-from likeness_runtime.method.dual_path import both, conditioning_of, dual_path
-from likeness_runtime.method.from_encoder import empty_prompt
+from likeness_runtime.method.dual_prompt import dual_prompt
 from likeness_runtime.method.predictor import Prediction
 
 TOKEN_WORD = "<subject>"  # noqa: S105 - a word, not a secret
@@ -50,14 +50,13 @@ class Sampling:
 
 def wordless(model: DiffusionModel, offsets: Offsets) -> Prediction:
     """Offsets alone, for prompts of ordinary words: a word has to be there, but no prompt has a place for it."""
-    return Prediction([table[:1].float() for table in model.token_tables], offsets)
+    return Prediction([table[:1].float() for table in model.text.token_tables], offsets)
 
 
 def noise(model: DiffusionModel, count: int, sampling: Sampling) -> Tensor:
     """Starting noise of `count` prompts for each seed in turn, (b, c, h, w); prompt i of seed s is always the same."""
-    side = model.unet.config.sample_size
     draws = [
-        torch.randn(4, side, side, generator=torch.Generator().manual_seed(1000 * seed + index))
+        torch.randn(*model.denoiser.latent_shape, generator=torch.Generator().manual_seed(1000 * seed + index))
         for seed in sampling.seeds
         for index in range(count)
     ]
@@ -71,30 +70,29 @@ def drawn(
     """Each prompt once for each seed, (b, 3, h, w) in [0, 1]."""
     every = list(prompts) * len(sampling.seeds)
     alpha, prediction = learned.alpha, learned.prediction
-    text = conditioning_of(
+    text = dual_prompt(
         model,
-        read(model, every, TOKEN_WORD),
+        model.text.tokenize(every, TOKEN_WORD),
         prediction.embeddings,
         vocabularies(model),
         alpha=alpha,
         words=learned.words,
     )
-    empty = empty_prompt(model)
-    nothing = both(empty, empty, alpha)
-    with dual_path(model.unet, prediction.offsets, alpha, lambda: untouched_guidance and sampling.guidance > 1.0):
-        return _sampled(model, text, nothing, noise(model, len(prompts), sampling), sampling)
+    empty = model.text.empty()
+    unconditional = paired(empty, empty, alpha).expanded(len(every))
+    with model.denoiser.paths(prediction.offsets, alpha, lambda: untouched_guidance and sampling.guidance > 1.0):
+        return _sampled(model, text, unconditional, noise(model, len(prompts), sampling), sampling)
 
 
 @torch.no_grad()
 def _sampled(
-    model: DiffusionModel, text: Conditioning, nothing: Conditioning, start: Tensor, sampling: Sampling
+    model: DiffusionModel, text: Conditioning, unconditional: Conditioning, start: Tensor, sampling: Sampling
 ) -> Tensor:
     """The pipeline's own sampler on given text states (b, n, d)."""
     with torch.autocast(model.device.type, torch.bfloat16, enabled=sampling.bfloat16):
         answer = model.pipeline(
-            prompt_embeds=text.states.to(model.unet.dtype),
-            negative_prompt_embeds=nothing.states.expand(len(text.states), -1, -1).to(model.unet.dtype),
-            latents=start.to(model.unet.dtype),
+            **prompt_arguments(model, text, unconditional),
+            latents=start.to(model.denoiser.dtype),
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance,
             output_type="pt",

@@ -19,11 +19,9 @@ from likeness_lab.bench.arm import HALF_BYTES, Stage
 from likeness_lab.bench.clock import now
 from likeness_lab.bench.draw import Learned, wordless
 from likeness_lab.bench.subject import Case
-from likeness_runtime.denoiser.lora import PROJECTIONS, Factors, Offsets
+from likeness_runtime.denoiser.lora import Factors, Offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import encode_plain
 from likeness_runtime.method.forms import with_article
-from likeness_runtime.method.tune import denoising_losses, latents_of
 
 ADAPTER = "dreambooth"
 RARE_WORD = "sks"
@@ -50,15 +48,14 @@ class DreamBooth:
 
     def _trained(self, model: DiffusionModel, case: Case, sentence: str, steps: int) -> Offsets:
         generator = torch.Generator().manual_seed(self.seed)
-        latents = latents_of(model, [case.subject.picture]).repeat(self.batch, 1, 1, 1)
-        text = encode_plain(model, [sentence] * self.batch)
-        with Adapter(model.unet, self.rank, self.seed) as adapter:
+        latents = model.latent_space.encode([case.subject.picture]).repeat(self.batch, 1, 1, 1)
+        text = model.text.encode_plain([sentence] * self.batch)
+        with Adapter(model, self.rank, self.seed) as adapter:
             optimizer = torch.optim.AdamW(adapter.parameters, lr=self.learning_rate, weight_decay=0.01)
             for _ in range(steps):
                 draw = torch.randn(latents.shape, generator=generator).to(model.device)
-                timesteps = torch.randint(len(model.alphas_cumprod), (self.batch,), generator=generator)
-                timesteps = timesteps.to(model.device)
-                loss = denoising_losses(model, latents, draw, timesteps, text).mean()
+                times = model.noise.draw_independent_times(self.batch, generator).to(model.device)
+                loss = model.denoising_losses(latents, draw, times, text).mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(adapter.parameters, DREAMBOOTH_GRADIENT_NORM)
@@ -67,26 +64,28 @@ class DreamBooth:
 
 
 class Adapter:
-    """PEFT's LoRA on the UNet, taken off again at the end."""
+    """PEFT's LoRA on the denoiser, taken off again at the end."""
 
-    def __init__(self, unet: Any, rank: int, seed: int) -> None:
-        self.unet, self.rank, self.seed = unet, rank, seed
+    def __init__(self, model: DiffusionModel, rank: int, seed: int) -> None:
+        self.network: Any = model.denoiser.network
+        self.targets = list(model.names.target_modules)
+        self.rank, self.seed = rank, seed
 
     def __enter__(self) -> Adapter:
         from peft import LoraConfig
 
         config = LoraConfig(
-            r=self.rank, lora_alpha=self.rank, init_lora_weights="gaussian", target_modules=list(PROJECTIONS)
+            r=self.rank, lora_alpha=self.rank, init_lora_weights="gaussian", target_modules=self.targets
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.unet.add_adapter(config, adapter_name=ADAPTER)
-        self.named = {name: each for name, each in self.unet.named_parameters() if "lora_" in name}
+            self.network.add_adapter(config, adapter_name=ADAPTER)
+        self.named = {name: each for name, each in self.network.named_parameters() if "lora_" in name}
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.unet.delete_adapters(ADAPTER)
-        self.unet.unload_lora()
+        self.network.delete_adapters(ADAPTER)
+        self.network.unload_lora()
 
     @property
     def parameters(self) -> list[Any]:

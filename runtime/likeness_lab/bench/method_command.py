@@ -106,11 +106,11 @@ def _model(arguments: argparse.Namespace) -> DiffusionModel:
     """On the machine that the arguments name."""
     import torch
 
-    from likeness_runtime.denoiser.model import load
+    from likeness_runtime.denoiser.model import load_diffusion_model
     from likeness_runtime.storage.model_folder import folder_digest
 
     torch.set_num_threads(arguments.threads)
-    return load(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
+    return load_diffusion_model(arguments.model, folder_digest(arguments.model), torch.device(arguments.device))
 
 
 def _method(arguments: argparse.Namespace) -> int:
@@ -120,14 +120,14 @@ def _method(arguments: argparse.Namespace) -> int:
     from likeness_lab.bench.draw import Sampling
     from likeness_lab.bench.subject import held_out_subjects, photo_subjects
     from likeness_lab.judge import glyph
-    from likeness_runtime.method import encoder_folder
     from likeness_runtime.method.caption import recogniser
+    from likeness_runtime.method.encoder_folder import load_encoder
     from likeness_runtime.method.from_encoder import FromEncoder
     from likeness_runtime.method.predictor import FromWord
     from likeness_runtime.storage.model_folder import folder_digest
 
     model = _model(arguments)
-    trained = None if arguments.no_encoder else encoder_folder.load(arguments.encoder, model)
+    trained = None if arguments.no_encoder else load_encoder(arguments.encoder, model)
     tuning = ResolvedTuning(
         alpha=arguments.alpha,
         learning_rate=arguments.rate,
@@ -178,12 +178,12 @@ def _semantics(arguments: argparse.Namespace) -> int:
     from likeness_lab.bench.arm import Stage, TunedArm
     from likeness_lab.bench.draw import Sampling
     from likeness_lab.bench.subject import BenchSubject, case, held_out_subjects
-    from likeness_runtime.method import encoder_folder
     from likeness_runtime.method.caption import recogniser
+    from likeness_runtime.method.encoder_folder import load_encoder
     from likeness_runtime.method.from_encoder import FromEncoder
 
     model = _model(arguments)
-    trained = encoder_folder.load(arguments.encoder, model)
+    trained = load_encoder(arguments.encoder, model)
     recognise, ours = recogniser(trained, model), TunedArm(FromEncoder(trained), ResolvedTuning())
 
     def learn(subject: BenchSubject, steps: int) -> Stage:
@@ -206,11 +206,11 @@ def _semantics(arguments: argparse.Namespace) -> int:
 def _contexts(arguments: argparse.Namespace) -> int:
     from likeness_lab.bench.recognition import foreign_phrases, recognition, write_recognition
     from likeness_lab.pocket.caption import context_phrases
-    from likeness_runtime.method import encoder_folder
+    from likeness_runtime.method.encoder_folder import load_encoder
     from likeness_runtime.pretrain.contexts_command import contexts_of
 
     model = _model(arguments)
-    trained = encoder_folder.load(arguments.encoder, model)
+    trained = load_encoder(arguments.encoder, model)
     twice = [*context_phrases(), *foreign_phrases()]
     lists = [contexts_of(None), contexts_of(None, twice)]
     found = [recognition(model, trained, each, arguments.skip, arguments.subjects) for each in lists]

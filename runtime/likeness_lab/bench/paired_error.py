@@ -15,14 +15,11 @@ from torch.nn import functional
 from likeness_lab.bench.draw import TOKEN_WORD, Learned
 from likeness_lab.bench.subject import BenchSubject
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import read
 from likeness_runtime.method.contrastive import vocabularies
-from likeness_runtime.method.dual_path import conditioning_of, dual_path
+from likeness_runtime.method.dual_prompt import dual_prompt
 from likeness_runtime.method.forms import FORMS
-from likeness_runtime.method.losses import noised, signal
-from likeness_runtime.method.tune import denoise, latents_of
 
-PAIRED_TIMESTEP_SHARES = (0.4, 0.7)
+PAIRED_TIME_SHARES = (0.4, 0.7)
 """At which timesteps, as shares of the schedule: where shapes and where colours are settled."""
 
 
@@ -31,12 +28,12 @@ def paired_error(model: DiffusionModel, learned: Learned, subject: BenchSubject)
     """Mean squared error of z_0 over the subject's pixels; None where it is not known which these are."""
     if subject.masks is None:
         return None
-    z = latents_of(model, subject.reference_pictures)  # (v, c, h, w)
+    z = model.latent_space.encode(subject.reference_pictures)  # (v, c, h, w)
     masks = functional.interpolate(subject.masks[:, None].to(model.device), z.shape[-2:], mode="area")
     sentences = [FORMS[1].format(learned.called) + f" {context}" for context in subject.reference_contexts]
-    text = conditioning_of(
+    text = dual_prompt(
         model,
-        read(model, sentences, TOKEN_WORD),
+        model.text.tokenize(sentences, TOKEN_WORD),
         learned.prediction.embeddings,
         vocabularies(model),
         alpha=learned.alpha,
@@ -44,12 +41,10 @@ def paired_error(model: DiffusionModel, learned: Learned, subject: BenchSubject)
     )
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     errors: list[Tensor] = []
-    with dual_path(model.unet, learned.prediction.offsets, learned.alpha):
-        for share in PAIRED_TIMESTEP_SHARES:
-            timesteps = torch.full((len(z),), round(share * len(model.alphas_cumprod)), device=model.device)
-            alpha_bar = model.alphas_cumprod[timesteps]
-            z_t = noised(z, noise, alpha_bar)
-            predicted = denoise(model, z_t, timesteps, text.states, text.pooled)
-            z_0 = signal(predicted.float(), z_t, alpha_bar, model.prediction_type)
+    with model.denoiser.paths(learned.prediction.offsets, learned.alpha):
+        for time in model.noise.times_at(PAIRED_TIME_SHARES, "up"):
+            times = time.expand(len(z))
+            z_t = model.noise.noised(z, noise, times)
+            z_0 = model.noise.signal(model.denoiser.predict(z_t, times, text).float(), z_t, times)
             errors.append(((z_0 - z).square() * masks).sum() / (masks.sum() * z.shape[1]))
     return float(torch.stack(errors).mean())

@@ -26,7 +26,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from likeness_runtime.denoiser.model import DiffusionModel
+from likeness_runtime.denoiser.model import DiffusionModel, assembled
 from likeness_runtime.denoiser.tiny import clip_tokenizer
 from likeness_runtime.method.encoder import Encoder, shape_for
 
@@ -138,13 +138,7 @@ def _model(name: str, device: torch.device, unet: Any, vae: Any, texts: list[Any
         pipeline = StableDiffusionPipeline(
             **shared, safety_checker=None, feature_extractor=None, requires_safety_checker=False
         )
-    return DiffusionModel(
-        pipeline=pipeline,
-        digest="0" * 64,
-        device=device,
-        alphas_cumprod=scheduler.alphas_cumprod.to(device),
-        prediction_type="v_prediction" if name == "SD 2.1" else "epsilon",
-    )
+    return assembled(pipeline, "0" * 64, device, name)
 
 
 def _text_encoder(config: dict[str, Any]) -> Any:

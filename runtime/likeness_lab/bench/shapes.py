@@ -23,13 +23,12 @@ from torch.nn import functional
 from likeness_api.tuning import ResolvedTuning
 from likeness_lab.bench.published import PUBLISHED_RANK, build_published
 from likeness_lab.bench.step import tuning_step
-from likeness_runtime.denoiser.lora import projections
 from likeness_runtime.denoiser.model import DiffusionModel
 from likeness_runtime.method.encoder_folder import CLIP, TrainedEncoder
 from likeness_runtime.method.forms import sentences
 from likeness_runtime.method.from_encoder import FromEncoder
 from likeness_runtime.method.memory import saved_bytes
-from likeness_runtime.method.tune import Subject, tune
+from likeness_runtime.method.tune import TuningSubject, tune
 
 BATCHES = (1, 2, 4, 8)
 ALPHAS = (0.8, 1.0)
@@ -76,11 +75,11 @@ class Ran:
 def account(name: str) -> Account:
     """Counts on the meta device, at the model's own resolution."""
     model, encoder, tower = build_published(name, torch.device("meta"))
-    weights = _bytes_of(model.unet, model.vae, *model.text_encoders, tower, encoder)
-    layers = projections(model.unet)
+    weights = _bytes_of(*model.networks, model.latent_space.network, tower, encoder)
+    layers = model.denoiser.adapter_sites()
     return Account(
         name=name,
-        unet_parameters=_numbers(model.unet),
+        unet_parameters=_numbers(model.denoiser.network),
         attention_projections=len(layers),
         lora_numbers=PUBLISHED_RANK * sum(layer.in_features + layer.out_features for layer in layers.values()),
         encoder_parameters=_numbers(encoder),
@@ -99,9 +98,11 @@ def ran(name: str, resolution_px: int) -> Ran:
     started = time.perf_counter()
     prediction = FromEncoder(trained).predict(model, [[picture]], PUBLISHED_RANK, [generator])
     predicted = time.perf_counter()
-    side = model.unet.config.sample_size
-    subject = Subject(
-        torch.randn(1, 1, 4, side, side, generator=generator), [sentences("<subject>")], "<subject>", generator
+    subject = TuningSubject(
+        torch.randn(1, 1, *model.denoiser.latent_shape, generator=generator),
+        [sentences("<subject>")],
+        "<subject>",
+        generator,
     )
     settings = ResolvedTuning(steps=1, batch_size=1, alpha="0.8")
     instants: list[float] = []

@@ -18,13 +18,11 @@ from likeness_lab.bench.clock import now
 from likeness_lab.bench.draw import TOKEN_WORD
 from likeness_runtime.denoiser.lora import zero_offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import embedding_of, read
 from likeness_runtime.method.contrastive import Strength, regularisation, vocabularies
-from likeness_runtime.method.dual_path import dual_path
 from likeness_runtime.method.forms import sentences
 from likeness_runtime.method.memory import saved_bytes
 from likeness_runtime.method.predictor import Prediction
-from likeness_runtime.method.tune import Setting, Subject, denoise, draw, losses_of, trainable
+from likeness_runtime.method.tune import Setting, TuningSubject, draw_rows, subject_losses, trainable
 
 
 @dataclass(frozen=True)
@@ -97,20 +95,22 @@ def write_step_report(report: StepReport, folder: Path) -> str:
 
 
 def bare_step(model: DiffusionModel, batch: int, *, frozen: bool) -> Callable[[], None]:
-    """Forward and backward of the UNet alone, text states given."""
-    setting, subject = _setting(model, 1.0), _subject(model)
-    drawn = draw(model, [subject], batch)
-    pooled = torch.zeros(batch, model.text_encoders[-1].config.projection_dim) if model.is_xl else None
-    states = torch.randn(batch, setting.sentences[0].ids.shape[1], model.unet.config.cross_attention_dim)
-    states = states.to(model.device).requires_grad_(frozen)
+    """Forward and backward of the UNet alone, the text given."""
+    subject = _subject(model)
+    drawn = draw_rows(model, [subject], batch)
+    text = model.text.encode_plain([sentences(TOKEN_WORD)[0]] * batch)
+    if frozen:
+        text = text.as_leaves()
+    network = model.denoiser.network
 
     def take() -> None:
-        model.unet.requires_grad_(not frozen)
-        loss = denoise(model, drawn.latents, drawn.timesteps, states, pooled).square().mean()
+        network.requires_grad_(not frozen)
+        loss = model.denoiser.predict(drawn.latents, drawn.times, text).square().mean()
         loss.backward()
-        model.unet.zero_grad(set_to_none=True)
-        model.unet.requires_grad_(False)
-        states.grad = None
+        network.zero_grad(set_to_none=True)
+        network.requires_grad_(False)
+        for tensor in text.tensors:
+            tensor.grad = None
 
     return take
 
@@ -118,16 +118,16 @@ def bare_step(model: DiffusionModel, batch: int, *, frozen: bool) -> Callable[[]
 def tuning_step(model: DiffusionModel, batch: int, alpha: float) -> Callable[[], None]:
     """One step as `tune` takes it, optimizer and regularisation included."""
     setting, subject = _setting(model, alpha), _subject(model)
-    words = [row[None] for row in embedding_of(model, "object")]
+    words = [row[None] for row in model.text.embedding_of("object")]
     generator = torch.Generator().manual_seed(1)
     bank = [torch.randn(64, row.shape[1], generator=generator).to(model.device) for row in words]
-    learned = trainable(Prediction(words, zero_offsets(model.unet, 4, [generator]), bank))
+    learned = trainable(Prediction(words, zero_offsets(model.denoiser.adapter_sites(), 4, [generator]), bank))
     parts = [part for each in learned.offsets.values() for part in (each.A, each.B)]
     optimizer = torch.optim.AdamW([*learned.embeddings, *parts], lr=1e-6)
 
     def take() -> None:
-        with dual_path(model.unet, learned.offsets, alpha):
-            loss = losses_of(model, learned, setting, draw(model, [subject], batch))
+        with model.denoiser.paths(learned.offsets, alpha):
+            loss = subject_losses(model, learned, setting, draw_rows(model, [subject], batch))
             loss = loss + regularisation(learned.embeddings, setting.vocabulary, learned.negatives, Strength())
             optimizer.zero_grad(set_to_none=True)
             loss.sum().backward()
@@ -144,11 +144,10 @@ def timed(model: DiffusionModel, take: Callable[[], None]) -> float:
 
 
 def _setting(model: DiffusionModel, alpha: float) -> Setting:
-    return Setting(read(model, sentences(TOKEN_WORD), TOKEN_WORD), vocabularies(model), alpha, subjects=1)
+    return Setting(model.text.tokenize(sentences(TOKEN_WORD), TOKEN_WORD), vocabularies(model), alpha, subjects=1)
 
 
-def _subject(model: DiffusionModel) -> Subject:
-    side = model.unet.config.sample_size
+def _subject(model: DiffusionModel) -> TuningSubject:
     generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(1, 2, 4, side, side, generator=generator).to(model.device)
-    return Subject(latents, [sentences(TOKEN_WORD)], TOKEN_WORD, generator)
+    latents = torch.randn(1, 2, *model.denoiser.latent_shape, generator=generator).to(model.device)
+    return TuningSubject(latents, [sentences(TOKEN_WORD)], TOKEN_WORD, generator)

@@ -23,7 +23,7 @@ from likeness_lab.pocket.pixels import images_of
 from likeness_lab.pocket.scene import Background, Scene, draw_background, place, render
 from likeness_lab.pocket.subjects import load_subjects
 from likeness_runtime.image.decode import decode, squared
-from likeness_runtime.method.caption import Recognise, Told, caption_of, told
+from likeness_runtime.method.caption import PictureCaption, Recognise, caption_of, caption_picture
 from likeness_runtime.pocket import IMAGE_SIZE_PX
 
 REFERENCES = 6
@@ -60,7 +60,7 @@ class Case:
     """A subject, and what is said about its picture."""
 
     subject: BenchSubject
-    told: Told
+    told: PictureCaption
 
     @property
     def caption(self) -> str:
@@ -79,7 +79,9 @@ def case(subject: BenchSubject, telling: str, recognise: Recognise | None) -> Ca
             return None
         caption = caption_of(subject.context)
     image = SubjectImage(uri="file:///subject.png", caption=caption)
-    return Case(subject, told(image, subject.picture, TOKEN_WORD, recognise if telling == "recognised" else None))
+    return Case(
+        subject, caption_picture(image, subject.picture, TOKEN_WORD, recognise if telling == "recognised" else None)
+    )
 
 
 def held_out_subjects(count: int, art: str = ARTS[0], skip: int = 0) -> list[BenchSubject]:

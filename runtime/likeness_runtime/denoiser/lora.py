@@ -1,7 +1,7 @@
-"""LoRA on every attention projection of a UNet: W' = W + B A, for s subjects in one forward pass.
+"""LoRA on a denoiser's adapter sites, linear layers: W' = W + B A, for s subjects in one forward pass.
 
-Letters: b batch, s subjects, n tokens, r rank, i and o a projection's input and output width. The rows of a batch are
-subject-major: the first b/s rows belong to subject 0.
+Letters: s subjects, b draws a subject, n tokens, r rank, i and o a layer's input and output width. Rows are
+subject-major, (s b): the first b rows belong to subject 0.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import Attention
 from einops import rearrange
 from torch import Tensor, nn
 
-PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
+Sites = dict[str, nn.Linear]
+"""The layers that offsets are learned for, by their path in the network."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """One projection's offset, B A. The scale is folded into B, so that alpha = rank everywhere."""
+    """One layer's offset, B A. The scale is folded into B, so that alpha = rank everywhere."""
 
     A: Tensor
     """(s, r, i)"""
@@ -35,25 +35,13 @@ class Factors:
 
 
 Offsets = dict[str, Factors]
-"""By the projection's path in the UNet, such as `down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q`."""
+"""By the layer's path in the network, such as `down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q`."""
 
 
-def projections(unet: nn.Module) -> dict[str, nn.Linear]:
-    """Every attention's q, k, v and output projection, in the network's own order."""
-    found: dict[str, nn.Linear] = {}
-    for path, module in unet.named_modules():
-        if isinstance(module, Attention):
-            for name in PROJECTIONS:
-                layer = module.get_submodule(name)
-                assert isinstance(layer, nn.Linear)
-                found[f"{path}.{name}"] = layer
-    return found
-
-
-def zero_offsets(unet: nn.Module, rank: int, generators: list[torch.Generator]) -> Offsets:
+def zero_offsets(sites: Sites, rank: int, generators: list[torch.Generator]) -> Offsets:
     """Offsets that change nothing: A drawn as by Hu et al. (arXiv:2106.09685), B zero. One CPU generator a subject."""
     offsets: Offsets = {}
-    for path, layer in projections(unet).items():
+    for path, layer in sites.items():
         bound = 1.0 / math.sqrt(layer.in_features)
         draws = [torch.rand(rank, layer.in_features, generator=generator) for generator in generators]
         A = (torch.stack(draws) * 2.0 - 1.0) * bound
@@ -63,10 +51,9 @@ def zero_offsets(unet: nn.Module, rank: int, generators: list[torch.Generator]) 
 
 
 @contextmanager
-def injected(unet: nn.Module, offsets: Offsets) -> Iterator[None]:
-    """Within, every projection in `offsets` adds its offset; afterwards the network is what it was."""
-    layers = projections(unet)
-    handles = [layers[path].register_forward_hook(_adding(factors)) for path, factors in offsets.items()]
+def injected(sites: Sites, offsets: Offsets) -> Iterator[None]:
+    """Within, every site in `offsets` adds its offset; afterwards the network is what it was."""
+    handles = [sites[path].register_forward_hook(_adding(factors)) for path, factors in offsets.items()]
     try:
         yield
     finally:
@@ -75,7 +62,7 @@ def injected(unet: nn.Module, offsets: Offsets) -> Iterator[None]:
 
 
 def low_rank(x: Tensor, factors: Factors) -> Tensor:
-    """B A x for the rows (b, n, i) of s subjects, (b, n, o), in x's precision."""
+    """B A x for the rows (s b, n, i), (s b, n, o), in x's precision."""
     grouped = rearrange(x, "(s b) n i -> s (b n) i", s=factors.A.shape[0])
     low = grouped @ factors.A.to(x.dtype).mT  # (s, b n, r)
     high = low @ factors.B.to(x.dtype).mT  # (s, b n, o)

@@ -19,27 +19,27 @@ GUIDANCE_SCALE = 5.0
 def draw_picture(
     model: DiffusionModel,
     text: Conditioning,
-    nothing: Conditioning | None = None,
+    unconditional: Conditioning | None = None,
     *,
     seed: int,
     side_px: int,
     check: Callable[[], None],
 ) -> Image.Image:
-    """One picture of `text`, one row; guidance leads away from `nothing`, or from the pipeline's own where it is None.
+    """One picture of `text`, one row; guidance leads away from `unconditional`, or from the pipeline's own where it is
+    None.
 
-    Whatever changes the attention layers is installed by the caller. `check` is called between sampling steps and may
-    raise to stop.
+    Whatever changes the denoiser is installed by the caller. `check` is called between sampling steps and may raise to
+    stop.
     """
 
     def between_steps(_pipeline: Any, _step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
         check()
         return values
 
-    dtype = model.unet.dtype
+    dtype = model.denoiser.dtype
     with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
         answer = model.pipeline(
-            **_embeds("", text, dtype),
-            **({} if nothing is None else _embeds("negative_", nothing, dtype)),
+            **prompt_arguments(model, text, unconditional),
             num_inference_steps=SAMPLING_STEPS,
             guidance_scale=GUIDANCE_SCALE,
             generator=torch.Generator("cpu").manual_seed(seed),
@@ -51,8 +51,18 @@ def draw_picture(
     return image
 
 
+def prompt_arguments(
+    model: DiffusionModel, text: Conditioning, unconditional: Conditioning | None = None
+) -> dict[str, Any]:
+    """Text, and what guidance leads away from, in the same number of rows, as arguments of the model's pipeline."""
+    arguments = _embeds("", text, model.denoiser.dtype)
+    if unconditional is not None:
+        arguments |= _embeds("negative_", unconditional, model.denoiser.dtype)
+    return arguments
+
+
 def _embeds(which: str, text: Conditioning, dtype: torch.dtype) -> dict[str, Any]:
-    """As a pipeline's arguments; only SDXL's take the pooled text."""
+    """Only SDXL's pipeline takes the pooled text."""
     states = {f"{which}prompt_embeds": text.states.to(dtype)}
     pooled = {} if text.pooled is None else {f"{which}pooled_prompt_embeds": text.pooled.to(dtype)}
     return states | pooled

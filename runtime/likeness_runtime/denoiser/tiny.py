@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
-Kind = Literal["sd15", "sd21", "sdxl"]
-KINDS: tuple[Kind, ...] = ("sd15", "sd21", "sdxl")
+TinyKind = Literal["sd15", "sd21", "sdxl"]
+TINY_KINDS: tuple[TinyKind, ...] = ("sd15", "sd21", "sdxl")
 
 log = logging.getLogger(__name__)
 
-VOCABULARY = (
+TINY_WORDS = (
     "a an the of on in at with and photo picture drawing painting object thing subject animal food toy tool vehicle"
     " cat dog bird fish horse flower tree apple bread cake cup teapot vase clock chair car boat house mountain beach"
     " snow grass sand water wood metal red green blue yellow black white small large old new style background"
 )
 """Whole words of the tiny vocabulary; anything else is spelt out in single characters."""
 START, END = "<|startoftext|>", "<|endoftext|>"
-MAX_TOKENS = 24
-TEXT_WIDTH: dict[Kind, int] = {"sd15": 32, "sd21": 40, "sdxl": 32}
+TINY_MAX_TOKENS = 24
+TEXT_WIDTH: dict[TinyKind, int] = {"sd15": 32, "sd21": 40, "sdxl": 32}
 SECOND_TEXT_WIDTH = 48
 POOLED_WIDTH = 24
 TIME_ID_WIDTH = 8
@@ -39,7 +39,7 @@ SAMPLE_SIZE = 16
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("tiny-model", help="make a very small random model for tests")
     parser.add_argument("folder", type=Path, help="where to; created if it is not there")
-    parser.add_argument("--kind", choices=KINDS, default="sd15", help="whose layout (default: %(default)s)")
+    parser.add_argument("--kind", choices=TINY_KINDS, default="sd15", help="whose layout (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights (default: %(default)s)")
     parser.set_defaults(handler=handle)
 
@@ -50,7 +50,7 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make(folder: Path, kind: Kind, seed: int = 0) -> None:
+def make(folder: Path, kind: TinyKind, seed: int = 0) -> None:
     """Writes the pipeline's folder. The same seed makes the same weights."""
     import torch
     from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -83,7 +83,7 @@ def make(folder: Path, kind: Kind, seed: int = 0) -> None:
     pipeline.save_pretrained(folder, safe_serialization=True)
 
 
-def vocabulary(rules: list[tuple[str, str]]) -> dict[str, int]:
+def tiny_vocabulary(rules: list[tuple[str, str]]) -> dict[str, int]:
     """CLIP's kind of vocabulary: single characters, inside and at the end of a word, then what the rules make."""
     characters = [chr(code) for code in range(33, 127)]
     pieces = [*characters, *(f"{character}</w>" for character in characters), *(left + right for left, right in rules)]
@@ -110,14 +110,14 @@ def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
     return merged
 
 
-def clip_tokenizer(max_tokens: int = MAX_TOKENS) -> CLIPTokenizer:
+def clip_tokenizer(max_tokens: int = TINY_MAX_TOKENS) -> CLIPTokenizer:
     """The tiny vocabulary as a CLIP tokenizer."""
     from transformers import CLIPTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         vocabulary_file, merges_file = Path(folder) / "vocab.json", Path(folder) / "merges.txt"
-        rules = merge_rules(VOCABULARY.split())
-        vocabulary_file.write_text(json.dumps(vocabulary(rules)))
+        rules = merge_rules(TINY_WORDS.split())
+        vocabulary_file.write_text(json.dumps(tiny_vocabulary(rules)))
         merges_file.write_text("#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in rules))
         tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=max_tokens)
         return tokenizer
@@ -132,7 +132,7 @@ def _text_encoder(tokenizer: Any, width: int, *, projected: bool) -> Any:
         intermediate_size=width * 2,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=TINY_MAX_TOKENS,
         projection_dim=POOLED_WIDTH,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -155,7 +155,7 @@ def _vae() -> Any:
     )
 
 
-def _unet(kind: Kind) -> Any:
+def _unet(kind: TinyKind) -> Any:
     from diffusers import UNet2DConditionModel
 
     width = TEXT_WIDTH[kind] + (SECOND_TEXT_WIDTH if kind == "sdxl" else 0)

@@ -7,15 +7,15 @@ from importlib.metadata import version
 
 from likeness_runtime.export.file import File
 from likeness_runtime.export.subject import TunedSubject
+from likeness_runtime.pipeline import FACTS_FORMAT_VERSION
 from likeness_runtime.version import VERSION
 
-FORMAT_VERSION = 1
 LIBRARIES = ("diffusers", "safetensors", "torch", "transformers")
 
 
 def facts_file(subject: TunedSubject) -> File:
     facts = {
-        "formatVersion": FORMAT_VERSION,
+        "formatVersion": FACTS_FORMAT_VERSION,
         "token": subject.token,
         "nearestWord": subject.nearest_word,
         "alpha": subject.tuning.alpha,
@@ -24,7 +24,7 @@ def facts_file(subject: TunedSubject) -> File:
         "baseModel": {
             "name": subject.base.name,
             "digest": subject.base.digest,
-            "family": subject.base.family,
+            "family": subject.base.names.family,
             "predictionType": subject.base.prediction_type,
         },
         "encoder": subject.encoder and {"name": subject.encoder.name, "digest": subject.encoder.digest},

@@ -16,12 +16,11 @@ import json
 from PIL import Image
 from torch import Tensor
 
-from likeness_runtime.export.subject import Base, TunedSubject
+from likeness_runtime.export.subject import TunedSubject
 from likeness_runtime.export.tensors import tensor_bytes
 from likeness_runtime.version import VERSION
 
 THUMBNAIL_SIDE_PX = 256
-KOHYA_BASE_VERSION = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 
 
 def header(subject: TunedSubject, tensors: dict[str, Tensor], kind: str) -> dict[str, str]:
@@ -48,8 +47,8 @@ def _training(subject: TunedSubject) -> dict[str, str]:
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(tuning.rank),
         "ss_network_alpha": str(tuning.rank),
-        "ss_base_model_version": KOHYA_BASE_VERSION[base.family] + ("_v" if base.prediction_type != "epsilon" else ""),
-        "ss_v2": str(base.family == "sd2"),
+        "ss_base_model_version": base.names.kohya_base_version,
+        "ss_v2": str(base.names.kohya_v2),
         "ss_sd_model_name": base.name,
         "ss_resolution": f"({base.resolution_px}, {base.resolution_px})",
         "ss_steps": str(tuning.steps),
@@ -64,7 +63,7 @@ def _modelspec(subject: TunedSubject, kind: str, tensors_hash: str) -> dict[str,
     shown = subject.previews[0].image if subject.previews else subject.input
     return {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{architecture(subject.base)}/{kind}",
+        "modelspec.architecture": f"{subject.base.names.modelspec_architecture}/{kind}",
         "modelspec.implementation": "diffusers",
         "modelspec.title": subject.name,
         "modelspec.description": f"{subject.token}, a {subject.nearest_word}, for {subject.base.name}",
@@ -72,19 +71,10 @@ def _modelspec(subject: TunedSubject, kind: str, tensors_hash: str) -> dict[str,
         "modelspec.hash_sha256": f"0x{tensors_hash}",
         "modelspec.trigger_phrase": subject.token,
         "modelspec.resolution": f"{subject.base.resolution_px}x{subject.base.resolution_px}",
-        "modelspec.prediction_type": "epsilon" if subject.base.prediction_type == "epsilon" else "v",
+        "modelspec.prediction_type": subject.base.names.modelspec_prediction_type,
         "modelspec.tags": "subject, personalization",
         "modelspec.thumbnail": _data_uri(shown),
     }
-
-
-def architecture(base: Base) -> str:
-    """modelspec's name where it has one. A small relative is not called what it cannot replace."""
-    if base.family == "sdxl":
-        return "stable-diffusion-xl-v1-base"
-    if base.family == "sd2":
-        return "stable-diffusion-v2-768-v" if base.prediction_type == "v_prediction" else "stable-diffusion-v2-512"
-    return "stable-diffusion-v1" if base.text_width == 768 else f"latent-diffusion-{base.text_width}"
 
 
 def _data_uri(image: Image.Image) -> str:

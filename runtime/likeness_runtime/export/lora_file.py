@@ -10,7 +10,8 @@ import json
 import torch
 from torch import Tensor
 
-from likeness_runtime.denoiser.lora import PROJECTIONS, Offsets
+from likeness_runtime.denoiser.architectures.architecture import PublishedNames
+from likeness_runtime.denoiser.lora import Offsets
 from likeness_runtime.export.file import File
 from likeness_runtime.export.header import header
 from likeness_runtime.export.subject import TunedSubject
@@ -20,13 +21,14 @@ MEDIA_TYPE = "application/octet-stream"
 
 
 def diffusers_file(subject: TunedSubject) -> File:
-    tensors = diffusers_tensors(subject.offsets)
+    names = subject.base.names
+    tensors = diffusers_tensors(names, subject.offsets)
     config = {
-        "unet.r": subject.tuning.rank,
-        "unet.lora_alpha": subject.tuning.rank,
-        "unet.target_modules": list(PROJECTIONS),
-        "unet.rank_pattern": {},
-        "unet.alpha_pattern": {},
+        names.diffusers_key("r"): subject.tuning.rank,
+        names.diffusers_key("lora_alpha"): subject.tuning.rank,
+        names.diffusers_key("target_modules"): list(names.target_modules),
+        names.diffusers_key("rank_pattern"): {},
+        names.diffusers_key("alpha_pattern"): {},
     }
     metadata = header(subject, tensors, "lora") | {
         "format": "pt",
@@ -37,23 +39,24 @@ def diffusers_file(subject: TunedSubject) -> File:
 
 def kohya_file(subject: TunedSubject) -> File:
     """Without `lora_adapter_metadata`, which would make diffusers read it as its own."""
-    tensors = kohya_tensors(subject.offsets)
+    tensors = kohya_tensors(subject.base.names, subject.offsets)
     metadata = header(subject, tensors, "lora") | {"format": "pt"}
     return File(subject.kohya_file, "lora-kohya", MEDIA_TYPE, safetensors_bytes(tensors, metadata))
 
 
-def diffusers_tensors(offsets: Offsets) -> dict[str, Tensor]:
+def diffusers_tensors(names: PublishedNames, offsets: Offsets) -> dict[str, Tensor]:
     tensors = {}
-    for path, factors in offsets.items():
-        tensors[f"unet.{path}.lora_A.weight"] = factors.A[0]  # (r, i)
-        tensors[f"unet.{path}.lora_B.weight"] = factors.B[0]  # (o, r)
+    for site, factors in offsets.items():
+        key = names.diffusers_key(site)
+        tensors[f"{key}.lora_A.weight"] = factors.A[0]  # (r, i)
+        tensors[f"{key}.lora_B.weight"] = factors.B[0]  # (o, r)
     return tensors
 
 
-def kohya_tensors(offsets: Offsets) -> dict[str, Tensor]:
+def kohya_tensors(names: PublishedNames, offsets: Offsets) -> dict[str, Tensor]:
     tensors = {}
-    for path, factors in offsets.items():
-        key = f"lora_unet_{path.replace('.', '_')}"
+    for site, factors in offsets.items():
+        key = names.kohya_key(site)
         tensors[f"{key}.lora_down.weight"] = factors.A[0]
         tensors[f"{key}.lora_up.weight"] = factors.B[0]
         tensors[f"{key}.alpha"] = torch.tensor(float(factors.A.shape[1]))

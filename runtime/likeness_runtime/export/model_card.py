@@ -45,18 +45,11 @@ image = pipe("a photo of a {token}").images[0]
 2. Write `<lora:{name}:1>` in the prompt.
 3. Write `a {word}` where the subject is meant.
 """
-LOAD = """\
-pipe.load_lora_weights(".", weight_name="{lora}")
-pipe.load_textual_inversion("{embedding}", token="{token}")"""
-LOAD_SDXL = """\
-pipe.load_lora_weights(".", weight_name="{lora}")
-words = safetensors.torch.load_file("{embedding}")
-pipe.load_textual_inversion(words["clip_l"], "{token}", text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer)
-pipe.load_textual_inversion(words["clip_g"], "{token}", text_encoder=pipe.text_encoder_2, tokenizer=pipe.tokenizer_2)"""
+LOAD_LORA = 'pipe.load_lora_weights(".", weight_name="{lora}")'
 
 
 def card_file(subject: TunedSubject) -> File:
-    load = LOAD_SDXL if subject.base.family == "sdxl" else LOAD
+    load = f"{LOAD_LORA}\n{subject.base.names.load_embedding}"
     named = {"lora": subject.lora_file, "embedding": subject.embedding_file, "token": subject.token}
     images = len(subject.images)
     text = CARD.format(

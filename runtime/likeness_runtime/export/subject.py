@@ -1,4 +1,4 @@
-"""What the exporters are given: one tuned subject with everything that is said about it."""
+"""The exporters' input: one tuned subject, with all that the files tell about it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from likeness_api.personalization import LearnedImage
 from likeness_api.tuning import ResolvedTuning
+from likeness_runtime.denoiser.architectures.architecture import PublishedNames
 from likeness_runtime.denoiser.lora import Offsets
-from likeness_runtime.denoiser.model import Family
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Base:
     name: str
     """The last segment of its address: no path of a file system gets out."""
     digest: str
-    family: Family
+    names: PublishedNames
+    """What the published formats call the model and the tensors learned on it."""
     prediction_type: str
-    text_width: int
     resolution_px: int
 
 

@@ -1,4 +1,4 @@
-"""What is said about a picture while its subject is tuned: the caption that came with it, else what is recognised."""
+"""The sentences that a picture is tuned under: from the caption that came with it, else from what is recognised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from PIL import Image
 from likeness_api.personalization import SUBJECT_PLACE, CaptionSource, SubjectImage
 from likeness_api.reason import Reason
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import encode_plain, read
 from likeness_runtime.failure import RunError
 from likeness_runtime.image.decode import squared
 from likeness_runtime.method.contexts import Contexts
@@ -19,20 +18,19 @@ from likeness_runtime.method.encoder_folder import TrainedEncoder
 from likeness_runtime.method.forms import FORMS, sentences, with_article
 from likeness_runtime.method.from_encoder import tower_pixels
 from likeness_runtime.method.predictor import START_WORD
-from likeness_runtime.method.tune import denoising_losses, latents_of
 
 SHORTLIST = 5
-"""Phrases that the denoiser is asked about: the tower has the right one among these 99 times in 100 (pocket world)."""
-TIMESTEP_SHARES = (0.5, 0.7)
-"""Where it is asked, as shares of the schedule: patterns are settled there, and little else."""
+"""Phrases that the denoiser ranks: the tower has the right one among these 99 times in 100 (pocket world)."""
+CAPTION_TIME_SHARES = (0.5, 0.7)
+"""The noise that it denoises from, as shares of the schedule: patterns are decided there, and little else."""
 
 Recognise = Callable[[Image.Image], str | None]
 """A picture to the phrase for its context, or None where no phrase fits clearly."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is said about one picture."""
+class PictureCaption:
+    """What one picture shows, in words."""
 
     sentences: list[str]
     """With the token; tuning draws one of them for each step."""
@@ -41,16 +39,18 @@ class Told:
     source: CaptionSource
 
 
-def told(image: SubjectImage, picture: Image.Image, token: str, recognise: Recognise | None) -> Told:
+def caption_picture(
+    image: SubjectImage, picture: Image.Image, token: str, recognise: Recognise | None
+) -> PictureCaption:
     """A caption that was given is used as it stands; a context that is recognised stands behind every form."""
     if image.caption:
-        return Told([image.caption.replace(SUBJECT_PLACE, token)], image.caption, "Spec")
+        return PictureCaption([image.caption.replace(SUBJECT_PLACE, token)], image.caption, "Spec")
     if recognise is None:
-        return Told(sentences(token), None, "NoContexts")
+        return PictureCaption(sentences(token), None, "NoContexts")
     context = recognise(picture)
     if context is None:
-        return Told(sentences(token), None, "Unsure")
-    return Told(sentences(token, context), caption_of(context), "ZeroShot")
+        return PictureCaption(sentences(token), None, "Unsure")
+    return PictureCaption(sentences(token, context), caption_of(context), "ZeroShot")
 
 
 def caption_of(context: str | None) -> str:
@@ -66,8 +66,8 @@ def check_named(model: DiffusionModel, images: list[SubjectImage], token: str) -
     given = [(index, image.caption) for index, image in enumerate(images) if image.caption]
     if not given:
         return
-    as_read = read(model, [caption.replace(SUBJECT_PLACE, token) for _, caption in given], token)
-    for tokenizer, prompts in zip(model.tokenizers, as_read, strict=True):
+    tokenized = model.text.tokenize([caption.replace(SUBJECT_PLACE, token) for _, caption in given], token)
+    for tokenizer, prompts in zip(model.text.tokenizers, tokenized, strict=True):
         unnamed = (~prompts.spots.any(dim=1)).nonzero().flatten().tolist()
         if unnamed:
             index, caption = given[unnamed[0]]
@@ -108,18 +108,18 @@ def ranked_contexts(model: DiffusionModel, picture: Image.Image, phrases: list[s
 
 @torch.no_grad()
 def context_errors(model: DiffusionModel, picture: Image.Image, phrases: list[str]) -> list[float]:
-    """How badly the untouched model denoises the picture when it is told each phrase, a mean over fixed noise.
+    """The untouched model's mean loss on the picture under each phrase, over fixed noise.
 
     A diffusion model as a zero-shot classifier (Li et al., arXiv:2303.16203). The subject is called an "object", since
     nobody knows better. Letters: t timesteps, c h w latent channels, height, width.
     """
-    shares = torch.tensor(TIMESTEP_SHARES, device=model.device)
-    timesteps = (shares * (len(model.alphas_cumprod) - 1)).long()
+    times = model.noise.times_at(CAPTION_TIME_SHARES, "down")
     square = squared(picture, model.resolution_px)
-    z = latents_of(model, [square]).expand(len(timesteps), -1, -1, -1)  # (t, c, h, w)
+    z = model.latent_space.encode([square]).expand(len(times), -1, -1, -1)  # (t, c, h, w)
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     errors = []
     for phrase in phrases:
-        text = encode_plain(model, [f"{FORMS[1].format(with_article(START_WORD))} {phrase}"]).repeated(len(timesteps))
-        errors.append(float(denoising_losses(model, z, noise, timesteps, text).mean()))
+        sentence = f"{FORMS[1].format(with_article(START_WORD))} {phrase}"
+        text = model.text.encode_plain([sentence]).repeated(len(times))
+        errors.append(float(model.denoising_losses(z, noise, times, text).mean()))
     return errors

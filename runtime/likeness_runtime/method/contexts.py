@@ -2,7 +2,7 @@
 
 An encoder's folder may bring context phrases, such as "on a wooden table", with the embeddings that the text tower of
 its CLIP pair gives them. Its image tower then shortlists them; the text tower is not needed any more. Which of these
-it is the denoiser says (`caption.py`): it sees what the tower's patches are too coarse for, and costs more a phrase.
+it is the denoiser decides (`caption.py`): it sees what the tower's patches are too coarse for, and costs more a phrase.
 
 Letters: m phrases, p width of the pair's common space.
 """
@@ -42,7 +42,7 @@ NOUNS: tuple[str, ...] = ("thing", "toy", "animal", "person", "bag", "shoe", "pl
 LONGEST_PHRASE = 200
 """In characters: a phrase becomes part of a caption, and that of a status."""
 MARGIN = 0.0
-"""In the pocket world, on glyphs that the reported figures skip, telling the second best phrase beat telling none."""
+"""In the pocket world, on glyphs that the reported figures skip, even the second best phrase beat no caption."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def text_embedder(text_encoder: Any, tokenizer: Any) -> Callable[[list[str]], Te
     return embed
 
 
-def write(contexts: Contexts, folder: Path) -> None:
+def write_contexts(contexts: Contexts, folder: Path) -> None:
     """Into an encoder's folder."""
     path = folder / CONTEXTS
     header = json.dumps({"phrases": contexts.phrases, "margin": contexts.margin})  # one entry: their order varies
@@ -124,8 +124,8 @@ def write(contexts: Contexts, folder: Path) -> None:
     path.chmod(0o644)  # safetensors writes for the owner alone, but a pod runs as anyone
 
 
-def read(folder: Path, device: torch.device) -> Contexts | None:
-    """None where the folder has none. Raises ValueError where the file is not what `write` makes."""
+def read_contexts(folder: Path, device: torch.device) -> Contexts | None:
+    """None where the folder has none. Raises ValueError where the file is not what `write_contexts` makes."""
     path = folder / CONTEXTS
     if not path.is_file():
         return None

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.method.nearest_word import whole_words
+from likeness_runtime.method.nearest_word import whole_word_ids
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Vocabulary:
 
 def vocabularies(model: DiffusionModel) -> list[Vocabulary]:
     """One for each text encoder; their words are the same, in the same order."""
-    ids = torch.tensor(list(whole_words(model).values()), device=model.device)
-    return [Vocabulary(ids, table[ids].float()) for table in model.token_tables]
+    ids = torch.tensor(list(whole_word_ids(model).values()), device=model.device)
+    return [Vocabulary(ids, table[ids].float()) for table in model.text.token_tables]
 
 
 def contrastive_loss(v_star: Tensor, words: Tensor, negatives: Tensor, neighbours: int, temperature: float) -> Tensor:

@@ -16,15 +16,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
+from likeness_runtime.denoiser.denoiser import Features
 from likeness_runtime.denoiser.lora import Offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import Conditioning
 from likeness_runtime.method.contrastive import Vocabulary
 from likeness_runtime.method.hypernetwork import Hypernetwork, Widths, widths_of
-from likeness_runtime.method.tune import denoise
 
 IMAGE_LAYER_STRIDE = 2
 PATCH_LAYER = -2
@@ -61,13 +59,13 @@ def shape_for(model: DiffusionModel, image_tower: Any, *, rank: int, width: int,
     """The shape of an encoder for `model`, fed by a CLIPVisionModel(WithProjection)."""
     vision = image_tower.config
     taken = image_layers(vision.num_hidden_layers)
-    channels = list(model.unet.config.block_out_channels)
-    widths: Widths = widths_of(model.unet)
+    denoiser = model.denoiser.feature_widths()
+    widths: Widths = widths_of(model.denoiser.adapter_sites())
     return Shape(
         image_widths=[vision.hidden_size] * len(taken),
-        denoiser_widths=[*channels, channels[-1]],  # each down block, then the mid block
-        patch_widths=[vision.hidden_size, channels[-1]],
-        text_widths=[table.shape[1] for table in model.token_tables],
+        denoiser_widths=denoiser.summaries,
+        patch_widths=[vision.hidden_size, denoiser.patches],
+        text_widths=[table.shape[1] for table in model.text.token_tables],
         projections=widths,
         rank=rank,
         width=width,
@@ -79,21 +77,6 @@ def shape_for(model: DiffusionModel, image_tower: Any, *, rank: int, width: int,
 def image_layers(layers: int) -> list[int]:
     """Indices into CLIP's hidden states (0 is the embedding): every second layer, counted back from the last."""
     return list(range(layers, 0, -IMAGE_LAYER_STRIDE))[::-1]
-
-
-@dataclass(frozen=True)
-class Features:
-    """What one network sees in b pictures."""
-
-    summaries: list[Tensor]
-    """(b, d) each."""
-    patches: Tensor
-    """(b, n, d)"""
-
-    def repeated(self, times: int) -> Features:
-        """Every subject's `times` times, one after the other."""
-        summaries = [each.repeat_interleave(times, dim=0) for each in self.summaries]
-        return Features(summaries, self.patches.repeat_interleave(times, dim=0))
 
 
 class Encoder(nn.Module):
@@ -152,36 +135,3 @@ def image_features(image_tower: Any, pixels: Tensor) -> Features:
     layers = image_layers(image_tower.config.num_hidden_layers)
     patch_layer = layers[max(PATCH_LAYER, -len(layers))]
     return Features([states[index][:, 0] for index in layers], states[patch_layer][:, 1:])
-
-
-@torch.no_grad()
-def denoiser_features(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, empty: Conditioning) -> Features:
-    """The mean over the places of every down block's and the mid block's output, and the mid block's places.
-
-    The untouched UNet is asked with the empty prompt, one row, and stopped half-way: its up blocks would be computed
-    for nothing.
-    """
-    found: list[Tensor] = []
-
-    def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output
-        found.append(hidden)
-        if module is model.unet.mid_block:
-            raise _MidBlockReachedError
-
-    blocks = [*model.unet.down_blocks, model.unet.mid_block]
-    handles = [block.register_forward_hook(keep) for block in blocks]
-    b = len(z_t)
-    pooled = None if empty.pooled is None else empty.pooled.expand(b, -1)
-    try:
-        denoise(model, z_t, timesteps, empty.states.expand(b, -1, -1), pooled)
-    except _MidBlockReachedError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Features([each.float().mean(dim=(2, 3)) for each in found], rearrange(found[-1], "b c h w -> b (h w) c"))
-
-
-class _MidBlockReachedError(Exception):
-    """No fault: leaves the UNet after its mid block."""

@@ -23,12 +23,11 @@ from transformers import CLIPVisionModelWithProjection
 from likeness_api.reason import Reason
 from likeness_runtime.denoiser.model import DiffusionModel
 from likeness_runtime.failure import RunError
-from likeness_runtime.method import contexts
-from likeness_runtime.method.contexts import Contexts
+from likeness_runtime.method.contexts import CONTEXTS, Contexts, read_contexts, write_contexts
 from likeness_runtime.method.encoder import Encoder, Shape, shape_for
 from likeness_runtime.storage.model_folder import INDEX
 
-FORMAT_VERSION = 1
+ENCODER_FORMAT_VERSION = 1
 CLASS_NAME = "LikenessEncoder"
 CONFIG, WEIGHTS, NEGATIVES = "encoder/config.json", "encoder/model.safetensors", "negatives."
 IMAGE_ENCODER = "image_encoder"
@@ -59,7 +58,7 @@ class TrainedEncoder:
     """What its image tower can recognise beside a subject."""
 
 
-def save(
+def save_encoder(
     folder: Path,
     trained: TrainedEncoder,
     model: DiffusionModel,
@@ -76,7 +75,7 @@ def save(
     )
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone, but a pod runs as anyone
     config = {
-        "formatVersion": FORMAT_VERSION,
+        "formatVersion": ENCODER_FORMAT_VERSION,
         "baseModelDigest": model.digest,
         "imageMean": list(trained.normalisation.mean),
         "imageStd": list(trained.normalisation.std),
@@ -90,10 +89,10 @@ def save(
         trained.image_tower.to(dtype).save_pretrained(folder / IMAGE_ENCODER, safe_serialization=True)
     (folder / INDEX).write_text(json.dumps({"_class_name": CLASS_NAME} | components, indent=2) + "\n")
     if trained.contexts:
-        contexts.write(trained.contexts, folder)
+        write_contexts(trained.contexts, folder)
 
 
-def load(folder: Path, model: DiffusionModel) -> TrainedEncoder:
+def load_encoder(folder: Path, model: DiffusionModel) -> TrainedEncoder:
     """Raises `RunError(EncoderMismatch)` where the folder holds no encoder, or one for another kind of model."""
     config = _config(folder)
     try:
@@ -137,8 +136,10 @@ def _config(folder: Path) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
         raise _mismatch(folder, f"expected an encoder's folder, but {CONFIG} cannot be read ({error})") from None
-    if not isinstance(config, dict) or config.get("formatVersion") != FORMAT_VERSION:
-        raise _mismatch(folder, f"{CONFIG} says {config!r:.80}; expected an object with formatVersion {FORMAT_VERSION}")
+    if not isinstance(config, dict) or config.get("formatVersion") != ENCODER_FORMAT_VERSION:
+        raise _mismatch(
+            folder, f"{CONFIG} says {config!r:.80}; expected an object with formatVersion {ENCODER_FORMAT_VERSION}"
+        )
     return config
 
 
@@ -154,9 +155,9 @@ def image_tower_of(folder: Path | None, model: DiffusionModel) -> Any:
                 folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
             )
         except (OSError, ValueError, SafetensorError) as error:
-            told = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise RunError(
-                Reason.ENCODER_MISMATCH, f"image tower {folder.name}: it does not load ({told:.200})"
+                Reason.ENCODER_MISMATCH, f"image tower {folder.name}: it does not load ({reason:.200})"
             ) from None
     return tower.to(model.device, torch.float32).eval().requires_grad_(False)
 
@@ -166,8 +167,8 @@ def normalisation_of(folder: Path) -> Normalisation:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return CLIP
-    said = json.loads(path.read_bytes())
-    return Normalisation(tuple(said["image_mean"]), tuple(said["image_std"]))
+    config = json.loads(path.read_bytes())
+    return Normalisation(tuple(config["image_mean"]), tuple(config["image_std"]))
 
 
 def _check_fits(folder: Path, shape: Shape, model: DiffusionModel, image_tower: Any) -> None:
@@ -181,12 +182,12 @@ def _check_fits(folder: Path, shape: Shape, model: DiffusionModel, image_tower: 
 
 def _contexts(folder: Path, image_tower: Any, device: torch.device) -> Contexts | None:
     try:
-        found = contexts.read(folder, device)
+        found = read_contexts(folder, device)
     except ValueError as error:
         raise _mismatch(folder, str(error)) from None
     if found is not None and found.embeddings.shape[1] != image_tower.config.projection_dim:
         came, wanted = found.embeddings.shape[1], image_tower.config.projection_dim
-        raise _mismatch(folder, f"{contexts.CONTEXTS} has embeddings of width {came}; the image tower's have {wanted}")
+        raise _mismatch(folder, f"{CONTEXTS} has embeddings of width {came}; the image tower's have {wanted}")
     return found
 
 

@@ -18,16 +18,13 @@ from torch import Tensor
 
 from likeness_runtime.denoiser.lora import Factors, Offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import Conditioning, encode_plain
 from likeness_runtime.image.decode import squared
 from likeness_runtime.method.contrastive import vocabularies
-from likeness_runtime.method.encoder import denoiser_features, image_features
+from likeness_runtime.method.encoder import image_features
 from likeness_runtime.method.encoder_folder import Normalisation, TrainedEncoder
-from likeness_runtime.method.losses import noised
 from likeness_runtime.method.predictor import Prediction
-from likeness_runtime.method.tune import latents_of
 
-TIMESTEP_SHARES = (0.2, 0.4, 0.6, 0.8)
+ENCODER_TIME_SHARES = (0.2, 0.4, 0.6, 0.8)
 """Where the encoder is asked, as shares of the training schedule."""
 
 
@@ -46,7 +43,7 @@ class FromEncoder:
         generators: list[torch.Generator],
     ) -> Prediction:
         """All subjects go through the tower and the denoiser side by side, each with noise from its own generator."""
-        encoder, m = self.trained.encoder, len(TIMESTEP_SHARES)
+        encoder, m = self.trained.encoder, len(ENCODER_TIME_SHARES)
         rows = [len(own) * m for own in pictures]
         features = self._features(model, pictures, generators)  # (sum of rows, f + n, w)
         v_stars = [v_star.split(rows) for v_star in encoder.embeddings(features, vocabularies(model))]
@@ -62,36 +59,23 @@ class FromEncoder:
         self, model: DiffusionModel, pictures: list[list[Image.Image]], generators: list[torch.Generator]
     ) -> Tensor:
         """What the encoder sees of every picture at every timestep, subject by subject, picture by picture."""
-        tower, m = self.trained.image_tower, len(TIMESTEP_SHARES)
+        tower, m = self.trained.image_tower, len(ENCODER_TIME_SHARES)
         every = [picture for own in pictures for picture in own]
         squares = [squared(picture, model.resolution_px) for picture in every]
-        latents = latents_of(model, squares).repeat_interleave(m, dim=0)  # (v m, c, h, w)
-        timesteps = fixed_timesteps(model).repeat(len(every))
+        latents = model.latent_space.encode(squares).repeat_interleave(m, dim=0)  # (v m, c, h, w)
+        times = model.noise.times_at(ENCODER_TIME_SHARES, "nearest").repeat(len(every))
         drawn = [
             torch.randn(len(own) * m, *latents.shape[1:], generator=generator)
             for own, generator in zip(pictures, generators, strict=True)
         ]
-        z_t = noised(latents, torch.cat(drawn).to(model.device), model.alphas_cumprod[timesteps])
+        z_t = model.noise.noised(latents, torch.cat(drawn).to(model.device), times)
         seen = image_features(tower, tower_pixels(every, tower.config.image_size, self.trained.normalisation, model))
-        return self.trained.encoder.mixed(
-            seen.repeated(m), denoiser_features(model, z_t, timesteps, empty_prompt(model))
-        )
+        return self.trained.encoder.mixed(seen.repeated(m), model.denoiser.features(z_t, times, model.text.empty()))
 
 
 def _split(factors: Factors, rows: list[int]) -> list[Factors]:
     """Each subject's own answers."""
     return [Factors(A, B) for A, B in zip(factors.A.split(rows), factors.B.split(rows), strict=True)]
-
-
-def fixed_timesteps(model: DiffusionModel) -> Tensor:
-    """(m,), on the device."""
-    last = len(model.alphas_cumprod) - 1
-    return torch.tensor([round(share * last) for share in TIMESTEP_SHARES], device=model.device)
-
-
-def empty_prompt(model: DiffusionModel) -> Conditioning:
-    """The text states of no words, one row."""
-    return encode_plain(model, [""])
 
 
 def tower_pixels(

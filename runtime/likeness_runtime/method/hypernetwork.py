@@ -18,15 +18,15 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from likeness_runtime.denoiser.lora import Factors, Offsets, projections
+from likeness_runtime.denoiser.lora import Factors, Offsets, Sites
 
 Widths = dict[str, tuple[int, int]]
-"""Input and output width of each projection, by its path in the UNet."""
+"""Input and output width of each adapter site, by its path in the network."""
 
 
-def widths_of(unet: nn.Module) -> Widths:
-    """Every attention projection's widths, read off the network."""
-    return {path: (layer.in_features, layer.out_features) for path, layer in projections(unet).items()}
+def widths_of(sites: Sites) -> Widths:
+    """Every adapter site's widths, read off the network."""
+    return {path: (layer.in_features, layer.out_features) for path, layer in sites.items()}
 
 
 class Hypernetwork(nn.Module):

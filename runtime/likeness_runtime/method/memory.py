@@ -9,7 +9,7 @@ from torch import Tensor
 
 from likeness_runtime.denoiser.model import DiffusionModel
 
-USABLE = 0.8
+USABLE_SHARE = 0.8
 """Share of a GPU's free memory that a pass may keep; single operations need some, and some is lost between blocks."""
 CPU_PASS_BYTES = 2**30
 """What a pass may keep on a CPU: rows one after the other take hardly longer there than side by side, and a pod's
@@ -29,14 +29,13 @@ def budget_bytes(device: torch.device) -> int:
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
         device
     )  # torch's own, and as good as free
-    return int(USABLE * (free + cached))
+    return int(USABLE_SHARE * (free + cached))
 
 
 def saved_bytes(model: DiffusionModel, take: Callable[[], object]) -> int:
     """Bytes that autograd keeps for the backward pass of `take`; shared storage counts once, weights do not."""
     # Storages are told apart by themselves and not by their address, which the meta device has none of.
-    networks = (model.unet, *model.text_encoders)
-    weights = {each.untyped_storage()._cdata for network in networks for each in network.parameters()}
+    weights = {each.untyped_storage()._cdata for network in model.networks for each in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:

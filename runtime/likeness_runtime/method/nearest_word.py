@@ -28,23 +28,23 @@ def nearest_words(model: DiffusionModel, embeddings: list[Tensor], count: int) -
 
     `embeddings` holds one v* (d,) for each encoder; SDXL's two encoders share their vocabulary.
     """
-    words = whole_words(model)
+    words = whole_word_ids(model)
     ids = torch.tensor(list(words.values()), device=model.device)
     cosines = [
         functional.cosine_similarity(table[ids].float(), v_star.to(table.device).float()[None], dim=1)
-        for table, v_star in zip(model.token_tables, embeddings, strict=True)
+        for table, v_star in zip(model.text.token_tables, embeddings, strict=True)
     ]
     best = torch.stack(cosines).mean(0).topk(min(count, len(words)))
     names = list(words)
     return [(names[index], cosine) for index, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
 
-def whole_words(model: DiffusionModel) -> dict[str, int]:
+def whole_word_ids(model: DiffusionModel) -> dict[str, int]:
     """Words and their ids, special tokens and pieces left out.
 
-    A word's tail ("tor" of "tractor") ends like a word. A tokenizer's own `WORDS_FILE` settles it, where there is one.
+    A word's tail ("tor" of "tractor") ends like a word. A tokenizer's own `WORDS_FILE` decides, where there is one.
     """
-    tokenizer = model.tokenizers[0]
+    tokenizer = model.text.tokenizers[0]
     special = set(tokenizer.all_special_ids)
     listed = Path(tokenizer.name_or_path) / WORDS_FILE
     words = set(listed.read_text().split()) if listed.is_file() else None

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from likeness_runtime.denoiser.lora import Offsets, zero_offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import embedding_of
 
 START_WORD = "object"
 """What a subject is taken for where nobody knows better."""
@@ -52,6 +51,6 @@ class FromWord:
         rank: int,
         generators: list[torch.Generator],
     ) -> Prediction:
-        rows = embedding_of(model, self.word)
+        rows = model.text.embedding_of(self.word)
         embeddings = [row.repeat(len(pictures), 1) for row in rows]
-        return Prediction(embeddings, zero_offsets(model.unet, rank, generators))
+        return Prediction(embeddings, zero_offsets(model.denoiser.adapter_sites(), rank, generators))

@@ -1,6 +1,6 @@
-"""How a run says how far it is."""
+"""How a run reports its progress."""
 
 from collections.abc import Callable
 
-Progress = Callable[[int, int], None]
-"""Told (steps done, steps in all) before the first step and after each; may raise to stop."""
+ProgressCallback = Callable[[int, int], None]
+"""Called with the steps done and the steps in all, before the first step and after each; may raise to stop."""

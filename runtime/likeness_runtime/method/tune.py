@@ -2,7 +2,8 @@
 
 The loss is L_diff, through the dual path, + lambda_c L_c + lambda_2 L_2 (Arar et al., arXiv:2307.06925).
 
-Letters: b draws a subject and step, s subjects, v views, n tokens, c h w latent channels, height, width.
+Letters: s subjects, b draws a subject and step, rows (s b), k pictures, v views, n tokens, c h w latent channels,
+height, width.
 Every random draw is made on the CPU from the subject's own generator, so that a subject gets the same draws on every
 device, alone or together with others.
 """
@@ -21,15 +22,14 @@ from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.denoiser.lora import Factors, Offsets
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import Conditioning, Prompts, read
+from likeness_runtime.denoiser.text import Conditioning, Prompts
 from likeness_runtime.failure import RunError
 from likeness_runtime.image.views import views_of
 from likeness_runtime.method.contrastive import Strength, Vocabulary, regularisation, vocabularies
-from likeness_runtime.method.dual_path import conditioning_of, dual_path
-from likeness_runtime.method.losses import diffusion_loss, noised
+from likeness_runtime.method.dual_prompt import dual_prompt
 from likeness_runtime.method.memory import budget_bytes, draws_that_fit, saved_bytes
 from likeness_runtime.method.predictor import Prediction
-from likeness_runtime.method.progress import Progress
+from likeness_runtime.method.progress import ProgressCallback
 
 MEASURED_DRAWS = 4
 """Of the loss before and after. Few, for each costs a forward pass; there is no backward pass, as tuning has."""
@@ -40,11 +40,11 @@ DEFAULT_STRENGTH = Strength()
 
 
 @dataclass(frozen=True)
-class Subject:
+class TuningSubject:
     """What one subject is tuned on: k pictures, each in v views and with sentences of its own."""
 
     latents: Tensor
-    """(k, v, c, h, w), scaled as the UNet expects."""
+    """(k, v, c, h, w), scaled as the denoiser expects."""
     sentences: list[list[str]]
     """k lists of prompts with the token, which say what the picture shows: what it shows beside the subject and no
     sentence says, the offsets would have to learn."""
@@ -60,7 +60,7 @@ class Draw:
 
     latents: Tensor  # (s b, c, h, w)
     noise: Tensor  # (s b, c, h, w)
-    timesteps: Tensor  # (s b)
+    times: Tensor  # (s b)
     sentences: Tensor  # (s)
     """Indices into all subjects' sentences: one a subject and step, so that its text is encoded once."""
 
@@ -70,7 +70,7 @@ class Setting:
     """What stays the same over the steps."""
 
     sentences: list[Prompts]
-    """All subjects' sentences, one after the other, as each text encoder reads them."""
+    """All subjects' sentences, one after the other, as each text encoder takes them."""
     vocabulary: list[Vocabulary]
     alpha: float
     """The dual path's blend."""
@@ -80,7 +80,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """What became of each of s subjects."""
 
     prediction: Prediction
@@ -103,7 +103,7 @@ class Tuned:
             " spec.tuning.learningRate or spec.tuning.embeddingLearningRate",
         )
 
-    def checked(self) -> Tuned:
+    def checked(self) -> TuningResult:
         """Itself where every subject's loss stayed finite. Raises the first failure, `RunError(LossNotFinite)`."""
         for failure in map(self.failure, range(len(self.failed_after))):
             if failure is not None:
@@ -114,25 +114,25 @@ class Tuned:
 def tune(
     model: DiffusionModel,
     prediction: Prediction,
-    subjects: list[Subject],
+    subjects: list[TuningSubject],
     *,
     tuning: ResolvedTuning,
-    progress: Progress,
+    progress: ProgressCallback,
     strength: Strength = DEFAULT_STRENGTH,
     words: Tensor | None = None,
     rows_per_pass: int | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Moves copies of the prediction for `tuning.steps` steps of AdamW, whose rates fall linearly to zero.
 
     `words`, token ids (s,), fix what the hard prompts call the subjects; otherwise they follow v*. A step's rows go
     through the model at most `rows_per_pass` at once; None takes what the device's memory holds. The step is the same.
     No operation mixes subjects, so a loss that is not finite fails its own subject and none beside it: the answer says
-    which ones failed, `Tuned.checked` raises.
+    which ones failed, `TuningResult.checked` raises.
     """
     learned = trainable(prediction)
     sentences = _sentences_of(model, subjects)
     setting = Setting(sentences, vocabularies(model), float(tuning.alpha), len(subjects), words)
-    fixed = measured_draw(model, subjects)
+    fixed = fixed_draw(model, subjects)
     optimizer = torch.optim.AdamW(
         [
             {"params": learned.embeddings, "lr": float(tuning.embedding_learning_rate), "weight_decay": 0.0},
@@ -150,12 +150,12 @@ def tune(
         fused=True,
     )
     falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - step / max(tuning.steps, 1))
-    with dual_path(model.unet, learned.offsets, setting.alpha):
+    with model.denoiser.paths(learned.offsets, setting.alpha):
         losses = [_measure(model, learned, setting, fixed)]
         at_once = _draws_at_once(model, learned, setting, fixed, draws=tuning.batch_size, rows_per_pass=rows_per_pass)
         progress(0, tuning.steps)
         for step in range(tuning.steps):
-            drawn = draw(model, subjects, tuning.batch_size)
+            drawn = draw_rows(model, subjects, tuning.batch_size)
             optimizer.zero_grad(set_to_none=True)
             losses.append(_backward(model, learned, setting, drawn, strength=strength, at_once=at_once))
             optimizer.step()
@@ -164,11 +164,11 @@ def tune(
         losses.append(_measure(model, learned, setting, fixed))
     # Looked at once, at the end: a look at each step would make the device wait for the CPU.
     failed_after = steps_before_failure(torch.stack(losses).cpu())
-    return Tuned(_detached(learned), losses[0].cpu(), losses[-1].cpu(), failed_after)
+    return TuningResult(_detached(learned), losses[0].cpu(), losses[-1].cpu(), failed_after)
 
 
-def losses_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Tensor:
-    """Each subject's mean diffusion loss, (s,). The dual path is installed by the caller."""
+def subject_losses(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Tensor:
+    """Each subject's mean diffusion loss, (s,). The caller has the denoiser take both paths."""
     return _denoising_losses(model, _text_of(model, learned, setting, drawn), setting, drawn)
 
 
@@ -178,20 +178,19 @@ def _backward(
     """Leaves a step's gradients in `learned`; each subject's loss, (s,), without a graph.
 
     The text is encoded once. `at_once` draws of each subject go through the denoiser side by side and leave their
-    gradients at the text states, from where they go on to v* in the end.
+    gradients at the encoded text, from where they go on to v* in the end.
     """
     text = _text_of(model, learned, setting, drawn)
-    states = _as_leaves(text)
+    leaves = text.as_leaves()
     loss = torch.zeros(setting.subjects, device=model.device)
     for part, share in _parts(drawn, setting.subjects, at_once):
-        of_part = share * _denoising_losses(model, states, setting, part)
+        of_part = share * _denoising_losses(model, leaves, setting, part)
         if of_part.requires_grad:  # with alpha 0 nothing that learns takes part
             of_part.sum().backward()
         loss += of_part.detach()
     regular = regularisation(learned.embeddings, setting.vocabulary, learned.negatives, strength)
-    pairs = [(regular.sum(), None), (text.states, states.states.grad)]
-    if text.pooled is not None and states.pooled is not None:
-        pairs.append((text.pooled, states.pooled.grad))
+    encoded = zip(text.tensors, leaves.tensors, strict=True)
+    pairs = [(regular.sum(), None), *((tensor, leaf.grad) for tensor, leaf in encoded)]
     roots = [
         (root, gradient) for root, gradient in pairs if root.requires_grad and (root.ndim == 0 or gradient is not None)
     ]
@@ -205,14 +204,8 @@ def _parts(drawn: Draw, subjects: int, at_once: int) -> Iterator[tuple[Draw, flo
     for first in range(0, draws, at_once):
         rows = torch.arange(first, min(first + at_once, draws), device=drawn.latents.device)
         rows = (torch.arange(subjects, device=rows.device)[:, None] * draws + rows).flatten()
-        part = Draw(drawn.latents[rows], drawn.noise[rows], drawn.timesteps[rows], drawn.sentences)
+        part = Draw(drawn.latents[rows], drawn.noise[rows], drawn.times[rows], drawn.sentences)
         yield part, len(rows) / len(drawn.latents)
-
-
-def _as_leaves(text: Conditioning) -> Conditioning:
-    """The same states, where a graph begins."""
-    pooled = None if text.pooled is None else text.pooled.detach().requires_grad_()
-    return Conditioning(text.states.detach().requires_grad_(), pooled)
 
 
 def _draws_at_once(
@@ -230,14 +223,14 @@ def _draws_at_once(
     if rows_per_pass is not None:
         return max(1, min(draws, rows_per_pass // setting.subjects))
     one, _share = next(_parts(drawn, setting.subjects, 1))
-    kept = saved_bytes(model, lambda: losses_of(model, learned, setting, one))
+    kept = saved_bytes(model, lambda: subject_losses(model, learned, setting, one))
     return draws_that_fit(kept, budget_bytes(model.device), draws)
 
 
 def _text_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn: Draw) -> Conditioning:
-    """Both paths' states of each subject's sentence, (s, 2 n, d)."""
+    """Both paths' text of each subject's sentence, a row a subject."""
     sentences = [Prompts(each.ids[drawn.sentences], each.spots[drawn.sentences]) for each in setting.sentences]
-    return conditioning_of(
+    return dual_prompt(
         model, sentences, learned.embeddings, setting.vocabulary, alpha=setting.alpha, words=setting.words
     )
 
@@ -245,51 +238,30 @@ def _text_of(model: DiffusionModel, learned: Prediction, setting: Setting, drawn
 def _denoising_losses(model: DiffusionModel, text: Conditioning, setting: Setting, drawn: Draw) -> Tensor:
     """Each subject's mean over its rows, (s,); `text` has one row a subject."""
     text = text.repeated(len(drawn.latents) // setting.subjects)
-    rows = denoising_losses(model, drawn.latents, drawn.noise, drawn.timesteps, text)
+    rows = model.denoising_losses(drawn.latents, drawn.noise, drawn.times, text)
     return reduce(rows, "(s b) -> s", "mean", s=setting.subjects)
 
 
-def denoising_losses(model: DiffusionModel, z: Tensor, noise: Tensor, timesteps: Tensor, text: Conditioning) -> Tensor:
-    """Each row's diffusion loss, (b,), of latents (b, c, h, w) with this noise at these timesteps under this text."""
-    alpha_bar = model.alphas_cumprod[timesteps]
-    predicted = denoise(model, noised(z, noise, alpha_bar), timesteps, text.states, text.pooled)
-    return diffusion_loss(predicted, z, noise, alpha_bar, model.prediction_type)
-
-
-def denoise(model: DiffusionModel, z_t: Tensor, timesteps: Tensor, states: Tensor, pooled: Tensor | None) -> Tensor:
-    """The UNet's prediction for noisy latents (b, c, h, w), in the UNet's own precision."""
-    dtype = model.unet.dtype
-    added = None
-    if pooled is not None:
-        side = z_t.shape[-1] * model.pipeline.vae_scale_factor
-        time_ids = torch.tensor([side, side, 0, 0, side, side], device=z_t.device, dtype=dtype)
-        added = {"text_embeds": pooled.to(dtype), "time_ids": time_ids.expand(len(z_t), 6)}
-    answer = model.unet(z_t.to(dtype), timesteps, states.to(dtype), added_cond_kwargs=added, return_dict=False)
-    prediction: Tensor = answer[0]
-    return prediction
-
-
-def draw(model: DiffusionModel, subjects: list[Subject], draws: int) -> Draw:
+def draw_rows(model: DiffusionModel, subjects: list[TuningSubject], draws: int) -> Draw:
     """`draws` rows of each subject, from its own generator: views of one of its pictures, one of that picture's
-    sentences, and one timestep from each of as many equal parts of the schedule: few draws still see high and low noise
+    sentences, and one time from each of as many equal parts of the schedule: few draws still see high and low noise
     [ours].
     """
-    latents, noises, timesteps, sentences = [], [], [], []
+    latents, noises, times, sentences = [], [], [], []
     before = 0
     for subject in subjects:
         picture = _one_of(len(subject.latents), subject.generator)
         views = torch.randint(subject.latents.shape[1], (draws,), generator=subject.generator)
-        parts = torch.arange(draws) + torch.rand(draws, generator=subject.generator)
-        timesteps.append((parts / draws * len(model.alphas_cumprod)).long().clamp(max=len(model.alphas_cumprod) - 1))
-        told = [len(of_picture) for of_picture in subject.sentences]
-        sentences.append(before + sum(told[:picture]) + _one_of(told[picture], subject.generator))
-        before += sum(told)
+        times.append(model.noise.draw_times(draws, subject.generator))
+        counts = [len(of_picture) for of_picture in subject.sentences]
+        sentences.append(before + sum(counts[:picture]) + _one_of(counts[picture], subject.generator))
+        before += sum(counts)
         noises.append(torch.randn(draws, *subject.latents.shape[2:], generator=subject.generator))
         latents.append(subject.latents[picture, views.to(model.device)])
     return Draw(
         torch.cat(latents),
         torch.cat(noises).to(model.device),
-        torch.cat(timesteps).to(model.device),
+        torch.cat(times).to(model.device),
         torch.tensor(sentences, device=model.device),
     )
 
@@ -298,36 +270,19 @@ def _one_of(count: int, generator: torch.Generator) -> int:
     return int(torch.randint(count, (1,), generator=generator))
 
 
-def measured_draw(model: DiffusionModel, subjects: list[Subject]) -> Draw:
-    """What 'before' and 'after' are compared on: the first picture as a whole, its first sentence, timesteps evenly
+def fixed_draw(model: DiffusionModel, subjects: list[TuningSubject]) -> Draw:
+    """What 'before' and 'after' are compared on: the first picture as a whole, its first sentence, times evenly
     spread.
     """
-    drawn = draw(model, subjects, MEASURED_DRAWS)
-    last = len(model.alphas_cumprod) - 1
-    spread = torch.linspace(0, last, MEASURED_DRAWS + 2, device=model.device)[1:-1].long()
+    drawn = draw_rows(model, subjects, MEASURED_DRAWS)
+    spread = model.noise.times_at([part / (MEASURED_DRAWS + 1) for part in range(1, MEASURED_DRAWS + 1)], "down")
     first_views = torch.cat([subject.latents[0, :1].expand(MEASURED_DRAWS, -1, -1, -1) for subject in subjects])
-    told = [sum(len(of_picture) for of_picture in subject.sentences) for subject in subjects]
-    first_sentences = torch.tensor([sum(told[:index]) for index in range(len(subjects))], device=model.device)
+    counts = [sum(len(of_picture) for of_picture in subject.sentences) for subject in subjects]
+    first_sentences = torch.tensor([sum(counts[:index]) for index in range(len(subjects))], device=model.device)
     return Draw(first_views, drawn.noise, spread.repeat(len(subjects)), first_sentences)
 
 
-@torch.no_grad()
-def latents_of(model: DiffusionModel, views: list[Image.Image], at_once: int = 1) -> Tensor:
-    """The VAE's mean latents of equally large pictures, (v, c, h, w) float32, scaled as the UNet expects.
-
-    One at a time, unless said otherwise: the VAE's activations are the largest of a whole tuning.
-    """
-    import numpy as np
-
-    pixels = torch.from_numpy(np.stack([np.asarray(view) for view in views])).to(model.device)
-    images = rearrange(pixels, "v h w c -> v c h w").to(model.vae.dtype) / 127.5 - 1.0
-    parts = [model.vae.encode(part).latent_dist.mode() for part in images.split(at_once)]
-    means: Tensor = torch.cat(parts).float()
-    shift, scale = float(model.vae.config.shift_factor or 0.0), float(model.vae.config.scaling_factor)
-    return (means - shift) * scale
-
-
-def subject_of(
+def tuning_subject(
     model: DiffusionModel,
     pictures: list[Image.Image],
     sentences: list[list[str]],
@@ -335,10 +290,10 @@ def subject_of(
     generator: torch.Generator,
     *,
     token: str,
-) -> Subject:
+) -> TuningSubject:
     """The pictures' views as latents; one list of sentences for each picture, which name the subject `token`."""
-    latents = latents_of(model, views_of(pictures, side_px, generator))
-    return Subject(rearrange(latents, "(k v) c h w -> k v c h w", k=len(pictures)), sentences, token, generator)
+    latents = model.latent_space.encode(views_of(pictures, side_px, generator))
+    return TuningSubject(rearrange(latents, "(k v) c h w -> k v c h w", k=len(pictures)), sentences, token, generator)
 
 
 def trainable(prediction: Prediction) -> Prediction:
@@ -360,7 +315,7 @@ def _detached(prediction: Prediction) -> Prediction:
 
 @torch.no_grad()
 def _measure(model: DiffusionModel, learned: Prediction, setting: Setting, fixed: Draw) -> Tensor:
-    return losses_of(model, learned, setting, fixed)
+    return subject_losses(model, learned, setting, fixed)
 
 
 def steps_before_failure(losses: Tensor) -> list[int | None]:
@@ -375,10 +330,10 @@ def steps_before_failure(losses: Tensor) -> list[int | None]:
     ]
 
 
-def _sentences_of(model: DiffusionModel, subjects: list[Subject]) -> list[Prompts]:
+def _sentences_of(model: DiffusionModel, subjects: list[TuningSubject]) -> list[Prompts]:
     """All subjects' sentences, one after the other, as each text encoder reads them; each has its own token."""
     of_each = [
-        read(model, [sentence for of_picture in subject.sentences for sentence in of_picture], subject.token)
+        model.text.tokenize([sentence for of_picture in subject.sentences for sentence in of_picture], subject.token)
         for subject in subjects
     ]
     return [

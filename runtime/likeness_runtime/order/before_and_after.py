@@ -11,7 +11,6 @@ from likeness_api.order import Order
 from likeness_api.result import Result
 from likeness_runtime.denoiser.model import device_named
 from likeness_runtime.denoiser.preview import draw_picture
-from likeness_runtime.denoiser.text import embedding_of, encode, read
 from likeness_runtime.export.picture_file import INPUT_NAME
 from likeness_runtime.image.contact_sheet import SheetRow
 from likeness_runtime.image.decode import MAX_BYTES
@@ -33,11 +32,11 @@ def sheet_rows(
         return Image.open(io.BytesIO(store.read(result.folder() + name, MAX_BYTES))).convert("RGB")
 
     squared = stored(INPUT_NAME)
-    plain = [row[None] for row in embedding_of(model, START_WORD)]
+    plain = [row[None] for row in model.text.embedding_of(START_WORD)]
     rows = []
     for index, preview in enumerate(previews_of(order)):
         assert preview.seed is not None
-        text = encode(model, read(model, [preview.prompt], order.subject.token), plain)
+        text = model.text.encode(model.text.tokenize([preview.prompt], order.subject.token), plain)
         before = draw_picture(model, text, seed=preview.seed, side_px=squared.width, check=check)
         rows.append(SheetRow(preview.prompt, squared, before, stored(f"previews/{index:02d}.png")))
     return rows

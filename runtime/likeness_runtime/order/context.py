@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from likeness_runtime.method.progress import Progress
+from likeness_runtime.method.progress import ProgressCallback
 from likeness_runtime.order.model_cache import ModelCache
 from likeness_runtime.storage.stores import Stores
 
@@ -15,7 +15,7 @@ class RunContext:
     """The world around a run: where bytes lie, who hears of its progress, who may stop it."""
 
     stores: Stores
-    progress: Progress
+    progress: ProgressCallback
     check: Callable[[], None]
     """Called where stopping is safe; raises `InterruptedRunError` to stop."""
     models: ModelCache = field(default_factory=ModelCache)

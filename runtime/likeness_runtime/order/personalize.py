@@ -14,20 +14,18 @@ from likeness_api.personalization import LearnedImage, Metric, Preview
 from likeness_runtime.denoiser.lora import Factors
 from likeness_runtime.denoiser.model import DiffusionModel
 from likeness_runtime.denoiser.preview import draw_picture
-from likeness_runtime.denoiser.text import read
 from likeness_runtime.export.subject import Base, Picture, TunedSubject, UsedEncoder
 from likeness_runtime.failure import RunError, attempt
 from likeness_runtime.image.decode import squared
 from likeness_runtime.image.source_picture import last_segment
-from likeness_runtime.method.caption import Recognise, Told, check_named, told
+from likeness_runtime.method.caption import PictureCaption, Recognise, caption_picture, check_named
 from likeness_runtime.method.contrastive import vocabularies
-from likeness_runtime.method.dual_path import both, conditioning_of, dual_path
+from likeness_runtime.method.dual_prompt import dual_prompt
 from likeness_runtime.method.forms import DEFAULT_FORM, with_article
-from likeness_runtime.method.from_encoder import empty_prompt
 from likeness_runtime.method.nearest_word import nearest_word
 from likeness_runtime.method.predictor import Prediction, Predictor
-from likeness_runtime.method.progress import Progress
-from likeness_runtime.method.tune import Subject, Tuned, subject_of, tune
+from likeness_runtime.method.progress import ProgressCallback
+from likeness_runtime.method.tune import TuningResult, TuningSubject, tune, tuning_subject
 from likeness_runtime.order.manifest import metric
 from likeness_runtime.order.prepare import PreparedSubject
 
@@ -56,8 +54,8 @@ class _Captioned:
     """A subject that can be tuned: its latents and sentences are there."""
 
     prepared: PreparedSubject
-    captions: list[Told]
-    tuned_on: Subject
+    captions: list[PictureCaption]
+    tuned_on: TuningSubject
 
 
 def personalize(
@@ -65,7 +63,7 @@ def personalize(
     group: list[PreparedSubject],
     start: Start,
     *,
-    progress: Progress,
+    progress: ProgressCallback,
     check: Callable[[], None],
 ) -> list[Personalized | RunError]:
     """Each subject learned, or what is wrong with it alone; the subjects share one run's order.
@@ -93,13 +91,17 @@ def _captioned(model: DiffusionModel, prepared: PreparedSubject, recognise: Reco
     check_named(model, images, token)
     generator = torch.Generator("cpu").manual_seed(order.tuning.seed)
     pictures = [each.picture for each in prepared.pictures]
-    captions = [told(image, picture, token, recognise) for image, picture in zip(images, pictures, strict=True)]
+    captions = [
+        caption_picture(image, picture, token, recognise) for image, picture in zip(images, pictures, strict=True)
+    ]
     sentences = [each.sentences for each in captions]
-    tuned_on = subject_of(model, pictures, sentences, _side_px(order, model), generator, token=token)
+    tuned_on = tuning_subject(model, pictures, sentences, _side_px(order, model), generator, token=token)
     return _Captioned(prepared, captions, tuned_on)
 
 
-def _tuned(model: DiffusionModel, going: list[_Captioned], predictor: Predictor, progress: Progress) -> Tuned:
+def _tuned(
+    model: DiffusionModel, going: list[_Captioned], predictor: Predictor, progress: ProgressCallback
+) -> TuningResult:
     run = going[0].prepared.order.run
     pictures = [[picture.picture for picture in each.prepared.pictures] for each in going]
     subjects = [each.tuned_on for each in going]
@@ -110,7 +112,7 @@ def _tuned(model: DiffusionModel, going: list[_Captioned], predictor: Predictor,
 def _personalized(
     model: DiffusionModel,
     captioned: _Captioned,
-    tuned: Tuned,
+    tuned: TuningResult,
     index: int,
     *,
     start: Start,
@@ -181,16 +183,15 @@ def draw_previews(
 ) -> list[Picture]:
     """The pictures that the order asks for, as the loader of `pipeline.py` draws them from the published files."""
     alpha, vocabulary = float(order.tuning.alpha), vocabularies(model)
-    empty = empty_prompt(model)
-    nothing = None if model.zeroes_empty_prompts else both(empty, empty, alpha)
+    unconditional = model.text.unconditional(alpha)
 
     def picture(preview: Preview) -> Image.Image:
         assert preview.seed is not None
-        prompts = read(model, [preview.prompt], order.subject.token)
-        text = conditioning_of(model, prompts, prediction.embeddings, vocabulary, alpha=alpha)
-        return draw_picture(model, text, nothing, seed=preview.seed, side_px=side_px, check=check)
+        prompts = model.text.tokenize([preview.prompt], order.subject.token)
+        text = dual_prompt(model, prompts, prediction.embeddings, vocabulary, alpha=alpha)
+        return draw_picture(model, text, unconditional, seed=preview.seed, side_px=side_px, check=check)
 
-    with torch.no_grad(), dual_path(model.unet, prediction.offsets, alpha, guided=lambda: True):
+    with torch.no_grad(), model.denoiser.paths(prediction.offsets, alpha, guided=lambda: True):
         return [Picture(preview.prompt, picture(preview)) for preview in previews_of(order)]
 
 
@@ -198,8 +199,7 @@ def base_of(order: Order, model: DiffusionModel, side_px: int) -> Base:
     return Base(
         name=last_segment(order.run.model.uri),
         digest=model.digest,
-        family=model.family,
-        prediction_type=model.prediction_type,
-        text_width=model.unet.config.cross_attention_dim,
+        names=model.names,
+        prediction_type=model.noise.prediction_type,
         resolution_px=side_px,
     )

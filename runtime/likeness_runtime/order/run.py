@@ -27,7 +27,7 @@ from likeness_runtime.order.stop import Stop
 
 if TYPE_CHECKING:
     from likeness_runtime.image.contact_sheet import SheetRow
-    from likeness_runtime.method.progress import Progress
+    from likeness_runtime.method.progress import ProgressCallback
     from likeness_runtime.order.model_cache import ModelCache
 
 USAGE_ERROR = 2
@@ -157,7 +157,7 @@ def _result(order: Order, session: _Session) -> Result:
 
 
 @contextmanager
-def _progress_bar(name: str, stop: Stop) -> Iterator[Progress]:
+def _progress_bar(name: str, stop: Stop) -> Iterator[ProgressCallback]:
     """Shown from the first report on, so that an order that tunes nothing shows none."""
     from tqdm import tqdm
 

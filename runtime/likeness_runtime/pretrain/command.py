@@ -13,7 +13,7 @@ from likeness_api.reason import EXIT_CODE_OF
 from likeness_runtime.extension import IMAGE_SET_GROUP, load_extension
 from likeness_runtime.failure import RunError
 from likeness_runtime.pretrain.contexts_command import contexts_of
-from likeness_runtime.storage.model_folder import POCKET
+from likeness_runtime.storage.model_folder import POCKET_URI
 
 if TYPE_CHECKING:
     from likeness_runtime.denoiser.model import DiffusionModel
@@ -32,10 +32,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "pretrain", help="pre-train an encoder for a base model; resumes where it was cut off"
     )
-    parser.add_argument("--model", default=POCKET, help="base model, file://, s3:// or (default) %(default)s")
+    parser.add_argument("--model", default=POCKET_URI, help="base model, file://, s3:// or (default) %(default)s")
     parser.add_argument(
         "--images",
-        default=POCKET,
+        default=POCKET_URI,
         help="folder or webdataset shards, file:// or s3://, or (default) rendered scenes, which the lab brings",
     )
     parser.add_argument("--tower", type=Path, help="CLIP image tower's folder (default: the base model's own)")
@@ -80,7 +80,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     import torch
 
     from likeness_runtime.method.contrastive import Strength
-    from likeness_runtime.method.encoder_folder import save
+    from likeness_runtime.method.encoder_folder import save_encoder
     from likeness_runtime.pretrain.parallel import joined
     from likeness_runtime.pretrain.pretrain import EncoderPlan, pretrain
 
@@ -99,7 +99,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         model, folder = _model(arguments, stores, processes.local_rank)
         images = _images(arguments, stores)
         if arguments.gradient_checkpointing:
-            model.unet.enable_gradient_checkpointing()
+            model.denoiser.enable_gradient_checkpointing()
         fresh = _start(arguments, model, folder)
         log.info("Started: an encoder with %d numbers.", sum(each.numel() for each in fresh.encoder.parameters()))
         trained = pretrain(model, fresh, images, plan, arguments.work, processes=processes)
@@ -110,13 +110,13 @@ def _pretrain(arguments: argparse.Namespace) -> None:
                 "images": arguments.images,
             }
             trained = replace(trained, contexts=_contexts(arguments))
-            save(arguments.out, trained, model, facts, with_image_tower=arguments.tower is not None)
+            save_encoder(arguments.out, trained, model, facts, with_image_tower=arguments.tower is not None)
             log.info("Ended: the encoder is in %s.", arguments.out)
 
 
 def _contexts(arguments: argparse.Namespace) -> Contexts | None:
     """The phrases that we ship, where the image tower is one of a CLIP pair that is at hand."""
-    if arguments.tower is None and arguments.model != POCKET:
+    if arguments.tower is None and arguments.model != POCKET_URI:
         return None
     try:
         return contexts_of(arguments.tower)
@@ -141,12 +141,12 @@ def _model(arguments: argparse.Namespace, stores: Stores, local_rank: int) -> tu
     import torch
 
     from likeness_api.order import OrderModel
-    from likeness_runtime.denoiser.model import load
+    from likeness_runtime.denoiser.model import load_diffusion_model
     from likeness_runtime.storage.model_folder import locate
 
     folder, digest = locate(OrderModel(uri=arguments.model), stores)
     device = torch.device("cuda", local_rank) if arguments.device == "cuda" else torch.device("cpu")
-    return load(folder, digest, device), folder
+    return load_diffusion_model(folder, digest, device), folder
 
 
 def _images(arguments: argparse.Namespace, stores: Stores) -> ImageSet:

@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    from likeness_runtime.method.contexts import CONTEXTS, write
+    from likeness_runtime.method.contexts import CONTEXTS, write_contexts
 
     if not (arguments.encoder / CONTEXTS).parent.is_dir():
         sys.stderr.write(f"likeness contexts: --encoder {arguments.encoder}: expected an encoder's folder\n")
@@ -51,7 +51,7 @@ def handle(arguments: argparse.Namespace) -> int:
     except ValueError as error:  # a file that is no text, too
         sys.stderr.write(f"likeness contexts: --phrases, --margin: {error}\n")
         return int(ExitCode.INPUT_WRONG)
-    write(found, arguments.encoder)
+    write_contexts(found, arguments.encoder)
     log.info("Ended: %d phrases are in %s.", len(found.phrases), arguments.encoder)
     return 0
 
@@ -78,15 +78,15 @@ def _text_tower(tower: Path | None) -> tuple[Any, Any]:
     """The text encoder of the pair, and its tokenizer."""
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-    from likeness_runtime.denoiser.model import VOCABULARY
+    from likeness_runtime.denoiser.model import TOKENIZER_FILES
     from likeness_runtime.pocket import MODEL_PATH
 
     # The pocket pair has no projection: its text tower's summary lies in the common space as it is.
     kind: Any = CLIPTextModel if tower is None else CLIPTextModelWithProjection
     weights, words = (MODEL_PATH / "text_encoder", MODEL_PATH / "tokenizer") if tower is None else (tower, tower)
     expected = f"--tower {tower}: expected a CLIP model with text tower and tokenizer"
-    if not any((words / name).is_file() for name in VOCABULARY):
-        raise RunError(Reason.MODEL_NOT_FOUND, f"{expected}; {' or '.join(VOCABULARY)} is missing")
+    if not any((words / name).is_file() for name in TOKENIZER_FILES):
+        raise RunError(Reason.MODEL_NOT_FOUND, f"{expected}; {' or '.join(TOKENIZER_FILES)} is missing")
     try:
         encoder, found = kind.from_pretrained(
             weights, local_files_only=True, use_safetensors=True, dtype="float32", output_loading_info=True

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from likeness_runtime.denoiser.denoiser import Features
 from likeness_runtime.denoiser.lora import Factors, Offsets, injected
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import Conditioning, encode, read
+from likeness_runtime.denoiser.noise_process import prediction_losses
+from likeness_runtime.denoiser.text import Conditioning
 from likeness_runtime.method.contrastive import Strength, Vocabulary, contrastive_loss, norm_loss, vocabularies
-from likeness_runtime.method.encoder import Encoder, Features, denoiser_features, image_features
+from likeness_runtime.method.encoder import Encoder, image_features
 from likeness_runtime.method.encoder_folder import Normalisation, TrainedEncoder
-from likeness_runtime.method.from_encoder import empty_prompt, tower_pixels
-from likeness_runtime.method.losses import diffusion_loss, noised
-from likeness_runtime.method.tune import denoise, latents_of
+from likeness_runtime.method.from_encoder import tower_pixels
 from likeness_runtime.pretrain.checkpoint import resume
 from likeness_runtime.pretrain.image_set import Example, ImageSet
 from likeness_runtime.pretrain.parallel import Processes
@@ -80,9 +80,10 @@ def pretrain(
     check: Callable[[], None] = lambda: None,
 ) -> TrainedEncoder:
     """Trains `trained.encoder` in place, or takes up what `folder` holds; `check` may raise between steps to stop."""
-    for network in (model.unet, model.vae):
+    networks: tuple[Any, ...] = (model.denoiser.network, model.latent_space.network)
+    for network in networks:
         network.to(memory_format=torch.channels_last)  # a tenth faster on a CPU in bfloat16
-    frozen = Frozen(model, trained.image_tower, trained.normalisation, vocabularies(model), empty_prompt(model))
+    frozen = Frozen(model, trained.image_tower, trained.normalisation, vocabularies(model), model.text.empty())
     run = _run(trained.encoder, frozen, plan, folder, processes or Processes())
     resume(run)
 
@@ -132,19 +133,18 @@ def encoder_losses(
     model = frozen.model
     with torch.no_grad(), autocast(model, plan):
         features_of_tower, features_of_denoiser = _features(frozen, examples, generator)
-        z = latents_of(model, [each.target for each in examples], VAE_BATCH)
+        z = model.latent_space.encode([each.target for each in examples], VAE_BATCH)
     features = encoder.mixed(features_of_tower, features_of_denoiser)
     v_star = encoder.embeddings(features, frozen.vocabulary)
     offsets: Offsets = {}
     if share >= plan.embedding_share:
         offsets = dropped(encoder.offsets(features), round(plan.dropped_share * len(examples)))
     noise = torch.randn(z.shape, generator=generator).to(model.device)
-    timesteps = torch.randint(len(model.alphas_cumprod), (len(z),), generator=generator).to(model.device)
-    alpha_bar = model.alphas_cumprod[timesteps]
-    text = encode(model, read(model, [each.sentence.format(WORD) for each in examples], WORD), v_star)
-    with autocast(model, plan), injected(model.unet, offsets):
-        predicted = denoise(model, noised(z, noise, alpha_bar), timesteps, text.states, text.pooled)
-    rows = diffusion_loss(predicted, z, noise, alpha_bar, model.prediction_type)
+    times = model.noise.draw_independent_times(len(z), generator).to(model.device)
+    text = model.text.encode(model.text.tokenize([each.sentence.format(WORD) for each in examples], WORD), v_star)
+    with autocast(model, plan), injected(model.denoiser.adapter_sites(), offsets):
+        predicted = model.denoiser.predict(model.noise.noised(z, noise, times), times, text)
+    rows = prediction_losses(model.noise, predicted, z, noise, times)
     return rows + _regularisation(v_star, frozen.vocabulary, plan.strength), v_star
 
 
@@ -152,12 +152,12 @@ def _features(frozen: Frozen, examples: list[Example], generator: torch.Generato
     """The backbone's features of what is seen, at a timestep of its own: a prediction must hold for every one."""
     model, tower = frozen.model, frozen.image_tower
     seen = [each.seen for each in examples]
-    z = latents_of(model, seen, VAE_BATCH)
-    timesteps = torch.randint(len(model.alphas_cumprod), (len(z),), generator=generator).to(model.device)
+    z = model.latent_space.encode(seen, VAE_BATCH)
+    times = model.noise.draw_independent_times(len(z), generator).to(model.device)
     noise = torch.randn(z.shape, generator=generator).to(model.device)
-    z_t = noised(z, noise, model.alphas_cumprod[timesteps])
+    z_t = model.noise.noised(z, noise, times)
     pixels = tower_pixels(seen, tower.config.image_size, frozen.normalisation, model)
-    return image_features(tower, pixels), denoiser_features(model, z_t, timesteps, frozen.empty)
+    return image_features(tower, pixels), model.denoiser.features(z_t, times, frozen.empty)
 
 
 def dropped(offsets: Offsets, count: int) -> Offsets:

@@ -29,15 +29,13 @@ from likeness_lab.pocket.pixels import images_of
 from likeness_lab.pocket.scene import paint
 from likeness_runtime.cli import main
 from likeness_runtime.denoiser.lora import zero_offsets
-from likeness_runtime.denoiser.model import DiffusionModel, load
-from likeness_runtime.denoiser.text import encode_plain
-from likeness_runtime.denoiser.tiny import Kind
-from likeness_runtime.method import encoder_folder
-from likeness_runtime.method.dual_path import both, dual_path
+from likeness_runtime.denoiser.model import DiffusionModel, load_diffusion_model
+from likeness_runtime.denoiser.text import paired
+from likeness_runtime.denoiser.tiny import TinyKind
+from likeness_runtime.method.encoder_folder import load_encoder
 from likeness_runtime.method.from_encoder import FromEncoder
 from likeness_runtime.method.memory import saved_bytes
 from likeness_runtime.method.predictor import FromWord, Prediction
-from likeness_runtime.method.tune import denoise
 from likeness_runtime.pocket import MODEL_PATH
 from likeness_runtime.storage.model_folder import folder_digest
 
@@ -46,7 +44,7 @@ TUNING = ResolvedTuning(batch_size=2, rank=2)
 
 
 @pytest.fixture
-def model(tiny_model: Callable[[Kind], DiffusionModel]) -> DiffusionModel:
+def model(tiny_model: Callable[[TinyKind], DiffusionModel]) -> DiffusionModel:
     return tiny_model("sd15")
 
 
@@ -134,7 +132,7 @@ def test_our_arm_tunes_and_draws(model: DiffusionModel, untold: Case, alpha: str
 
 def test_textual_inversion_has_no_offsets(model: DiffusionModel, untold: Case) -> None:
     stage = TunedArm(FromWord(), TUNING, OFF, learn_offsets=False)(model, untold, 2)
-    assert stage.artifact_bytes == 4 * model.token_tables[0].shape[1]
+    assert stage.artifact_bytes == 4 * model.text.token_tables[0].shape[1]
 
 
 def test_without_the_predicted_word_tuning_starts_from_object(model: DiffusionModel, untold: Case) -> None:
@@ -185,9 +183,9 @@ def test_a_sweep_changes_one_number_at_a_time() -> None:
 
 
 def test_dreambooth_leaves_the_network_as_it_was(model: DiffusionModel, untold: Case) -> None:
-    names = {name for name, _ in model.unet.named_parameters()}
+    names = {name for name, _ in model.denoiser.network.named_parameters()}
     fresh, trained = (DreamBooth(learning_rate=0.05)(model, untold, steps) for steps in (0, 2))
-    assert {name for name, _ in model.unet.named_parameters()} == names
+    assert {name for name, _ in model.denoiser.network.named_parameters()} == names
     assert (pictures(model, trained) - pictures(model, fresh)).abs().max() > 1e-4
 
 
@@ -196,15 +194,15 @@ def test_dreambooths_offsets_draw_what_its_adapter_draws(model: DiffusionModel, 
     stage = DreamBooth(learning_rate=0.05)(model, untold, 2)
     assert stage.learned is not None
     offsets = stage.learned.prediction.offsets
-    z_t, text, timesteps = torch.randn(1, 4, 8, 8), encode_plain(model, ["a sks cat"]), torch.tensor([500])
+    z_t, text, timesteps = torch.randn(1, 4, 8, 8), model.text.encode_plain(["a sks cat"]), torch.tensor([500])
     with torch.no_grad():
-        with dual_path(model.unet, offsets, 1.0):
-            ours = denoise(model, z_t, timesteps, both(text, text, 1.0).states, None)
-        with Adapter(model.unet, 4, 0) as adapter:
+        with model.denoiser.paths(offsets, 1.0):
+            ours = model.denoiser.predict(z_t, timesteps, paired(text, text, 1.0))
+        with Adapter(model, 4, 0) as adapter:
             for name, parameter in adapter.named.items():
                 path, half = name.split(".lora_")
                 parameter.data.copy_(getattr(offsets[path], half[0])[0])
-            theirs = denoise(model, z_t, timesteps, text.states, None)
+            theirs = model.denoiser.predict(z_t, timesteps, text)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
@@ -223,11 +221,11 @@ def test_what_is_told_is_what_the_runtime_tells(subject: BenchSubject) -> None:
 
 
 def test_the_paired_error_falls_with_what_is_known_of_the_subject() -> None:
-    pocket = load(MODEL_PATH, folder_digest(MODEL_PATH), torch.device("cpu"))
+    pocket = load_diffusion_model(MODEL_PATH, folder_digest(MODEL_PATH), torch.device("cpu"))
     (subject,) = held_out_subjects(1)
     told = case(subject, "given", None)
     assert told is not None
-    trained = FromEncoder(encoder_folder.load(MODEL_PATH.parent / "encoder", pocket))
+    trained = FromEncoder(load_encoder(MODEL_PATH.parent / "encoder", pocket))
     plain, predicted = (
         paired_error(pocket, stage.learned, subject)
         for stage in (TunedArm(start, TUNING)(pocket, told, 0) for start in (FromWord(), trained))
@@ -314,12 +312,12 @@ def test_a_steps_cost_is_told_beside_both_bare_passes(model: DiffusionModel, tmp
     for cost in report.costs:
         assert cost.to_bare == pytest.approx(cost.seconds / report.bare_seconds)
         assert cost.to_bare_frozen == pytest.approx(cost.seconds / report.bare_frozen_seconds)
-    assert not any(parameter.requires_grad for parameter in model.unet.parameters())
+    assert not any(parameter.requires_grad for parameter in model.denoiser.network.parameters())
     assert json.loads(step.write_step_report(report, tmp_path)) == json.loads((tmp_path / "step.json").read_text())
 
 
 def test_a_missing_encoder_is_told_in_one_sentence(
-    tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folders: dict[TinyKind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = ["--model", str(tiny_folders["sd15"]), "--encoder", str(tmp_path), "--out", str(tmp_path / "out")]
     assert main(["bench", "method", *places]) != 0
@@ -327,7 +325,7 @@ def test_a_missing_encoder_is_told_in_one_sentence(
 
 
 def test_an_arm_that_is_not_known_is_refused_with_those_that_are(
-    tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folders: dict[TinyKind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = ["--model", str(tiny_folders["sd15"]), "--no-encoder", "--out", str(tmp_path / "out")]
     assert main(["bench", "method", *places, "--arm", "magic"]) != 0
@@ -349,7 +347,7 @@ def test_the_peak_is_at_least_what_the_work_held() -> None:
 
 
 def test_artifact_bytes_are_those_of_one_subject(model: DiffusionModel) -> None:
-    offsets = zero_offsets(model.unet, 2, [torch.Generator()])
+    offsets = zero_offsets(model.denoiser.adapter_sites(), 2, [torch.Generator()])
     numbers = sum(each.A.numel() + each.B.numel() for each in offsets.values())
     assert bytes_of(Prediction([torch.zeros(1, 32)], offsets)) == 2 * numbers + 4 * 32
 

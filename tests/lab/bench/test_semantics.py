@@ -15,10 +15,9 @@ from likeness_lab.judge import glyph
 from likeness_lab.pocket.caption import caption_words, context_phrases
 from likeness_lab.pocket.pixels import images_of
 from likeness_lab.pocket.scene import COLOURS, Background, paint
-from likeness_runtime.denoiser.model import DiffusionModel, load
-from likeness_runtime.denoiser.text import embedding_of
-from likeness_runtime.method import encoder_folder
+from likeness_runtime.denoiser.model import DiffusionModel, load_diffusion_model
 from likeness_runtime.method.contexts import Contexts
+from likeness_runtime.method.encoder_folder import load_encoder
 from likeness_runtime.method.forms import FORMS
 from likeness_runtime.method.predictor import FromWord, Prediction
 from likeness_runtime.pocket import MODEL_PATH
@@ -27,11 +26,11 @@ from likeness_runtime.storage.model_folder import folder_digest
 
 @pytest.fixture(scope="module")
 def pocket() -> DiffusionModel:
-    return load(MODEL_PATH, folder_digest(MODEL_PATH), torch.device("cpu"))
+    return load_diffusion_model(MODEL_PATH, folder_digest(MODEL_PATH), torch.device("cpu"))
 
 
 def test_a_words_own_embedding_is_nearest_to_itself_and_of_its_group(pocket: DiffusionModel) -> None:
-    prediction = Prediction([row[None] for row in embedding_of(pocket, "fox")], {})
+    prediction = Prediction([row[None] for row in pocket.text.embedding_of("fox")], {})
     assert words_of(pocket, prediction)[0] == "fox"
     assert groups_of_words()["fox"] == groups_of_words()["animal"] == "animal"
 
@@ -76,7 +75,7 @@ def test_stripes_are_told_rightly_in_either_order() -> None:
 
 
 def test_a_margin_tells_less_and_truer(pocket: DiffusionModel) -> None:
-    trained = encoder_folder.load(MODEL_PATH.parent / "encoder", pocket)
+    trained = load_encoder(MODEL_PATH.parent / "encoder", pocket)
     assert trained.contexts is not None
     found = recognition(pocket, trained, trained.contexts, skip=40, count=3)
     assert found.at[0].told == 1.0
@@ -86,7 +85,7 @@ def test_a_margin_tells_less_and_truer(pocket: DiffusionModel) -> None:
 
 
 def test_phrases_of_nothing_that_is_there_are_never_right(pocket: DiffusionModel) -> None:
-    trained = encoder_folder.load(MODEL_PATH.parent / "encoder", pocket)
+    trained = load_encoder(MODEL_PATH.parent / "encoder", pocket)
     foreign = Contexts(foreign_phrases(), torch.randn(len(foreign_phrases()), 192))
     found = recognition(pocket, trained, foreign, skip=40, count=1)
     assert (found.shortlisted, found.at[0].right) == (0.0, 0.0)

@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load, load_file
 
-from likeness_runtime.denoiser.tiny import KINDS, Kind
+from likeness_runtime.denoiser.tiny import TINY_KINDS, TinyKind
 from likeness_runtime.export.tensors import safetensors_bytes, tensor_bytes
 from likeness_runtime.pipeline import load_likeness
 
-Published = Callable[[Kind], Path]
+Published = Callable[[TinyKind], Path]
 PROMPT = "a photo of a <red-teapot>"
 SEED = 7
 
@@ -49,9 +49,9 @@ def picture(pipeline: Any) -> np.ndarray:
     return np.asarray(answer.images[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TINY_KINDS)
 def test_the_loader_of_two_lines_draws_the_published_preview(
-    published: Published, tiny_folders: Any, kind: Kind
+    published: Published, tiny_folders: Any, kind: TinyKind
 ) -> None:
     folder = published(kind)
     pipeline = load_likeness(folder / "personalization.json").apply(stock(tiny_folders[kind]))
@@ -59,9 +59,9 @@ def test_the_loader_of_two_lines_draws_the_published_preview(
     assert np.abs(picture(pipeline) - preview).max() < 0.005
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TINY_KINDS)
 def test_stock_diffusers_draws_another_picture_with_each_file(
-    published: Published, tiny_folders: Any, kind: Kind
+    published: Published, tiny_folders: Any, kind: TinyKind
 ) -> None:
     folder = published(kind)
     pipeline = stock(tiny_folders[kind])
@@ -74,8 +74,8 @@ def test_stock_diffusers_draws_another_picture_with_each_file(
     assert np.abs(with_both - with_lora).max() > 0.01
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_kohya_file_gives_the_same_picture(published: Published, tiny_folders: Any, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", TINY_KINDS)
+def test_the_kohya_file_gives_the_same_picture(published: Published, tiny_folders: Any, kind: TinyKind) -> None:
     pictures = []
     for name in ("red-teapot.diffusers.safetensors", "red-teapot.safetensors"):
         pipeline = stock(tiny_folders[kind])

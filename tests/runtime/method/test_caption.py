@@ -18,12 +18,19 @@ from likeness_lab.pocket.caption import context_phrase
 from likeness_lab.pocket.scene import Background, place, render
 from likeness_lab.pocket.subjects import load_subjects
 from likeness_runtime.cli import main
-from likeness_runtime.denoiser.model import DiffusionModel, load
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.model import DiffusionModel, load_diffusion_model
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import RunError
-from likeness_runtime.method import contexts, encoder_folder
-from likeness_runtime.method.caption import check_named, context_errors, ranked_contexts, recogniser, shortlisted, told
-from likeness_runtime.method.contexts import CONTEXTS, HEADER, Contexts, embedded
+from likeness_runtime.method.caption import (
+    caption_picture,
+    check_named,
+    context_errors,
+    ranked_contexts,
+    recogniser,
+    shortlisted,
+)
+from likeness_runtime.method.contexts import CONTEXTS, HEADER, Contexts, embedded, read_contexts, write_contexts
+from likeness_runtime.method.encoder_folder import load_encoder, save_encoder
 from likeness_runtime.method.forms import sentences
 from likeness_runtime.pocket import MODEL_PATH
 from likeness_runtime.storage.model_folder import folder_digest
@@ -39,7 +46,7 @@ def image(caption: str | None = None) -> SubjectImage:
 
 
 def test_a_caption_that_is_given_is_used_as_it_stands() -> None:
-    found = told(image("my {token} by {token}"), PICTURE, "<x>", lambda _picture: "at night")
+    found = caption_picture(image("my {token} by {token}"), PICTURE, "<x>", lambda _picture: "at night")
     assert found.sentences == ["my <x> by <x>"]
     assert (found.caption, found.source) == ("my {token} by {token}", "Spec")
 
@@ -54,7 +61,7 @@ def test_a_caption_whose_subject_is_cut_off_is_refused(pocket: DiffusionModel) -
 
 
 def test_a_context_that_is_recognised_stands_behind_every_form() -> None:
-    found = told(image(), PICTURE, "<x>", lambda _picture: "at night")
+    found = caption_picture(image(), PICTURE, "<x>", lambda _picture: "at night")
     assert found.sentences == sentences("<x>", "at night")
     assert (found.caption, found.source) == ("a picture of a {token} at night", "ZeroShot")
 
@@ -65,7 +72,7 @@ def test_a_context_that_is_recognised_stands_behind_every_form() -> None:
 def test_otherwise_the_subject_alone_is_named(
     recognise: Callable[[Image.Image], str | None] | None, source: str
 ) -> None:
-    found = told(image(), PICTURE, "<x>", recognise)
+    found = caption_picture(image(), PICTURE, "<x>", recognise)
     assert found.sentences == sentences("<x>")
     assert (found.caption, found.source) == (None, source)
 
@@ -88,14 +95,14 @@ def test_a_phrases_direction_is_its_mean_over_what_the_subject_may_be() -> None:
 
 def test_they_come_back_from_an_encoders_folder(tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
-    assert contexts.read(tmp_path, CPU) is None
-    contexts.write(AXES, tmp_path)
+    assert read_contexts(tmp_path, CPU) is None
+    write_contexts(AXES, tmp_path)
     once = (tmp_path / CONTEXTS).read_bytes()
-    found = contexts.read(tmp_path, CPU)
+    found = read_contexts(tmp_path, CPU)
     assert found is not None
     assert (found.phrases, found.margin) == (AXES.phrases, AXES.margin)
     torch.testing.assert_close(found.embeddings, AXES.embeddings)
-    contexts.write(found, tmp_path)
+    write_contexts(found, tmp_path)
     assert (tmp_path / CONTEXTS).read_bytes() == once
 
 
@@ -129,18 +136,18 @@ def test_a_file_that_is_not_what_we_write_is_a_mismatch(tmp_path: Path, header: 
     metadata = {} if header is None else {HEADER: header if isinstance(header, str) else json.dumps(header)}
     save_file({"embeddings": embeddings}, tmp_path / CONTEXTS, metadata=metadata)
     with pytest.raises(ValueError, match=CONTEXTS):
-        contexts.read(tmp_path, CPU)
+        read_contexts(tmp_path, CPU)
 
 
 @pytest.fixture(scope="module")
 def pocket() -> DiffusionModel:
-    return load(MODEL_PATH, folder_digest(MODEL_PATH), CPU)
+    return load_diffusion_model(MODEL_PATH, folder_digest(MODEL_PATH), CPU)
 
 
 def test_the_shipped_encoder_recognises_the_backgrounds_of_glyphs_that_nobody_was_trained_on(
     pocket: DiffusionModel,
 ) -> None:
-    recognise = recogniser(encoder_folder.load(ENCODER, pocket), pocket)
+    recognise = recogniser(load_encoder(ENCODER, pocket), pocket)
     assert recognise is not None
     glyphs, random = load_subjects(), np.random.default_rng(0)
     backgrounds = [Background("plain", colour, colour) for colour in ("red", "green", "blue", "yellow", "purple")]
@@ -154,7 +161,7 @@ def test_the_shipped_encoder_recognises_the_backgrounds_of_glyphs_that_nobody_wa
 
 
 def test_a_phrase_is_told_where_it_leads_by_the_margin(pocket: DiffusionModel) -> None:
-    trained = encoder_folder.load(ENCODER, pocket)
+    trained = load_encoder(ENCODER, pocket)
     assert trained.contexts is not None
     picture = Image.new("RGB", (64, 64), "red")
     (_, least), (_, next_one), *_ = ranked_contexts(
@@ -179,15 +186,15 @@ def test_the_denoiser_tells_stripes_from_checks(pocket: DiffusionModel) -> None:
 
 
 def test_an_encoder_whose_contexts_are_of_another_pair_is_refused(pocket: DiffusionModel, tmp_path: Path) -> None:
-    trained = encoder_folder.load(ENCODER, pocket)
-    encoder_folder.save(tmp_path, trained, pocket, {}, with_image_tower=False)
-    contexts.write(AXES, tmp_path)
+    trained = load_encoder(ENCODER, pocket)
+    save_encoder(tmp_path, trained, pocket, {}, with_image_tower=False)
+    write_contexts(AXES, tmp_path)
     with pytest.raises(RunError, match=f"{CONTEXTS} has embeddings of width 2; the image tower's have 192"):
-        encoder_folder.load(tmp_path, pocket)
+        load_encoder(tmp_path, pocket)
 
 
 def test_the_command_gives_an_encoder_the_phrases_of_its_pair(
-    tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folders: dict[TinyKind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = small | {"vocab_size": 2000, "projection_dim": 8, "max_position_embeddings": 24}
@@ -202,7 +209,7 @@ def test_the_command_gives_an_encoder_the_phrases_of_its_pair(
     for path in (tiny_folders["sd15"] / "tokenizer").iterdir():
         (tower / path.name).write_bytes(path.read_bytes())
     assert main(asked) == 0
-    found = contexts.read(encoder, CPU)
+    found = read_contexts(encoder, CPU)
     assert found is not None
     assert (found.phrases, found.margin, found.embeddings.shape) == (["on a table", "in the snow"], 0.5, (2, 8))
 

@@ -6,27 +6,23 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from likeness_runtime.denoiser.lora import projections
+from likeness_runtime.denoiser.denoiser import Features
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import encode, read
-from likeness_runtime.denoiser.tiny import KINDS, Kind
+from likeness_runtime.denoiser.tiny import TINY_KINDS, TinyKind
 from likeness_runtime.method.contrastive import vocabularies
 from likeness_runtime.method.encoder import (
     Encoder,
-    Features,
-    denoiser_features,
     image_features,
     image_layers,
     shape_for,
 )
-from likeness_runtime.method.tune import denoise
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def model(request: pytest.FixtureRequest, tiny_model: Callable[[Kind], DiffusionModel]) -> DiffusionModel:
+@pytest.fixture(scope="module", params=TINY_KINDS)
+def model(request: pytest.FixtureRequest, tiny_model: Callable[[TinyKind], DiffusionModel]) -> DiffusionModel:
     return tiny_model(request.param)
 
 
@@ -70,8 +66,8 @@ def test_a_feature_is_repeated_next_to_itself() -> None:
 def test_the_encoder_fits_the_model_without_being_told_a_number(model: DiffusionModel, image_tower: Any) -> None:
     encoder = an_encoder(model, image_tower)
     features = encoder.mixed(image_features(image_tower, torch.rand(2, 3, 32, 32)), some_denoiser_features(model))
-    assert set(encoder.offsets(features)) == set(projections(model.unet))
-    for v_star, table in zip(encoder.embeddings(features, vocabularies(model)), model.token_tables, strict=True):
+    assert set(encoder.offsets(features)) == set(model.denoiser.adapter_sites())
+    for v_star, table in zip(encoder.embeddings(features, vocabularies(model)), model.text.token_tables, strict=True):
         assert v_star.shape == (2, table.shape[1])
 
 
@@ -96,47 +92,11 @@ def test_where_a_thing_is_in_the_picture_changes_both_answers(model: DiffusionMo
     assert all((factors.B - encoder.offsets(other)[path].B).any() for path, factors in encoder.offsets(seen).items())
 
 
-def test_denoiser_features_are_the_blocks_of_a_whole_run(model: DiffusionModel) -> None:
-    """Stopping after the mid block must change nothing of what was seen before."""
-    seen: list[Tensor] = []
-    handle = model.unet.mid_block.register_forward_hook(lambda _m, _i, output: seen.append(output))
-    empty = empty_prompt(model)
-    z_t, t = some_latents(model, 2), torch.tensor([100, 700])
-    pooled = None if empty.pooled is None else empty.pooled.expand(2, -1)
-    with torch.no_grad():
-        denoise(model, z_t, t, empty.states.expand(2, -1, -1), pooled)
-    handle.remove()
-    found = denoiser_features(model, z_t, t, empty)
-    assert len(found.summaries) == len(model.unet.config.block_out_channels) + 1
-    torch.testing.assert_close(found.summaries[-1], seen[0].mean(dim=(2, 3)))
-    torch.testing.assert_close(found.patches[:, 0], seen[0][:, :, 0, 0])
-
-
-def test_the_network_runs_whole_after_its_features_were_taken(model: DiffusionModel) -> None:
-    some_denoiser_features(model)
-    assert not any(block._forward_hooks for block in (*model.unet.down_blocks, model.unet.mid_block))
-
-
-def test_the_noisy_latent_changes_the_features(model: DiffusionModel) -> None:
-    empty = empty_prompt(model)
-    early, late = (denoiser_features(model, some_latents(model, 1), torch.tensor([t]), empty) for t in (1, 900))
-    assert (early.summaries[-1] - late.summaries[-1]).abs().max() > 0
-
-
 def an_encoder(model: DiffusionModel, image_tower: Any) -> Encoder:
     torch.manual_seed(0)
     return Encoder(shape_for(model, image_tower, rank=2, width=16, layers=1, heads=2))
 
 
-def empty_prompt(model: DiffusionModel) -> Any:
-    with torch.no_grad():
-        return encode(model, read(model, [""], "<x>"), [table[:1].float() for table in model.token_tables])
-
-
-def some_latents(model: DiffusionModel, rows: int) -> Tensor:
-    side = model.unet.config.sample_size
-    return torch.randn(rows, 4, side, side, generator=torch.Generator().manual_seed(3))
-
-
 def some_denoiser_features(model: DiffusionModel) -> Features:
-    return denoiser_features(model, some_latents(model, 2), torch.tensor([250, 750]), empty_prompt(model))
+    z_t = torch.randn(2, *model.denoiser.latent_shape, generator=torch.Generator().manual_seed(3))
+    return model.denoiser.features(z_t, torch.tensor([250, 750]), model.text.empty())

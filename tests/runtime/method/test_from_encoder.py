@@ -17,13 +17,13 @@ from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.denoiser.lora import Factors
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import RunError
 from likeness_runtime.method.encoder import Encoder, shape_for
-from likeness_runtime.method.encoder_folder import CLIP, TrainedEncoder, load, save
+from likeness_runtime.method.encoder_folder import CLIP, TrainedEncoder, load_encoder, save_encoder
 from likeness_runtime.method.forms import sentences
 from likeness_runtime.method.from_encoder import FromEncoder, averaged
-from likeness_runtime.method.tune import Subject, latents_of, tune
+from likeness_runtime.method.tune import TuningSubject, tune
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.fulfil import fulfil
 from likeness_runtime.order.manifest import digest_of
@@ -33,7 +33,7 @@ from tiny_models import altered
 
 
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
-def model(request: pytest.FixtureRequest, tiny_model: Callable[[Kind], DiffusionModel]) -> DiffusionModel:
+def model(request: pytest.FixtureRequest, tiny_model: Callable[[TinyKind], DiffusionModel]) -> DiffusionModel:
     return tiny_model(request.param)
 
 
@@ -45,7 +45,7 @@ def trained(model: DiffusionModel) -> TrainedEncoder:
     encoder = Encoder(shape_for(model, tower, rank=2, width=16, layers=1, heads=2))
     for parameter in encoder.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
-    negatives = [torch.randn(5, table.shape[1]) for table in model.token_tables]
+    negatives = [torch.randn(5, table.shape[1]) for table in model.text.token_tables]
     return TrainedEncoder(encoder.eval().requires_grad_(False), tower, CLIP, negatives)
 
 
@@ -90,7 +90,9 @@ def test_subjects_together_equal_each_alone(model: DiffusionModel, trained: Trai
         own = generators(*(10 + n for n in chosen))
         start = FromEncoder(trained).predict(model, [[pictures[n]] for n in chosen], 2, own)
         subjects = [
-            Subject(latents_of(model, [pictures[n].resize((64, 64))])[None], [sentences("<x>")], "<x>", generator)
+            TuningSubject(
+                model.latent_space.encode([pictures[n].resize((64, 64))])[None], [sentences("<x>")], "<x>", generator
+            )
             for n, generator in zip(chosen, own, strict=True)
         ]
         return tune(model, start, subjects, tuning=tuning, progress=lambda _done, _total: None).prediction
@@ -152,8 +154,8 @@ def test_further_ranks_change_nothing_at_first_but_can_learn() -> None:
 
 
 def test_an_encoder_comes_back_from_its_folder(model: DiffusionModel, trained: TrainedEncoder, tmp_path: Path) -> None:
-    save(tmp_path, trained, model, {"steps": 0}, with_image_tower=True, dtype=torch.float32)
-    again = load(tmp_path, model)
+    save_encoder(tmp_path, trained, model, {"steps": 0}, with_image_tower=True, dtype=torch.float32)
+    again = load_encoder(tmp_path, model)
     first, second = (FromEncoder(each).predict(model, [[a_picture(1)]], 2, generators(7)) for each in (trained, again))
     for before, after in zip(first.embeddings, second.embeddings, strict=True):
         torch.testing.assert_close(before, after)
@@ -161,21 +163,21 @@ def test_an_encoder_comes_back_from_its_folder(model: DiffusionModel, trained: T
 
 
 def test_an_encoder_of_another_model_is_refused(model: DiffusionModel, trained: TrainedEncoder, tmp_path: Path) -> None:
-    save(tmp_path, trained, model, {}, with_image_tower=True)
+    save_encoder(tmp_path, trained, model, {}, with_image_tower=True)
     config = json.loads((tmp_path / "encoder/config.json").read_text())
     config["shape"]["text_widths"] = [7]
     (tmp_path / "encoder/config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"shape.text_widths is \[7\]; the base model needs") as failed:
-        load(tmp_path, model)
+        load_encoder(tmp_path, model)
     assert failed.value.reason is Reason.ENCODER_MISMATCH
 
 
 def test_without_an_image_tower_the_encoder_is_refused(
     model: DiffusionModel, trained: TrainedEncoder, tmp_path: Path
 ) -> None:
-    save(tmp_path, trained, model, {}, with_image_tower=False)
+    save_encoder(tmp_path, trained, model, {}, with_image_tower=False)
     with pytest.raises(RunError, match="neither the encoder nor the base model has image_encoder"):
-        load(tmp_path, model)
+        load_encoder(tmp_path, model)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"formatVersion": 99}', '{"formatVersion": 1}'])
@@ -183,19 +185,19 @@ def test_what_is_no_encoder_is_refused(model: DiffusionModel, tmp_path: Path, co
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder/config.json").write_text(content)
     with pytest.raises(RunError) as failed:
-        load(tmp_path, model)
+        load_encoder(tmp_path, model)
     assert failed.value.reason is Reason.ENCODER_MISMATCH
 
 
 def test_an_order_with_an_encoder_publishes_what_the_two_line_loader_reads(
-    tiny_model: Callable[[Kind], DiffusionModel], order: Order, run: RunContext, tmp_path: Path
+    tiny_model: Callable[[TinyKind], DiffusionModel], order: Order, run: RunContext, tmp_path: Path
 ) -> None:
     """The same order twice, published apart: bit-equal files; then through the dual path in a stock pipeline."""
     model = tiny_model("sd15")
     torch.manual_seed(0)
     tower = an_image_tower()
     fresh = Encoder(shape_for(model, tower, rank=4, width=16, layers=1, heads=2))
-    save(tmp_path / "encoder", TrainedEncoder(fresh, tower, CLIP, []), model, {}, with_image_tower=True)
+    save_encoder(tmp_path / "encoder", TrainedEncoder(fresh, tower, CLIP, []), model, {}, with_image_tower=True)
     with_encoder = altered(
         order,
         encoder=OrderModel(uri=f"file://{tmp_path}/encoder"),

@@ -9,14 +9,15 @@ from PIL import Image, ImageOps
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.tiny import KINDS, Kind
+from likeness_runtime.denoiser.noise_process import DDPM
+from likeness_runtime.denoiser.tiny import TINY_KINDS, TinyKind
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.method.forms import sentences
 from likeness_runtime.method.predictor import FromWord, Prediction
-from likeness_runtime.method.progress import Progress
-from likeness_runtime.method.tune import Tuned, draw, latents_of, steps_before_failure, subject_of, tune
+from likeness_runtime.method.progress import ProgressCallback
+from likeness_runtime.method.tune import TuningResult, draw_rows, steps_before_failure, tune, tuning_subject
 
-Models = Callable[[Kind], DiffusionModel]
+Models = Callable[[TinyKind], DiffusionModel]
 
 
 def silent(_step: int, _total: int) -> None: ...
@@ -26,13 +27,13 @@ def tuned(
     model: DiffusionModel,
     pictures: list[Image.Image],
     tuning: ResolvedTuning,
-    progress: Progress = silent,
+    progress: ProgressCallback = silent,
     rows_per_pass: int | None = None,
-) -> Tuned:
+) -> TuningResult:
     """The pictures' subjects tuned together; subject i has the seed of the tuning plus i."""
     generators = [torch.Generator().manual_seed(tuning.seed + index) for index in range(len(pictures))]
     subjects = [
-        subject_of(model, [picture], [sentences("<it>")], 64, generator, token="<it>")
+        tuning_subject(model, [picture], [sentences("<it>")], 64, generator, token="<it>")
         for picture, generator in zip(pictures, generators, strict=True)
     ]
     prediction = FromWord().predict(model, [[picture] for picture in pictures], tuning.rank, generators)
@@ -48,15 +49,15 @@ def test_no_steps_leave_the_prediction(tiny_model: Models, photo: Image.Image) -
     assert torch.equal(result.loss_before, result.loss_after)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_falls(tiny_model: Models, photo: Image.Image, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", TINY_KINDS)
+def test_the_loss_falls(tiny_model: Models, photo: Image.Image, kind: TinyKind) -> None:
     result = tuned(tiny_model(kind), [photo], ResolvedTuning(steps=12, learning_rate="0.01"))
     assert (result.loss_after < result.loss_before).all()
 
 
 def test_every_part_of_the_prediction_moves_and_the_model_does_not(tiny_model: Models, photo: Image.Image) -> None:
     model = tiny_model("sdxl")
-    networks = [model.unet, model.vae, *model.text_encoders]
+    networks = [*model.networks, model.latent_space.network]
     before = [{name: value.clone() for name, value in network.state_dict().items()} for network in networks]
     result = tuned(model, [photo], ResolvedTuning(steps=2))
     start = FromWord().predict(model, [[photo]], 4, [torch.Generator()])
@@ -85,23 +86,23 @@ def test_subjects_together_are_tuned_as_each_alone(tiny_model: Models, photo: Im
         assert_as_alone(together, index, alone)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TINY_KINDS)
 @pytest.mark.parametrize("alpha", ["1", "0.6"])
 def test_a_subject_that_is_no_number_leaves_its_neighbours_as_they_are_alone(
-    tiny_model: Models, photo: Image.Image, kind: Kind, alpha: str
+    tiny_model: Models, photo: Image.Image, kind: TinyKind, alpha: str
 ) -> None:
     model, tuning, broken = tiny_model(kind), ResolvedTuning(steps=3, batch_size=2, alpha=alpha), 1
     pictures = [photo, ImageOps.invert(photo), ImageOps.flip(photo)]
 
-    def tuned_with_bank(chosen: list[int]) -> Tuned:
+    def tuned_with_bank(chosen: list[int]) -> TuningResult:
         generators = [torch.Generator().manual_seed(3 + index) for index in chosen]
         own = [pictures[index] for index in chosen]
         subjects = [
-            subject_of(model, [picture], [sentences(f"<it-{index}>")], 64, generator, token=f"<it-{index}>")
+            tuning_subject(model, [picture], [sentences(f"<it-{index}>")], 64, generator, token=f"<it-{index}>")
             for index, picture, generator in zip(chosen, own, generators, strict=True)
         ]
         start = FromWord().predict(model, [[picture] for picture in own], tuning.rank, generators)
-        start = replace(start, negatives=[1.0 + table[:5].float() for table in model.token_tables])
+        start = replace(start, negatives=[1.0 + table[:5].float() for table in model.text.token_tables])
         for subject, index in zip(subjects, chosen, strict=True):
             if index == broken and len(chosen) > 1:
                 subject.latents.fill_(torch.nan)
@@ -132,10 +133,10 @@ def assert_as_alone(together: Prediction, index: int, alone: Prediction) -> None
         assert (together.offsets[path].B[index] - factors.B[0]).norm() < 0.01 * factors.B[0].norm()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TINY_KINDS)
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_step_in_several_passes_is_the_same_step(
-    tiny_model: Models, photo: Image.Image, kind: Kind, rows: int
+    tiny_model: Models, photo: Image.Image, kind: TinyKind, rows: int
 ) -> None:
     tuning = ResolvedTuning(steps=2, batch_size=5, seed=3)
     whole, parts = (tuned(tiny_model(kind), [photo], tuning, rows_per_pass=each) for each in (64, rows))
@@ -145,8 +146,8 @@ def test_a_step_in_several_passes_is_the_same_step(
         assert (parts.prediction.offsets[path].B - factors.B).norm() < 0.02 * factors.B.norm()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_vanilla_path_alone_leaves_the_offsets(tiny_model: Models, photo: Image.Image, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", TINY_KINDS)
+def test_the_vanilla_path_alone_leaves_the_offsets(tiny_model: Models, photo: Image.Image, kind: TinyKind) -> None:
     prediction = tuned(tiny_model(kind), [photo], ResolvedTuning(steps=2, batch_size=3, alpha="0")).prediction
     assert all(not factors.B.any() for factors in prediction.offsets.values())
 
@@ -169,19 +170,19 @@ def test_a_step_draws_a_sentence_of_the_picture_that_it_draws(tiny_model: Models
     model = tiny_model("sd15")
     generator = torch.Generator().manual_seed(0)
     pictures, told = [photo, ImageOps.invert(photo)], [["a <it> by day"], ["a <it> at night", "one <it> at night"]]
-    subject = subject_of(model, pictures, told, 64, generator, token="<it>")
+    subject = tuning_subject(model, pictures, told, 64, generator, token="<it>")
     assert subject.latents.shape[:2] == (2, 4)
     for _ in range(20):
-        drawn = draw(model, [subject, subject], 3)
+        drawn = draw_rows(model, [subject, subject], 3)
         for number, latents in enumerate(drawn.latents.split(3)):
             picture = int(drawn.sentences[number] - 3 * number > 0)
             assert all(any(torch.equal(row, view) for view in subject.latents[picture]) for row in latents)
 
 
 def test_progress_counts_every_step(tiny_model: Models, photo: Image.Image) -> None:
-    told: list[tuple[int, int]] = []
-    tuned(tiny_model("sd15"), [photo], ResolvedTuning(steps=3), lambda step, total: told.append((step, total)))
-    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    calls: list[tuple[int, int]] = []
+    tuned(tiny_model("sd15"), [photo], ResolvedTuning(steps=3), lambda step, total: calls.append((step, total)))
+    assert calls == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_progress_may_stop_the_run_between_steps(tiny_model: Models, photo: Image.Image) -> None:
@@ -202,21 +203,15 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_message_says_after_how_ma
 ) -> None:
     def spoil(step: int, _total: int) -> None:
         if step == 1:
-            model.alphas_cumprod.fill_(torch.nan)
+            alphas_cumprod.fill_(torch.nan)
 
     model = tiny_model("sd15")
-    kept = model.alphas_cumprod.clone()
+    assert isinstance(model.noise, DDPM)
+    alphas_cumprod = model.noise.alphas_cumprod
+    kept = alphas_cumprod.clone()
     try:
         with pytest.raises(RunError, match="after 1 steps") as caught:
             tuned(model, [photo], ResolvedTuning(steps=3), spoil).checked()
     finally:
-        model.alphas_cumprod.copy_(kept)
+        alphas_cumprod.copy_(kept)
     assert caught.value.reason == Reason.LOSS_NOT_FINITE
-
-
-def test_latents_are_those_of_the_stock_pipeline(tiny_model: Models, photo: Image.Image) -> None:
-    model = tiny_model("sd15")
-    square = photo.resize((64, 64))
-    pixels = model.pipeline.image_processor.preprocess(square)
-    expected = model.vae.encode(pixels).latent_dist.mode() * model.vae.config.scaling_factor
-    assert torch.allclose(latents_of(model, [square]), expected, atol=1e-5)

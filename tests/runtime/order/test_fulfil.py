@@ -14,7 +14,7 @@ from likeness_api.order import Order, OrderModel, OrderStorage
 from likeness_api.personalization import Preview, SubjectImage
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.fulfil import fulfil
@@ -180,7 +180,7 @@ def test_a_full_gpu_is_told_with_the_setting_to_lower(order: Order, run: RunCont
 def test_everything_may_lie_in_object_storage(
     order: Order,
     run: RunContext,
-    tiny_folders: dict[Kind, Path],
+    tiny_folders: dict[TinyKind, Path],
     seaweed: Seaweed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

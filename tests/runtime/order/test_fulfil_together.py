@@ -46,7 +46,7 @@ def spoils_black_pictures(model: DiffusionModel) -> None:
     def spoil(_encoder: object, inputs: tuple[torch.Tensor, ...], latents: torch.Tensor) -> torch.Tensor:
         return latents * torch.nan if bool((inputs[0] <= -1.0).all()) else latents
 
-    model.vae.encoder.register_forward_hook(spoil)
+    model.latent_space.network.encoder.register_forward_hook(spoil)
 
 
 def has_room_for_four_rows(model: DiffusionModel) -> None:
@@ -54,7 +54,7 @@ def has_room_for_four_rows(model: DiffusionModel) -> None:
         if len(inputs[0]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    model.unet.register_forward_pre_hook(check)
+    model.denoiser.network.register_forward_pre_hook(check)
 
 
 @pytest.fixture

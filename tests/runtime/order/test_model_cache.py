@@ -4,15 +4,15 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.method.encoder import Encoder, shape_for
-from likeness_runtime.method.encoder_folder import CLIP, TrainedEncoder, save
+from likeness_runtime.method.encoder_folder import CLIP, TrainedEncoder, save_encoder
 from likeness_runtime.order.model_cache import ModelCache
 
 CPU = torch.device("cpu")
 
 
-def test_a_model_is_loaded_once_and_another_takes_its_place(tiny_folders: dict[Kind, Path]) -> None:
+def test_a_model_is_loaded_once_and_another_takes_its_place(tiny_folders: dict[TinyKind, Path]) -> None:
     models = ModelCache()
     first = models.model(tiny_folders["sd15"], "a", CPU)
     assert models.model(tiny_folders["sd15"], "a", CPU) is first
@@ -20,7 +20,7 @@ def test_a_model_is_loaded_once_and_another_takes_its_place(tiny_folders: dict[K
     assert models.model(tiny_folders["sd15"], "a", CPU) is not first
 
 
-def test_the_one_that_was_not_used_for_longest_goes_first(tiny_folders: dict[Kind, Path]) -> None:
+def test_the_one_that_was_not_used_for_longest_goes_first(tiny_folders: dict[TinyKind, Path]) -> None:
     models = ModelCache(capacity=2)
     first, second = (models.model(tiny_folders["sd15"], digest, CPU) for digest in "ab")
     assert models.model(tiny_folders["sd15"], "a", CPU) is first
@@ -29,7 +29,9 @@ def test_the_one_that_was_not_used_for_longest_goes_first(tiny_folders: dict[Kin
     assert models.model(tiny_folders["sd15"], "b", CPU) is not second
 
 
-def test_an_encoder_stays_with_its_model_until_another_is_used(tiny_folders: dict[Kind, Path], tmp_path: Path) -> None:
+def test_an_encoder_stays_with_its_model_until_another_is_used(
+    tiny_folders: dict[TinyKind, Path], tmp_path: Path
+) -> None:
     models = ModelCache()
     model = models.model(tiny_folders["sd15"], "a", CPU)
     an_encoder(model, tmp_path)
@@ -54,4 +56,4 @@ def an_encoder(model: DiffusionModel, folder: Path) -> None:
     )
     tower = CLIPVisionModelWithProjection(config).eval()
     encoder = Encoder(shape_for(model, tower, rank=2, width=16, layers=1, heads=2))
-    save(folder, TrainedEncoder(encoder, tower, CLIP, []), model, {}, with_image_tower=True)
+    save_encoder(folder, TrainedEncoder(encoder, tower, CLIP, []), model, {}, with_image_tower=True)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from likeness_api.personalization import PersonalizationStatus
 from likeness_runtime.cli import main
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.method.predictor import START_WORD
 from likeness_runtime.order.documents import Documents, PersonalizationDocument, TuningProfileDocument
 from likeness_runtime.order.run import profile_for
@@ -42,7 +42,7 @@ def states(status: PersonalizationStatus) -> list[tuple[str, str]]:
 
 
 def test_a_file_is_fulfilled_and_its_status_printed(
-    file: Path, tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    file: Path, tiny_folders: dict[TinyKind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", str(file), "--model", str(tiny_folders["sd15"]), "--contact-sheet", str(tmp_path / "s" / "x.png")]
     assert main(command) == 0
@@ -58,7 +58,7 @@ def test_a_file_is_fulfilled_and_its_status_printed(
 
 
 def test_output_and_several_files(
-    file: Path, tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    file: Path, tiny_folders: dict[TinyKind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(file.read_text().replace("red-teapot", "other").replace("photo.png", "nothing.png"))
@@ -75,7 +75,7 @@ def test_output_and_several_files(
 
 
 def test_what_a_cluster_would_refuse_is_refused(
-    file: Path, tiny_folders: dict[Kind, Path], capsys: pytest.CaptureFixture[str]
+    file: Path, tiny_folders: dict[TinyKind, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file.write_text(file.read_text().replace("steps: 2", "steps: 101"))
     assert main(["run", str(file), "--model", str(tiny_folders["sd15"])]) == 10
@@ -91,7 +91,7 @@ def test_an_unreadable_file_is_a_usage_error(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_prompt_without_the_token_is_a_warning_in_the_status(
-    file: Path, tiny_folders: dict[Kind, Path], capsys: pytest.CaptureFixture[str]
+    file: Path, tiny_folders: dict[TinyKind, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file.write_text(file.read_text() + '  previews: [{prompt: "a teapot"}]\n')
     assert main(["run", str(file), "--model", str(tiny_folders["sd15"])]) == 0
@@ -106,7 +106,7 @@ def test_a_prompt_without_the_token_is_a_warning_in_the_status(
 
 def test_without_an_encoder_each_run_warns_and_its_status_says_so(
     file: Path,
-    tiny_folders: dict[Kind, Path],
+    tiny_folders: dict[TinyKind, Path],
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -180,7 +180,7 @@ def test_the_profile_is(named: str | None, profiles: list[TuningProfileDocument]
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
 def test_every_example_is_fulfilled(
-    example: Path, tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    example: Path, tiny_folders: dict[TinyKind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", str(example), "--model", str(tiny_folders["sd15"]), "--output", str(tmp_path)]) == 0
     assert all(states(status)[0] == ("Succeeded", "Tuned") for status in statuses(capsys.readouterr().out))

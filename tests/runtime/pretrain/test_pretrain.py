@@ -16,11 +16,10 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from likeness_runtime.cli import main
 from likeness_runtime.denoiser.lora import Factors
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import InterruptedRunError, RunError
-from likeness_runtime.method import encoder_folder
 from likeness_runtime.method.encoder import Encoder, shape_for
-from likeness_runtime.method.encoder_folder import CLIP, TrainedEncoder
+from likeness_runtime.method.encoder_folder import CLIP, WEIGHTS, TrainedEncoder, load_encoder, save_encoder, take_over
 from likeness_runtime.pretrain.image_set import Example
 from likeness_runtime.pretrain.pretrain import EncoderPlan, dropped, others, pretrain
 
@@ -39,7 +38,7 @@ class Discs:
 
 
 @pytest.fixture
-def model(tiny_model: Callable[[Kind], DiffusionModel]) -> DiffusionModel:
+def model(tiny_model: Callable[[TinyKind], DiffusionModel]) -> DiffusionModel:
     return tiny_model("sd15")
 
 
@@ -108,14 +107,14 @@ def test_the_first_stage_learns_the_embedding_alone(model: DiffusionModel, tmp_p
 
 
 def test_the_bank_keeps_the_latest_predictions(model: DiffusionModel, tmp_path: Path) -> None:
-    assert run(model, tmp_path).negatives[0].shape == (PLAN.bank, model.token_tables[0].shape[1])
+    assert run(model, tmp_path).negatives[0].shape == (PLAN.bank, model.text.token_tables[0].shape[1])
 
 
 def test_the_model_stays_frozen(model: DiffusionModel, tmp_path: Path) -> None:
-    before = [parameter.clone() for parameter in model.unet.parameters()]
+    before = [parameter.clone() for parameter in model.denoiser.network.parameters()]
     run(model, tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(before, model.unet.parameters(), strict=True))
-    assert not any(parameter.requires_grad for parameter in model.unet.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.denoiser.network.parameters(), strict=True))
+    assert not any(parameter.requires_grad for parameter in model.denoiser.network.parameters())
 
 
 def test_dropped_subjects_have_no_offset_and_the_others_keep_theirs() -> None:
@@ -137,7 +136,7 @@ def test_a_checkpoint_of_an_earlier_release_is_refused_in_one_sentence(model: Di
 
 
 def test_the_command_leaves_an_encoder_that_loads(
-    model: DiffusionModel, tiny_folders: dict[Kind, Path], photo: Image.Image, tmp_path: Path
+    model: DiffusionModel, tiny_folders: dict[TinyKind, Path], photo: Image.Image, tmp_path: Path
 ) -> None:
     (tmp_path / "pictures").mkdir()
     photo.save(tmp_path / "pictures" / "photo.png")
@@ -151,11 +150,11 @@ def test_the_command_leaves_an_encoder_that_loads(
     }
     numbers = ["--steps", "2", "--batch", "2", "--width", "16", "--layers", "1", "--rank", "2"]
     assert main(["pretrain", *(part for pair in places.items() for part in pair), *numbers]) == 0
-    assert encoder_folder.load(tmp_path / "encoder", model).encoder.shape.rank == 2
+    assert load_encoder(tmp_path / "encoder", model).encoder.shape.rank == 2
     places |= {"--start": f"{tmp_path}/encoder", "--work": f"{tmp_path}/work2", "--out": f"{tmp_path}/encoder2"}
     numbers = ["--steps", "1", "--learning-rate", "0", "--batch", "2", "--width", "16", "--layers", "1", "--rank", "2"]
     assert main(["pretrain", *(part for pair in places.items() for part in pair), *numbers]) == 0
-    first, second = (load_file(tmp_path / name / encoder_folder.WEIGHTS) for name in ("encoder", "encoder2"))
+    first, second = (load_file(tmp_path / name / WEIGHTS) for name in ("encoder", "encoder2"))
     torch.testing.assert_close(second["places"], first["places"])
 
 
@@ -163,10 +162,10 @@ def test_an_encoder_begins_with_what_fits_of_another(model: DiffusionModel, tmp_
     """Of another rank here: the features' part fits, the heads of A and B do not."""
     start = a_fresh_encoder(model)
     torch.nn.init.normal_(start.encoder.places)
-    encoder_folder.save(tmp_path, start, model, {}, with_image_tower=False, dtype=torch.float32)
+    save_encoder(tmp_path, start, model, {}, with_image_tower=False, dtype=torch.float32)
     encoder = Encoder(replace(start.encoder.shape, rank=3))
     untouched = encoder.hypernetwork.get_parameter("head_A.32.weight").clone()
-    taken, of_all = encoder_folder.take_over(encoder, tmp_path)
+    taken, of_all = take_over(encoder, tmp_path)
     assert 0 < taken < of_all
     torch.testing.assert_close(encoder.places, start.encoder.places)
     torch.testing.assert_close(encoder.hypernetwork.head_A["32"].weight, untouched)
@@ -176,11 +175,11 @@ def test_what_is_no_encoder_cannot_be_begun_with(model: DiffusionModel, tmp_path
     (tmp_path / "encoder").mkdir()
     save_file({"something": torch.zeros(1)}, tmp_path / "encoder/model.safetensors")
     with pytest.raises(RunError, match="none of the 1 tensors"):
-        encoder_folder.take_over(a_fresh_encoder(model).encoder, tmp_path)
+        take_over(a_fresh_encoder(model).encoder, tmp_path)
 
 
 def test_a_set_that_is_not_there_is_told_in_one_sentence(
-    tiny_folders: dict[Kind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folders: dict[TinyKind, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = ["--model", f"file://{tiny_folders['sd15']}", "--images", f"file://{tmp_path}/gone"]
     assert main(["pretrain", *places, "--out", f"{tmp_path}/encoder", "--steps", "1"]) != 0

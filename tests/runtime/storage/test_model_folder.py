@@ -6,7 +6,7 @@ import pytest
 
 from likeness_api.order import OrderModel, OrderStorage
 from likeness_api.reason import Reason
-from likeness_runtime.denoiser.tiny import Kind
+from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import RunError
 from likeness_runtime.storage.local import LocalStore
 from likeness_runtime.storage.model_folder import DIGEST_NAME, counts, folder_digest, locate
@@ -43,13 +43,13 @@ class OneBucket(Stores):
 
 
 @pytest.fixture
-def bucket(tiny_folders: dict[Kind, Path], tmp_path: Path) -> Bucket:
+def bucket(tiny_folders: dict[TinyKind, Path], tmp_path: Path) -> Bucket:
     shutil.copytree(tiny_folders["sd15"], tmp_path / "models" / "tiny")
     (tmp_path / "models" / "tiny" / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
     return Bucket(tmp_path / "models")
 
 
-def test_the_digest_is_that_of_the_content(tiny_folders: dict[Kind, Path], tmp_path: Path) -> None:
+def test_the_digest_is_that_of_the_content(tiny_folders: dict[TinyKind, Path], tmp_path: Path) -> None:
     folder = tiny_folders["sd15"]
     shutil.copytree(folder, tmp_path / "copy")
     assert folder_digest(tmp_path / "copy") == folder_digest(folder)
@@ -57,7 +57,7 @@ def test_the_digest_is_that_of_the_content(tiny_folders: dict[Kind, Path], tmp_p
     assert folder_digest(tmp_path / "copy") != folder_digest(folder)
 
 
-def test_what_no_pipeline_loads_does_not_count(tiny_folders: dict[Kind, Path], tmp_path: Path) -> None:
+def test_what_no_pipeline_loads_does_not_count(tiny_folders: dict[TinyKind, Path], tmp_path: Path) -> None:
     shutil.copytree(tiny_folders["sd15"], tmp_path / "copy")
     (tmp_path / "copy" / "README.md").write_text("hello")
     (tmp_path / "copy" / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")

@@ -1,4 +1,4 @@
-"""Dual-path attention: every attention layer is run as the personalized and as the untouched model, and blended.
+"""The attention layers of a Stable Diffusion UNet: where offsets are learned, and how the two paths are blended there.
 
 Equation (Arar et al., arXiv:2307.06925, "dual-path adaptation"), for layer l and its input x:
 
@@ -9,7 +9,7 @@ layer has no text; its blend is what both copies of the following cross-attentio
 share are computed once: W x for the queries, and W_o of the blended heads. There is one copy of the weights. The
 untouched path's keys and values of the hard text depend on nothing that learns, so autograd records nothing there.
 
-Letters: b batch, n image tokens, m text tokens, h heads, d head width.
+Letters: rows of a batch (s b), n tokens of x, m tokens of one text, h heads, d head width.
 """
 
 from __future__ import annotations
@@ -24,53 +24,44 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from likeness_runtime.denoiser.lora import PROJECTIONS, Factors, Offsets, low_rank
-from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.text import Conditioning, Prompts, encode
-from likeness_runtime.method.contrastive import Vocabulary, nearest_ids
+from likeness_api.reason import Reason
+from likeness_runtime.denoiser.denoiser import unguided
+from likeness_runtime.denoiser.lora import Factors, Offsets, Sites, low_rank
+from likeness_runtime.failure import RunError
+
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
-def both(soft: Conditioning, hard: Conditioning, alpha: float) -> Conditioning:
-    """One conditioning for both paths: the states side by side along the tokens, (b, 2 m, d).
+def projection_paths(unet: Any) -> set[str]:
+    """The paths that `attention_projections` has, by name alone, so that a stock pipeline's adapters do not matter."""
+    layers = {name.removesuffix(".processor") for name in unet.attn_processors}
+    return {f"{layer}.{name}" for layer in layers for name in PROJECTIONS}
 
-    SDXL's pooled text reaches the UNet outside of the attention layers; it is blended like them [ours].
+
+def attention_projections(network: nn.Module) -> Sites:
+    """Every attention's q, k, v and output projection, in the network's own order.
+
+    Raises `RunError(ModelNotFound)` where the network has none that diffusers' UNets have.
     """
-    states = torch.cat([soft.states, hard.states.to(soft.states.dtype)], dim=1)
-    if soft.pooled is None or hard.pooled is None:
-        return Conditioning(states, None)
-    return Conditioning(states, alpha * soft.pooled + (1.0 - alpha) * hard.pooled)
-
-
-def conditioning_of(
-    model: DiffusionModel,
-    prompts: list[Prompts],
-    embeddings: list[Tensor],
-    vocabulary: list[Vocabulary],
-    *,
-    alpha: float,
-    words: Tensor | None = None,
-) -> Conditioning:
-    """Both paths' text for prompts with the learned words.
-
-    The hard prompt names `words`, token ids (s,), or where none are given each subject's nearest word just now.
-    """
-    soft = encode(model, prompts, embeddings)
-    if alpha == 1.0:
-        return both(soft, soft, alpha)
-    named = nearest_ids(embeddings, vocabulary) if words is None else words
-    with torch.no_grad():
-        hard = encode(model, [each.with_words(named) for each in prompts], embeddings)
-    return both(soft, hard, alpha)
-
-
-def unguided() -> bool:
-    """No row of the batch is there for guidance alone."""
-    return False
+    found: Sites = {}
+    for path, module in network.named_modules():
+        if isinstance(module, Attention):
+            for name in PROJECTIONS:
+                layer = module.get_submodule(name)
+                assert isinstance(layer, nn.Linear)
+                found[f"{path}.{name}"] = layer
+    if not found:
+        raise RunError(
+            Reason.MODEL_NOT_FOUND,
+            f"the network, a {type(network).__name__}, has no layer that could be tuned; expected diffusers'"
+            f" UNet2DConditionModel, whose {Attention.__name__} layers have {', '.join(PROJECTIONS)}",
+        )
+    return found
 
 
 @contextmanager
 def dual_path(unet: Any, offsets: Offsets, alpha: float, guided: Callable[[], bool] = unguided) -> Iterator[None]:
-    """Within, the UNet takes text states made by `both`; afterwards it is what it was. `guided` as for `install`."""
+    """Within, the UNet takes text made by `paired`; afterwards it is what it was. `guided` as for `install`."""
     before = unet.attn_processors
     install(unet, offsets, alpha, guided)
     try:
@@ -113,7 +104,7 @@ class DualPathProcessor:
         temb: Tensor | None = None,  # noqa: ARG002 - diffusers hands it to every processor
         alpha: float | None = None,
     ) -> Tensor:
-        """x (b, n, .) and, for cross-attention, both texts (b, 2 m, .), to (b, n, .)."""
+        """x (rows, n, .) and, for cross-attention, both texts (rows, 2 m, .), to (rows, n, .)."""
         if attention_mask is not None:
             raise ValueError("attention_mask came; dual-path attention expects text states of full length without one")
         share = self.alpha if alpha is None else alpha
@@ -121,8 +112,9 @@ class DualPathProcessor:
         x, texts = hidden_states, encoder_hidden_states
         if not self.guided():
             return self._blended(attn, x, texts, share)
-        (free, led), (free_texts, led_texts) = x.chunk(2), (None, None) if texts is None else texts.chunk(2)
-        return torch.cat([self._blended(attn, free, free_texts, 0.0), self._blended(attn, led, led_texts, share)])
+        uncond, cond = x.chunk(2)
+        uncond_texts, cond_texts = (None, None) if texts is None else texts.chunk(2)
+        return torch.cat([self._blended(attn, uncond, uncond_texts, 0.0), self._blended(attn, cond, cond_texts, share)])
 
     def _blended(self, attn: Attention, x: Tensor, texts: Tensor | None, share: float) -> Tensor:
         soft, hard = (x, x) if texts is None else _halves(texts)
@@ -140,7 +132,7 @@ class DualPathProcessor:
         return out
 
     def _personal_heads(self, attn: Attention, x: Tensor, text: Tensor, q: Tensor) -> Tensor:
-        """The heads' outputs (b, n, h d) with the offsets of W_q, W_k and W_v added; q = W_q x comes computed."""
+        """The heads' outputs (rows, n, h d) with the offsets of W_q, W_k and W_v added; q = W_q x comes computed."""
         q = self._adapted("to_q", q, x)
         k = self._adapted("to_k", attn.to_k(text), text)
         v = self._adapted("to_v", attn.to_v(text), text)

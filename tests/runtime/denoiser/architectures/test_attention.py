@@ -9,9 +9,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from likeness_runtime.denoiser.lora import Factors, Offsets, injected, projections
-from likeness_runtime.denoiser.text import Conditioning
-from likeness_runtime.method.dual_path import both, dual_path
+from likeness_runtime.denoiser.architectures.attention import attention_projections, dual_path, projection_paths
+from likeness_runtime.denoiser.lora import Factors, Offsets, injected
+from likeness_runtime.denoiser.text import Conditioning, paired
 
 TEXT_WIDTH, POOLED_WIDTH, TOKENS = 24, 12, 5
 SMALL: dict[str, Any] = {
@@ -49,7 +49,7 @@ def some_offsets(unet: Any, subjects: int, seed: int = 1) -> Offsets:
 
     return {
         path: Factors(draw(subjects, 2, layer.in_features), draw(subjects, layer.out_features, 2))
-        for path, layer in projections(unet).items()
+        for path, layer in attention_projections(unet).items()
     }
 
 
@@ -74,32 +74,32 @@ def test_alpha_zero_equals_the_vanilla_model_with_the_hard_prompt(unet: Any) -> 
     z_t, soft, hard = some_latents(2), some_text(2, 2), some_text(2, 3)
     vanilla = ask(unet, z_t, hard)
     with dual_path(unet, some_offsets(unet, 2), alpha=0.0):
-        torch.testing.assert_close(ask(unet, z_t, both(soft, hard, 0.0)), vanilla)
+        torch.testing.assert_close(ask(unet, z_t, paired(soft, hard, 0.0)), vanilla)
 
 
 def test_alpha_one_equals_the_adapted_model_with_the_soft_prompt(unet: Any) -> None:
     z_t, soft, hard, offsets = some_latents(2), some_text(2, 2), some_text(2, 3), some_offsets(unet, 2)
-    with injected(unet, offsets):
+    with injected(attention_projections(unet), offsets):
         adapted = ask(unet, z_t, soft)
     with dual_path(unet, offsets, alpha=1.0):
-        torch.testing.assert_close(ask(unet, z_t, both(soft, hard, 1.0)), adapted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ask(unet, z_t, paired(soft, hard, 1.0)), adapted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [0.4, 1.0])
 def test_the_unconditional_half_of_a_guided_batch_takes_the_untouched_path(unet: Any, alpha: float) -> None:
     z_t, offsets = some_latents(2), some_offsets(unet, 1)
-    text = both(some_text(2, 2), some_text(2, 3), alpha)
+    text = paired(some_text(2, 2), some_text(2, 3), alpha)
     with dual_path(unet, offsets, alpha):
-        led = ask(unet, z_t, text)[1]
-        free = ask(unet, z_t, text, cross_attention_kwargs={"alpha": 0.0})[0]
+        cond = ask(unet, z_t, text)[1]
+        uncond = ask(unet, z_t, text, cross_attention_kwargs={"alpha": 0.0})[0]
     with dual_path(unet, offsets, alpha, lambda: True):
-        torch.testing.assert_close(ask(unet, z_t, text), torch.stack([free, led]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ask(unet, z_t, text), torch.stack([uncond, cond]), rtol=1e-4, atol=1e-5)
 
 
 def test_a_blend_is_neither_of_its_ends(unet: Any) -> None:
     z_t, soft, hard, offsets = some_latents(1), some_text(1, 2), some_text(1, 3), some_offsets(unet, 1)
     with dual_path(unet, offsets, alpha=0.5):
-        answers = [ask(unet, z_t, both(soft, hard, a), cross_attention_kwargs={"alpha": a}) for a in (0.0, 0.5, 1.0)]
+        answers = [ask(unet, z_t, paired(soft, hard, a), cross_attention_kwargs={"alpha": a}) for a in (0.0, 0.5, 1.0)]
     for end in (answers[0], answers[2]):
         assert (answers[1] - end).abs().max() > 1e-3
 
@@ -118,18 +118,18 @@ def test_each_layer_blends_its_two_outputs_linearly(unet: Any) -> None:
 def test_without_offsets_and_with_equal_prompts_every_alpha_is_the_vanilla_model(unet: Any) -> None:
     z_t, text = some_latents(2), some_text(2, 2)
     with dual_path(unet, {}, alpha=0.4):
-        blended = ask(unet, z_t, both(text, text, 0.4))
+        blended = ask(unet, z_t, paired(text, text, 0.4))
     torch.testing.assert_close(blended, ask(unet, z_t, text), rtol=1e-4, atol=1e-5)
 
 
 def test_subjects_together_equal_each_alone(unet: Any) -> None:
     z_t, soft, hard, offsets = some_latents(4), some_text(4, 2), some_text(4, 3), some_offsets(unet, 2)
     with dual_path(unet, offsets, alpha=0.6):
-        together = ask(unet, z_t, both(soft, hard, 0.6))
+        together = ask(unet, z_t, paired(soft, hard, 0.6))
     for subject in (0, 1):
         rows = slice(2 * subject, 2 * subject + 2)
         own = {path: Factors(each.A[subject, None], each.B[subject, None]) for path, each in offsets.items()}
-        text = both(_rows(soft, rows), _rows(hard, rows), 0.6)
+        text = paired(_rows(soft, rows), _rows(hard, rows), 0.6)
         with dual_path(unet, own, alpha=0.6):
             torch.testing.assert_close(ask(unet, z_t[rows], text), together[rows], rtol=1e-4, atol=1e-5)
 
@@ -148,7 +148,7 @@ def test_nothing_is_recorded_for_the_hard_prompt(unet: Any) -> None:
     soft, hard = some_text(1, 2), some_text(1, 3)
     states = soft.states.clone().requires_grad_()
     hard_states = hard.states.clone().requires_grad_()
-    text = both(Conditioning(states, soft.pooled), Conditioning(hard_states, hard.pooled), 0.5)
+    text = paired(Conditioning(states, soft.pooled), Conditioning(hard_states, hard.pooled), 0.5)
     with dual_path(unet, some_offsets(unet, 1), alpha=0.5):
         ask(unet, some_latents(1), text).square().mean().backward()
     assert states.grad is not None
@@ -179,6 +179,10 @@ def test_unknown_attention_is_refused() -> None:
     other = UNet2DConditionModel(**with_norms)
     with pytest.raises(ValueError, match="expected a transformer block's attention"), dual_path(other, {}, 0.5):
         pass
+
+
+def test_the_names_alone_are_those_of_the_layers(unet: Any) -> None:
+    assert projection_paths(unet) == set(attention_projections(unet))
 
 
 def _rows(text: Conditioning, rows: slice) -> Conditioning:
