@@ -119,6 +119,11 @@ def an_eraser(*true_conditions: str, reason: str = "", age_seconds: float = 1, *
     return read_job(manifest)
 
 
+def a_result(reason: Reason, message: str = "a sentence") -> Result:
+    """What a pod that did not tune leaves as its termination message."""
+    return Result(reason=reason, message=message)
+
+
 def _job_status(true_conditions: tuple[str, ...], reason: str) -> K8sObject:
     return {
         "conditions": [{"type": kind, "status": "True", "reason": reason, "message": ""} for kind in true_conditions]

@@ -105,7 +105,6 @@ class Reconciler:
     async def _reconcile(self, key: Key, losses: int) -> ReconcileResult:
         try:
             run = await self._start(key)
-            await self._delete_orphan(key, run.snapshot.manifest["metadata"]["uid"])
             run, decision = await self._decide(run)
         except NotFoundError:
             self._cache.drop(key)
@@ -128,7 +127,7 @@ class Reconciler:
         snapshot = self._cache.get(key)
         if snapshot is None or not self._stages[key.kind].of(snapshot.manifest).trusts_cache:
             return await self._read(key)
-        return self._observed(key, snapshot, Fresh.NOTHING)
+        return await self._observe(key, snapshot, Fresh.NOTHING)
 
     async def _read(self, key: Key) -> _Reconciliation:
         self._cache.invalidate(key)
@@ -136,9 +135,11 @@ class Reconciler:
         manifest = await self._api.get(stages.kind.resource, key.namespace, key.name)
         snapshot = await stages.of(manifest).read(manifest)
         snapshot = replace(snapshot, removed_pods=self._cache.removed_pods(key))
-        return self._observed(key, snapshot, Fresh.EVERYTHING)
+        return await self._observe(key, snapshot, Fresh.EVERYTHING)
 
-    def _observed(self, key: Key, snapshot: Snapshot, fresh: Fresh) -> _Reconciliation:
+    async def _observe(self, key: Key, snapshot: Snapshot, fresh: Fresh) -> _Reconciliation:
+        """Before anything is decided about this very object, nothing works for a namesake any more."""
+        await self._delete_orphan(key, snapshot.manifest["metadata"]["uid"])
         stages = self._stages[key.kind]
         lifecycle: Lifecycle[Any] = stages.of(snapshot.manifest)
         return _Reconciliation(key, stages.kind.resource, lifecycle, snapshot, lifecycle.observe(snapshot), fresh)

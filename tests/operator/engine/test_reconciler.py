@@ -488,6 +488,25 @@ def test_an_erase_job_ends_with_its_personalization_before_a_new_one_can_publish
     play(story, deletionPolicy="Delete")
 
 
+def test_an_erase_job_ends_before_a_namesake_can_publish_that_no_watch_has_reported() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.calls()
+        scene.deleted()
+        await scene.calls()
+        eraser = scene.server.objects[ERASER]
+        scene.cache.saw_job(eraser, "ADDED")
+        before = json.loads(json.dumps(scene.server.objects[SUBJECT]))
+        del before["metadata"]["deletionTimestamp"]
+        scene.cache.drop(KEY)
+        scene.cache.saw_object(KIND, {key: before[key] for key in ("metadata", "spec")}, "ADDED")  # an old one
+        again = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "another"}, "spec": SPEC}
+        scene.server.put(SUBJECT, again)
+        calls = await scene.calls()
+        assert calls.index(f"DELETE {ERASER}") < calls.index(f"POST {JOBS}")
+
+    play(story, deletionPolicy="Delete")
+
+
 def test_rules_are_read_once_on_what_is_cached_and_once_on_what_is_true() -> None:
     async def story(scene: Scene) -> None:
         await scene.calls()
