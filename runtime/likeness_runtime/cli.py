@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
         importlib.import_module(name).add_parser(subparsers)
     for extension in extensions(COMMAND_GROUP):
         extension.load()(subparsers)
-    if missing_commands():
-        top.epilog = f"{' and '.join(missing_commands())} come with: pip install '{LAB}'"
+    if missing := missing_commands():
+        top.epilog = f"{' and '.join(missing)} come with: pip install '{LAB}'"
     return top
 
 

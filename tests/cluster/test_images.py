@@ -19,7 +19,7 @@ print(*entry_points(group="likeness.commands"))
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def namespace(cluster: None) -> Iterator[str]:
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     yield NAMESPACE

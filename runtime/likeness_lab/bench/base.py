@@ -130,7 +130,7 @@ def draw_prompts(glyphs: GlyphSet, seed: int) -> list[PromptedScene]:
 
 
 def judged(scenes: list[PromptedScene], pictures: Tensor) -> Followed:
-    """The shares of `pictures` (b, 3, 64, 64) that show what their prompts name."""
+    """The shares of `pictures` (k, 3, 64, 64) that show what their prompts name."""
     recognised = glyph_judge.recognise(pictures, best=5)
     backgrounds = read_backgrounds(pictures)
     pairs = list(zip(scenes, backgrounds, strict=True))

@@ -3,7 +3,7 @@
 Guidance is a part of drawing, not of the method, so everything is drawn in two ways: leading away from the untouched
 model, as our loader does, or from the adapted one, as stock pipelines do with published files.
 
-Letters: b pictures, n tokens, d text width, c h w latent channels, height, width.
+Letters: k pictures, n tokens, d text width, c h w latent channels, height, width.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def wordless(model: DiffusionModel, offsets: Offsets) -> Prediction:
 
 
 def noise(model: DiffusionModel, count: int, sampling: Sampling) -> Tensor:
-    """Starting noise of `count` prompts for each seed in turn, (b, c, h, w); prompt i of seed s is always the same."""
+    """Starting noise of `count` prompts for each seed in turn, (k, c, h, w); prompt i of seed s is always the same."""
     draws = [
         torch.randn(*model.denoiser.latent_shape, generator=torch.Generator().manual_seed(1000 * seed + index))
         for seed in sampling.seeds
@@ -67,7 +67,7 @@ def noise(model: DiffusionModel, count: int, sampling: Sampling) -> Tensor:
 def drawn(
     model: DiffusionModel, learned: Learned, prompts: Sequence[str], sampling: Sampling, *, untouched_guidance: bool
 ) -> Tensor:
-    """Each prompt once for each seed, (b, 3, h, w) in [0, 1]."""
+    """Each prompt once for each seed, (k, 3, h, w) in [0, 1]."""
     every = list(prompts) * len(sampling.seeds)
     alpha, prediction = learned.alpha, learned.prediction
     text = dual_prompt(
@@ -88,7 +88,7 @@ def drawn(
 def _sampled(
     model: DiffusionModel, text: Conditioning, unconditional: Conditioning, start: Tensor, sampling: Sampling
 ) -> Tensor:
-    """The pipeline's own sampler on given text states (b, n, d)."""
+    """The pipeline's own sampler on given text states (k, n, d)."""
     with torch.autocast(model.device.type, torch.bfloat16, enabled=sampling.bfloat16):
         answer = model.pipeline(
             **prompt_arguments(model, text, unconditional),

@@ -74,5 +74,5 @@ def draw_scenes(rows: list[int], art: str, random: np.random.Generator) -> list[
 
 
 def rendered(scenes: list[Scene], subjects: GlyphSet) -> Tensor:
-    """The scenes as images (b, 3, 64, 64) in [0, 1]."""
+    """The scenes as images (k, 3, 64, 64) in [0, 1]."""
     return images_of([render(scene, subjects.pictures[scene.art][scene.row]) for scene in scenes])

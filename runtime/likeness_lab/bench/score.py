@@ -1,6 +1,6 @@
 """What a subject's generated pictures are worth: identity, prompt fidelity, and their harmonic mean.
 
-Letters: b generated pictures, v references.
+Letters: k generated pictures, v references.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def score(
     embed: Embed,
     backgrounds: Sequence[Background] = BACKGROUNDS,
 ) -> Score:
-    """`images` (b, 3, h, w) in [0, 1] are drawn from prompts with `backgrounds` in turn; `given` (1, 3, h, w) was
+    """`images` (k, 3, h, w) in [0, 1] are drawn from prompts with `backgrounds` in turn; `given` (1, 3, h, w) was
     learned from.
     """
     expected = [backgrounds[index % len(backgrounds)] for index in range(len(images))]

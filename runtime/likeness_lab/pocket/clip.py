@@ -5,7 +5,7 @@ heads, thrown away in the end, ask for what the contrast teaches late or never: 
 or not, in the picture, one the background's pattern in picture and caption. (To patches of 8 px stripes and checks look
 alike, and what the image tower cannot see the text tower forgets; the denoiser needs the word.)
 
-Dimension letters: b batch, n tokens, d width.
+Letters: k pictures, n tokens, d width.
 """
 
 import math
@@ -204,8 +204,8 @@ def take_towers(pair: CLIPModel, model: Path) -> None:
 
 
 def clip_loss(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
-    """The symmetric InfoNCE loss of CLIP (Radford et al., 2021, figure 3); both (b, d)."""
+    """The symmetric InfoNCE loss of CLIP (Radford et al., 2021, figure 3); both (k, d)."""
     image, text = nn.functional.normalize(image, dim=-1), nn.functional.normalize(text, dim=-1)
-    logits = image @ text.T * logit_scale.clamp(max=math.log(100)).exp()  # (b, b)
+    logits = image @ text.T * logit_scale.clamp(max=math.log(100)).exp()  # (k, k)
     truth = torch.arange(len(logits), device=logits.device)
     return 0.5 * (nn.functional.cross_entropy(logits, truth) + nn.functional.cross_entropy(logits.T, truth))

@@ -34,7 +34,7 @@ def open_pipeline(folder: Path, device: torch.device) -> StableDiffusionPipeline
 
 
 def sample(pipeline: StableDiffusionPipeline, prompts: Sequence[str], sampling: PromptSampling) -> Tensor:
-    """One picture for each prompt, (b, 3, 64, 64) in [0, 1]. The noise of prompt i follows from seed + i alone."""
+    """One picture for each prompt, (k, 3, 64, 64) in [0, 1]. The noise of prompt i follows from seed + i alone."""
     pictures = []
     for start in range(0, len(prompts), sampling.batch):
         chunk = list(prompts[start : start + sampling.batch])
@@ -54,7 +54,7 @@ def sample(pipeline: StableDiffusionPipeline, prompts: Sequence[str], sampling: 
 
 
 def grid(pictures: Tensor, columns: int, zoom: int = 2) -> Image.Image:
-    """Pictures (b, 3, h, w) in [0, 1] side by side, row by row, enlarged by whole pixels."""
+    """Pictures (k, 3, h, w) in [0, 1] side by side, row by row, enlarged by whole pixels."""
     count, _, height, width = pictures.shape
     rows = -(-count // columns)
     sheet = np.full((rows * height, columns * width, 3), 255, dtype=np.uint8)

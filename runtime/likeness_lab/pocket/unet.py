@@ -3,7 +3,7 @@
 v-prediction on a schedule that ends in pure noise (Lin et al., 2023, "Common Diffusion Noise Schedules and Sample
 Steps are Flawed"): without it no plain background is ever quite black or white.
 
-Dimension letters: b batch, c latent channels, h height, w width, n tokens, d text width.
+Letters: k pictures, c latent channels, h height, w width, n tokens, d text width.
 """
 
 from pathlib import Path
@@ -85,15 +85,15 @@ def train_unet(
     def loss_of(draw: StepDraw) -> Tensor:
         random = np.random.default_rng((plan.seed, draw.number))
         chosen = torch.from_numpy(random.integers(len(latents.latents), size=draw.count))
-        clean = latents.latents[chosen].to(device).float()  # (b, c, h, w)
-        tokens = latents.tokens[chosen]  # (b, n)
+        clean = latents.latents[chosen].to(device).float()  # (k, c, h, w)
+        tokens = latents.tokens[chosen]  # (k, n)
         tokens[torch.from_numpy(random.random(draw.count) < EMPTY_SHARE)] = empty
         timesteps = torch.from_numpy(random.integers(len(alphas), size=draw.count)).to(device)
         noise = torch.from_numpy(random.standard_normal(clean.shape, dtype=np.float32)).to(device)
         noisy, target, weight = diffuse(clean, noise, alphas[timesteps])
         with mixed_precision(device):
             with torch.no_grad():
-                states = text_encoder(tokens.to(device)).last_hidden_state  # (b, n, d)
+                states = text_encoder(tokens.to(device)).last_hidden_state  # (k, n, d)
             noisy = noisy.contiguous(memory_format=torch.channels_last)
             predicted = network(noisy, timesteps, states, return_dict=False)[0]
         error = (predicted.float() - target).square().mean(dim=(1, 2, 3))
@@ -109,7 +109,7 @@ def diffuse(clean: Tensor, noise: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor
     """Noisy latents z_t, the velocity v to be predicted, and the weight of each picture.
 
     z_t = √ᾱ z_0 + √(1-ᾱ) ε and v = √ᾱ ε - √(1-ᾱ) z_0 (Salimans & Ho, 2022). A plain error in v weighs the error in z_0
-    by SNR + 1; the weight (b,) limits that to `SNR_LIMIT` (Hang et al., 2023, carried over to v).
+    by SNR + 1; the weight (k,) limits that to `SNR_LIMIT` (Hang et al., 2023, carried over to v).
     """
     signal, sigma = (value.sqrt().view(-1, 1, 1, 1) for value in (alpha, 1 - alpha))
     snr_plus_one = 1 / (1 - alpha)

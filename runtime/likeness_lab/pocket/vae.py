@@ -4,7 +4,7 @@ Most of its time it sees crops of 32 px at edges of glyphs: four times as many s
 The last part of the plan is whole pictures, because group norm sees different statistics in a crop. A second stage
 refines the decoder alone; it leaves the latents as they are, so it may run while the UNet trains on them.
 
-Dimension letters: b batch, c channels, h height, w width.
+Letters: k pictures, c channels, h height, w width.
 """
 
 import copy
@@ -120,7 +120,7 @@ def reconstruction(decoded: Tensor, pixels: Tensor) -> Tensor:
 def draw_pictures(
     glyphs: GlyphSet, random: np.random.Generator, count: int, whole: bool, device: torch.device
 ) -> Tensor:
-    """A batch of whole pictures or of crops: (b, 3, h, w) in [-1, 1]."""
+    """A batch of whole pictures or of crops: (k, 3, h, w) in [-1, 1]."""
     pictures = []
     for row in random.choice(glyphs.seen(), size=count):
         art = ARTS[int(random.random() < VAE_NOTO_SHARE)]

@@ -4,7 +4,7 @@ In two stages [ours, the habit of E4T (arXiv:2302.12228)]: first the embedding a
 offsets are dropped for a share of each batch, so that the embedding stays meaningful on its own. The model itself is
 frozen throughout. The loss is the one of tuning, except that the negatives of L_c are the other concepts of the batch.
 
-Letters: b examples, d text width, c h w latent channels, height, width.
+Letters: s examples, each a subject with one draw; d text width, c h w latent channels, height, width.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def pretrain(
 def _run(
     encoder: Encoder, frozen: Frozen, plan: EncoderPlan, folder: Path, processes: Processes
 ) -> TrainingRun[Encoder]:
-    """The training that begins; its memory is the bank of the latest predictions, (m, d) each, newest first."""
+    """The training that begins; its memory is the bank: the latest m predictions (m, d), newest first."""
     encoder = encoder.train().requires_grad_(True)
     return TrainingRun(
         name="encoder",
@@ -129,7 +129,7 @@ def encoder_losses(
     *,
     share: float,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Each example's loss (b,) and v* (b, d) of each text encoder; `share` of the steps are done."""
+    """Each example's loss (s,) and v* (s, d) of each text encoder; `share` of the steps are done."""
     model = frozen.model
     with torch.no_grad(), autocast(model, plan):
         features_of_tower, features_of_denoiser = _features(frozen, examples, generator)
@@ -170,7 +170,7 @@ def dropped(offsets: Offsets, count: int) -> Offsets:
 
 
 def _regularisation(embeddings: list[Tensor], vocabulary: list[Vocabulary], strength: Strength) -> Tensor:
-    """As at tuning, (b,), but each v*'s negatives are the others of the batch."""
+    """As at tuning, (s,), but each v*'s negatives are the others of the batch."""
     total = torch.zeros(len(embeddings[0]), device=embeddings[0].device)
     for v_star, words in zip(embeddings, vocabulary, strict=True):
         if strength.contrastive:
@@ -182,9 +182,9 @@ def _regularisation(embeddings: list[Tensor], vocabulary: list[Vocabulary], stre
 
 
 def others(v_star: Tensor) -> Tensor:
-    """For each row the other rows, (b, b - 1, d)."""
-    b = len(v_star)
-    return v_star.expand(b, b, -1)[~torch.eye(b, dtype=torch.bool, device=v_star.device)].view(b, b - 1, -1)
+    """For each row the other rows, (s, s - 1, d)."""
+    s = len(v_star)
+    return v_star.expand(s, s, -1)[~torch.eye(s, dtype=torch.bool, device=v_star.device)].view(s, s - 1, -1)
 
 
 def autocast(model: DiffusionModel, plan: EncoderPlan) -> torch.autocast:
