@@ -1,4 +1,4 @@
-"""The pure step from a Personalization and its profile to an Order, or to a sentence that says why there is none.
+"""The pure step from a Personalization and its profile to an Order, or to the reason why there is none.
 
 The operator takes it for a cluster, `likeness run` without one; so both accept and refuse the same things.
 """

@@ -9,7 +9,6 @@ from pydantic.alias_generators import to_camel
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-S3_URI = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f?#\\]*)?$"
 
 DnsLabel = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 DnsSubdomain = Annotated[str, StringConstraints(pattern=DNS_SUBDOMAIN, max_length=253)]
@@ -29,7 +28,6 @@ def _no_dot_segments(uri: str) -> str:
     return uri
 
 
-S3Uri = Annotated[str, StringConstraints(pattern=S3_URI, max_length=1024), AfterValidator(_no_dot_segments)]
 LocalOrS3Uri = Annotated[
     str,
     StringConstraints(pattern=r"^(s3|file)://[^\x00-\x1f\x7f?#\\]+$", max_length=1024),

@@ -12,7 +12,7 @@ from likeness_api.crd import KINDS, Kind, manifest
 NOTE = "# Generated from crds/likeness_api by `make generate`. Do not edit.\n"
 
 
-def write(root: Path) -> None:
+def write_crds(root: Path) -> None:
     """Every kind into crds/; into the chart, which installs them, those that the operator answers."""
     write_kinds(root / "crds", KINDS)
     write_kinds(root / "charts/likeness/files/crds", tuple(kind for kind in KINDS if kind.answered))
@@ -26,4 +26,4 @@ def write_kinds(folder: Path, kinds: tuple[Kind, ...]) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write_crds(Path(sys.argv[1]))

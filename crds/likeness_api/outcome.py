@@ -1,4 +1,4 @@
-"""The pure step from a Result to what a status says about it; shared by the operator and `likeness run`."""
+"""The pure step from a Result to the fields of a status; shared by the operator and `likeness run`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from likeness_api.result import Result
 
 
 def published(status: PersonalizationStatus, result: Result) -> PersonalizationStatus:
-    """`status` with all that a good result tells; the conditions and the times are the caller's."""
+    """`status` with all that a good result holds; the conditions and the times are the caller's."""
     folder = result.folder() if result.manifest else ""
     return status.model_copy(
         update={
@@ -35,7 +35,7 @@ def published(status: PersonalizationStatus, result: Result) -> PersonalizationS
 
 
 def failed(status: PersonalizationStatus, result: Result, *, attempt: int) -> PersonalizationStatus:
-    """`status` with why the runtime gave up. `attempt` counts from 1."""
+    """`status` with the reason why the run failed. `attempt` counts from 1."""
     failure = Failure(reason=result.reason, message=result.message, exit_code=int(result.exit_code), attempt=attempt)
     return status.model_copy(update={"failure": failure, "waiting": None})
 

@@ -1,4 +1,4 @@
-"""Result: what the runtime tells the operator, as JSON in the pod's termination message (at most 4 KiB)."""
+"""Result: how an order ended, for the operator, as JSON in the pod's termination message (at most 4 KiB)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Result(Model):
 
     def encode(self) -> bytes:
         """Compact JSON of at most 4,096 bytes. One that is too long loses what the manifest has as well: the captions'
-        ends, previews, metrics, what was said about each picture; then the message's end, and the artifacts last.
+        ends, previews, metrics, the pictures' captions; then the message's end, and the artifacts last.
         """
         shorter = self
         short_captions = {"subject": [with_caption_of(image, SHORT_CAPTION) for image in self.subject]}

@@ -10,7 +10,7 @@ import sys
 
 from likeness_runtime.cores import usable_cores
 from likeness_runtime.extension import COMMAND_GROUP, LAB, LAB_COMMANDS, extensions
-from likeness_runtime.version import VERSION
+from likeness_runtime.version import CODE_VERSION
 
 COMMANDS = (
     "likeness_runtime.order.run",
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="likeness", description="Teach a text-to-image model a subject from one picture."
     )
-    top.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    top.add_argument("--version", action="version", version=f"%(prog)s {CODE_VERSION}")
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
     for name in COMMANDS:
         importlib.import_module(name).add_parser(subparsers)

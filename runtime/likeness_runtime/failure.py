@@ -2,7 +2,7 @@
 
     RunError                   the order cannot be fulfilled: its reason and sentence become the result, its exit code
                                the pod's
-    └── StorageMissingError    no such object, folder or bucket: whoever asked says which reason that is
+    └── StorageMissingError    no such object, folder or bucket: the caller decides which reason that is
     InterruptedRunError        someone wants this process to end; not an Exception, so that no library swallows it
 
 Anything else that escapes is a bug: Python's traceback goes to the log and the process ends with 1.
@@ -34,7 +34,7 @@ class RunError(Exception):
 
 
 class StorageMissingError(RunError):
-    """What was asked for is not there."""
+    """There is no such object, folder or bucket."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.SOURCE_NOT_FOUND, message)

@@ -2,6 +2,6 @@
 
 from importlib.metadata import version
 
-VERSION = version("likeness-tuner")
+CODE_VERSION = version("likeness-tuner")
 METHOD = "dual-path/2"
 """Counted up whenever the same order would give other files: it is part of their digest."""

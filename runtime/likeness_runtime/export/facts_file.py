@@ -8,7 +8,7 @@ from importlib.metadata import version
 from likeness_runtime.export.file import File
 from likeness_runtime.export.subject import TunedSubject
 from likeness_runtime.pipeline import FACTS_FORMAT_VERSION
-from likeness_runtime.version import VERSION
+from likeness_runtime.version import CODE_VERSION
 
 LIBRARIES = ("diffusers", "safetensors", "torch", "transformers")
 
@@ -30,7 +30,7 @@ def facts_file(subject: TunedSubject) -> File:
         "encoder": subject.encoder and {"name": subject.encoder.name, "digest": subject.encoder.digest},
         "tuning": subject.tuning.to_json() | {"resolution": subject.base.resolution_px},
         "images": [image.to_json() for image in subject.images],
-        "versions": {"likeness": VERSION} | {library: version(library) for library in LIBRARIES},
+        "versions": {"likeness": CODE_VERSION} | {library: version(library) for library in LIBRARIES},
     }
     text = json.dumps(facts, indent=2, sort_keys=True) + "\n"
     return File("personalization.json", "likeness", "application/json", text.encode())

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from likeness_runtime.export.subject import TunedSubject
 from likeness_runtime.export.tensors import tensor_bytes
-from likeness_runtime.version import VERSION
+from likeness_runtime.version import CODE_VERSION
 
 THUMBNAIL_SIDE_PX = 256
 
@@ -32,7 +32,7 @@ def header(subject: TunedSubject, tensors: dict[str, Tensor], kind: str) -> dict
         | {
             "sshs_model_hash": tensors_hash,
             "trained_words": subject.token,
-            "likeness.version": VERSION,
+            "likeness.version": CODE_VERSION,
             "likeness.digest": subject.digest,
             "likeness.base_model_digest": subject.base.digest,
             "likeness.nearest_word": subject.nearest_word,

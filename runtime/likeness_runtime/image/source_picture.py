@@ -1,4 +1,4 @@
-"""A subject's pictures as they were sent, from where its order says they are."""
+"""A subject's pictures as they were sent, from the addresses in its order."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def _fetch(index: int, uri: str, stores: Stores) -> SourcePicture:
 
 
 def last_segment(uri: str) -> str:
-    """What is said about an address where its path is nobody's business."""
+    """An address's file name, for where its path is private."""
     return uri.rstrip("/").rsplit("/", 1)[-1]

@@ -22,7 +22,10 @@ IN_AN_ARTIFACT_FOLDER = re.compile(r"[0-9a-f]{64}/.+")
 
 
 def erase_artifacts(order: EraseOrder, stores: Stores, check: Callable[[], None]) -> Result:
-    """Says `Erased` once a second look finds nothing left. Raises `RunError`; may be called again at any time."""
+    """Deletes every artifact folder of the subject; the result is `Erased` where a second listing finds none left.
+
+    Raises `RunError` and whatever `check` does; may be called again at any time.
+    """
     check_allowed(order)
     home = home_of(order)
     store = stores.of(home)

@@ -16,7 +16,7 @@ from likeness_api.order import EraseOrder, Order, SubjectOrder, first_problem
 from likeness_api.personalization import LearnedImage, ManifestRef, Metric, Name, Text
 from likeness_api.reason import Reason
 from likeness_api.result import Result, ResultArtifact, with_caption_of
-from likeness_runtime.version import METHOD, VERSION
+from likeness_runtime.version import CODE_VERSION, METHOD
 
 MANIFEST_NAME = "manifest.json"
 CAPTION_CHARACTERS = 160
@@ -52,7 +52,7 @@ class ArtifactManifest(Model):
     steps: Annotated[int, Field(ge=0)]
     images: list[ManifestImage]
     model: ManifestInput
-    code_version: Name = VERSION
+    code_version: Name = CODE_VERSION
     method: Name = METHOD
     metrics: list[Metric]
     files: list[ManifestFile]
@@ -98,7 +98,7 @@ def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_
         "images": images,
         "model": model_digest,
         "encoder": encoder_digest,
-        "code": VERSION,
+        "code": CODE_VERSION,
         "method": METHOD,
     }
     return hashlib.sha256(json.dumps(basis, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -170,7 +170,7 @@ def published_precision(prediction: Prediction) -> Prediction:
 
 
 def previews_of(order: Order) -> list[Preview]:
-    """What to draw, with every seed settled; a photo of the subject where the order asks for nothing."""
+    """What to draw, with every seed settled; a photo of the subject where the order names no prompt."""
     wanted = order.subject.previews or [Preview(prompt=DEFAULT_FORM.format(with_article(order.subject.token)))]
     return [
         Preview(prompt=each.prompt, seed=order.tuning.seed + index if each.seed is None else each.seed)
@@ -181,7 +181,7 @@ def previews_of(order: Order) -> list[Preview]:
 def draw_previews(
     order: Order, model: DiffusionModel, prediction: Prediction, side_px: int, check: Callable[[], None]
 ) -> list[Picture]:
-    """The pictures that the order asks for, as the loader of `pipeline.py` draws them from the published files."""
+    """The order's pictures, as the loader of `pipeline.py` draws them from the published files."""
     alpha, vocabulary = float(order.tuning.alpha), vocabularies(model)
     unconditional = model.text.unconditional(alpha)
 

@@ -53,7 +53,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def write_result(result: Result, path: Path) -> None:
-    """Writes the result; where nobody can read it (a run by hand), the log has already said it."""
+    """Writes the result for the kubelet; a run by hand has it in its log."""
     try:
         path.write_bytes(result.encode())
     except OSError as error:

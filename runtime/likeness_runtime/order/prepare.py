@@ -55,7 +55,7 @@ def locate_models(run: RunOrder, stores: Stores) -> LocatedModels:
 def prepare(order: Order, context: RunContext, located: Callable[[], LocatedModels]) -> PreparedSubject | Result:
     """The subject with its pictures, or its result where the same order is already published.
 
-    `located` is asked once the pictures are there. Raises `RunError`.
+    `located` is called once the pictures are there. Raises `RunError`, and whatever `context.check` does.
     """
     started = time.monotonic()
     use = encoder_use(order)

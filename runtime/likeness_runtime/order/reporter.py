@@ -1,6 +1,6 @@
-"""Tells the operator how far the tune is, from a thread of its own: whatever happens there, the tune does not notice.
+"""Reports to the operator how far the tune is, from a thread of its own: what happens there never stops the tune.
 
-http.client, because it follows no redirect and asks no proxy: the token goes where the operator said, or nowhere.
+http.client, because it follows no redirect and uses no proxy: the token goes to that one address, or nowhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from likeness_api.progress_report import (
 REPORT_TIMEOUT_SECONDS = 2.0
 CONNECTIONS = 3
 """Tried at once: of several operators only the one that acts listens, and the Service may lead to another one."""
-LONGEST_PAUSE_SECONDS = 60.0
+LONGEST_REPORT_PAUSE_SECONDS = 60.0
 MOST_FAILURES = 10
 """In a row, with pauses that double: about six minutes, longer than an operator takes to come back."""
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Reports for one Personalization. `report` never waits and never raises."""
+    """Reports the progress of one Personalization. `report` never waits and never raises."""
 
     def __init__(self, name: str, url: str, token: Path, pause_seconds: float = REPORT_SECONDS) -> None:
         self._name = name
@@ -43,7 +43,7 @@ class Reporter:
         self._thread: threading.Thread | None = None
 
     def report(self, step: int, total_steps: int) -> None:
-        """Only the latest is sent, once the pause is over; where there are no steps, there is nothing to say."""
+        """Has the reporting thread send the step, of several within one pause the latest; nothing without steps."""
         if total_steps == 0:
             return
         self._latest = (step, total_steps)
@@ -61,7 +61,7 @@ class Reporter:
             step, total_steps = self._latest
             latest = ProgressReport(personalization=self._name, step=step, total_steps=total_steps)
             failures = 0 if self._sent(latest.model_dump_json(by_alias=True)) else failures + 1
-            time.sleep(min(LONGEST_PAUSE_SECONDS, self._pause_seconds * 2.0 ** max(0, failures - 1)))
+            time.sleep(min(LONGEST_REPORT_PAUSE_SECONDS, self._pause_seconds * 2.0 ** max(0, failures - 1)))
         log.info("Progress is reported no more: %s did not take %d reports in a row.", self._url, failures)
 
     def _sent(self, report: str) -> bool:
@@ -89,6 +89,6 @@ class Reporter:
 
 
 def reporter_from_environment(name: str) -> Reporter | None:
-    """None where the pod was not told where to report to."""
+    """The reporter to the address in the environment; None where there is none."""
     url = os.environ.get(PROGRESS_URL_VARIABLE)
     return Reporter(name, url, Path(PROGRESS_TOKEN_FOLDER) / "token") if url else None

@@ -44,7 +44,7 @@ class _Session:
     stop: Stop
     models: ModelCache
     sheet: list[SheetRow] | None
-    """The contact sheet's rows; None where none is asked for."""
+    """The contact sheet's rows; None where none is drawn."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -102,7 +102,7 @@ def built_in_profile(spec: PersonalizationSpec) -> TuningProfileSpec:
             if uri.startswith("s3://")
         }
     )
-    prefixes = buckets or ["s3://{namespace}"]  # a profile has to say something; nothing will be read from it
+    prefixes = buckets or ["s3://{namespace}"]  # a profile has to name one; nothing will be read from it
     return TuningProfileSpec(
         model=BUILT_IN,
         encoder=BUILT_IN,
@@ -128,7 +128,7 @@ def _order(document: PersonalizationDocument, documents: Documents, model: str |
 
 
 def _fulfilled(document: PersonalizationDocument, order: Order | Refusal, session: _Session) -> int:
-    """Fulfils one order, prints its status and adds it to the sheet; the exit code that it asks for.
+    """Fulfils one order, prints its status and adds it to the sheet; returns the exit code.
 
     One at a time, also where several could share a forward pass: the same order gives the same bytes in any company.
     """

@@ -21,7 +21,7 @@ class Stop:
         signal.signal(signal.SIGINT, self._on_signal)
 
     def ignore(self) -> None:
-        """From now on signals change nothing: the result is published and only has to be told."""
+        """From now on signals change nothing: the result is published and only has to be written."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -16,8 +16,8 @@ class ObjectTooLargeError(Exception):
 
 
 class ObjectStore(Protocol):
-    """What the runtime asks of a place where objects lie. Every method raises `RunError` with a storage reason, and
-    `StorageMissingError` where said.
+    """Reads and writes whole objects. Every method raises `RunError` with a storage reason; those that say so raise
+    `StorageMissingError`, too.
     """
 
     def read(self, uri: str, limit_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The store behind `s3://` addresses, on AWS and on the servers that speak its language.
+"""The store behind `s3://` addresses, on AWS and on S3-compatible servers.
 
 Transient errors (no connection, 5xx, throttling) are retried here for about 75 s; the pod's own retries come after.
 Credentials come from botocore's chain and nothing else.

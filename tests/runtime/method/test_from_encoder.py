@@ -117,6 +117,26 @@ def test_subjects_are_predicted_together_as_each_alone(model: DiffusionModel, tr
             torch.testing.assert_close(together.offsets[path].delta()[n], factors.delta()[0], rtol=1e-3, atol=1e-4)
 
 
+def test_a_subject_whose_latents_are_no_numbers_leaves_its_neighbours(
+    model: DiffusionModel, trained: TrainedEncoder
+) -> None:
+    def spoil(_encoder: Any, inputs: tuple[torch.Tensor, ...], latents: torch.Tensor) -> torch.Tensor:
+        return latents * torch.nan if bool((inputs[0] <= -1.0).all()) else latents
+
+    pictures = [[a_picture(1)], [Image.new("RGB", (64, 64))], [a_picture(4)]]
+    handle = model.vae.encoder.register_forward_hook(spoil)
+    try:
+        together = FromEncoder(trained).predict(model, pictures, 2, generators(5, 6, 7))
+    finally:
+        handle.remove()
+    assert all(v_star[1].isnan().all() for v_star in together.embeddings)
+    for n in (0, 2):
+        alone = FromEncoder(trained).predict(model, [pictures[n]], 2, generators(5 + n))
+        torch.testing.assert_close(together.embeddings[0][n], alone.embeddings[0][0], rtol=1e-4, atol=1e-5)
+        for path, factors in alone.offsets.items():
+            torch.testing.assert_close(together.offsets[path].delta()[n], factors.delta()[0], rtol=1e-3, atol=1e-4)
+
+
 def test_an_average_of_what_is_no_number_is_none_and_raises_nothing() -> None:
     factors = Factors(torch.randn(3, 2, 9), torch.full((3, 8, 2), torch.nan))
     best = averaged(factors, 2, torch.Generator())

@@ -169,7 +169,7 @@ def test_an_order_of_version_1_keeps_its_digest(
     monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], encoder: str | None, expected: str
 ) -> None:
     """Else what is published already would be tuned and published again. A new version or method may change it."""
-    monkeypatch.setattr("likeness_runtime.order.manifest.VERSION", "0.1.0")
+    monkeypatch.setattr("likeness_runtime.order.manifest.CODE_VERSION", "0.1.0")
     monkeypatch.setattr("likeness_runtime.order.manifest.METHOD", "dual-path/2")
     order = Order.decode(json.dumps({"kind": "Order", "version": 1, **document}))
     pictures = ["a" * 64, "b" * 64][: len(document["images"])]

@@ -18,8 +18,9 @@ from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.fulfil import fulfil
-from likeness_runtime.order.manifest import ArtifactManifest
+from likeness_runtime.order.manifest import ArtifactManifest, digest_of
 from likeness_runtime.order.model_cache import ModelCache
+from likeness_runtime.storage.model_folder import folder_digest
 from likeness_runtime.storage.stores import Stores
 from seaweed import TENANT, Seaweed
 from tiny_models import altered
@@ -63,6 +64,79 @@ def test_the_same_order_is_published_once(order: Order, run: RunContext) -> None
     assert again.reason == Reason.ALREADY_PUBLISHED
     same = ("manifest", "artifacts", "previews", "nearest_word", "token", "steps")
     assert all(getattr(again, field) == getattr(first, field) for field in same)
+
+
+def test_what_an_earlier_version_published_is_found_and_read(order: Order, run: RunContext) -> None:
+    picture = Path(order.subject.images[0].uri.removeprefix("file://")).read_bytes()
+    model = folder_digest(Path(order.run.model.uri.removeprefix("file://")))
+    digest = digest_of(order, [hashlib.sha256(picture).hexdigest()], model, None)
+    folder = Path(order.subject.output.removeprefix("file://")) / "shop/red-teapot" / digest
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(EARLIER_MANIFEST)
+    result = fulfil(order, run)
+    assert (result.reason, result.nearest_word, result.steps) == (Reason.ALREADY_PUBLISHED, "pizza", 12)
+    assert [file.name for file in result.artifacts] == ["red-teapot.safetensors", "README.md"]
+    assert result.previews == ["previews/input.png"]
+    assert result.manifest
+    assert result.manifest.sha256 == hashlib.sha256(EARLIER_MANIFEST.encode()).hexdigest()
+
+
+EARLIER_MANIFEST = """\
+{
+  "codeVersion": "0.1.0",
+  "digest": "531b737d3dcbb066b6634fffd576ef286d6be4f9ba1729bd3b8b86946f05b2cf",
+  "files": [
+    {
+      "bytes": 122960,
+      "format": "lora-kohya",
+      "mediaType": "application/octet-stream",
+      "name": "red-teapot.safetensors",
+      "sha256": "e796a79104268c47c7ed2ad186a621f10017df56c71b9eb9e875aa6bb24c5ae1"
+    },
+    {
+      "bytes": 1480,
+      "format": "model-card",
+      "mediaType": "text/markdown; charset=utf-8",
+      "name": "README.md",
+      "sha256": "70f3f2de8912fead2027dfac9e993b099dba0b305890b176f084e79b12837e6a"
+    },
+    {
+      "bytes": 4593,
+      "format": "input",
+      "mediaType": "image/png",
+      "name": "previews/input.png",
+      "sha256": "f20680fe860846c938d9f99e257c105fa65ba54c48190ac1036a84254e66d903"
+    }
+  ],
+  "formatVersion": 1,
+  "images": [
+    {
+      "caption": "a picture of a {token} on a white and pink gradient background",
+      "captionSource": "ZeroShot",
+      "name": "photo.png",
+      "sha256": "1e69973939aff9e207453218376d585c51790398e46b5c0c898e778549566a03"
+    }
+  ],
+  "kind": "LikenessManifest",
+  "method": "dual-path/2",
+  "metrics": [
+    {
+      "name": "lossBefore",
+      "value": "0.191304"
+    }
+  ],
+  "model": {
+    "name": "pocket",
+    "sha256": "496dc73783c507600715a21c3b15d8a8bcf8ed8e3a2044c8b93dbe5c58f6b310"
+  },
+  "name": "red-teapot",
+  "namespace": "shop",
+  "nearestWord": "pizza",
+  "steps": 12,
+  "token": "<red-teapot>"
+}
+"""
+"""As the version that wrote orders of version 1 published it, shorter by four files."""
 
 
 def test_a_seed_means_the_same_bytes(order: Order, run: RunContext, tmp_path: Path) -> None:

@@ -51,6 +51,23 @@ def test_an_order_is_tuned_and_told(order: Order, start: Start, tmp_path: Path) 
     assert "shop/red-teapot: no encoder is named" in log
 
 
+def test_an_order_of_version_1_is_brought_to_its_end(order: Order, start: Start, tmp_path: Path) -> None:
+    """As in a Job that was made before an upgrade and whose pod starts after it."""
+    text = (
+        '{"kind":"Order","version":1,"namespace":"shop","name":"red-teapot","token":"<red-teapot>",'
+        '"images":[{"uri":"file://FOLDER/photo.png"}],"output":"file://FOLDER/out","previews":[],'
+        '"tuning":{"steps":2,"batchSize":2,"rank":4,"alpha":"1","learningRate":"0.02",'
+        '"embeddingLearningRate":"0.001","seed":7},"model":{"uri":"MODEL"},"storage":{"region":"us-east-1",'
+        '"pathStyle":false,"checksumMode":"WhenSupported","sourcePrefixes":["file://"],"outputPrefixes":["file://"]},'
+        '"device":"auto"}'
+    )
+    text = text.replace("FOLDER", str(tmp_path)).replace("MODEL", order.run.model.uri)
+    result, _ = ended(start(text), tmp_path)
+    assert result.reason == Reason.TUNED
+    again, _ = ended(start(order.encode()), tmp_path)
+    assert (again.reason, again.manifest) == (Reason.ALREADY_PUBLISHED, result.manifest)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [(None, "is not set"), ("{", "document"), ('{"version": 3}', "version")],
