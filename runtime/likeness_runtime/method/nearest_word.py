@@ -1,4 +1,4 @@
-"""The vocabulary word that a learned embedding is closest to: what users read as "it took your subject for a ..."."""
+"""The vocabulary word that a learned embedding is closest to: what a subject was taken for."""
 
 from __future__ import annotations
 

@@ -144,8 +144,8 @@ class DualPathProcessor:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    q, k, v = (rearrange(each, "b n (h d) -> b h n d", h=heads) for each in (q, k, v))
-    return rearrange(functional.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
+    q, k, v = (rearrange(each, "rows n (h d) -> rows h n d", h=heads) for each in (q, k, v))
+    return rearrange(functional.scaled_dot_product_attention(q, k, v), "rows h n d -> rows n (h d)")
 
 
 def _halves(texts: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,7 +77,7 @@ class UNetDenoiser:
             for handle in handles:
                 handle.remove()
         summaries = [each.float().mean(dim=(2, 3)) for each in found]
-        return Features(summaries, rearrange(found[-1], "b c h w -> b (h w) c"))
+        return Features(summaries, rearrange(found[-1], "rows c h w -> rows (h w) c"))
 
     def enable_gradient_checkpointing(self) -> None:
         self.network.enable_gradient_checkpointing()
