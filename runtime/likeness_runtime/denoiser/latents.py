@@ -22,7 +22,7 @@ class LatentSpace:
     def encode(self, pictures: list[Image.Image], at_once: int = 1) -> Tensor:
         """The mean latents of equally large pictures, (k, c, h, w) float32, shifted and scaled for the denoiser.
 
-        One at a time, unless said otherwise: the autoencoder's activations are the largest of a whole tuning.
+        One at a time by default: the autoencoder's activations are the largest of a whole tuning.
         """
         pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).to(self.network.device)
         images = rearrange(pixels, "k h w c -> k c h w").to(self.network.dtype) / 127.5 - 1.0
