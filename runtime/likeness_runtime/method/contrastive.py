@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.method.nearest_word import whole_word_ids
+from likeness_runtime.method.nearest_word import whole_words
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Vocabulary:
 
 def vocabularies(model: DiffusionModel) -> list[Vocabulary]:
     """One for each text encoder; their words are the same, in the same order."""
-    ids = torch.tensor(list(whole_word_ids(model).values()), device=model.device)
+    ids = torch.tensor(list(whole_words(model).values()), device=model.device)
     return [Vocabulary(ids, table[ids].float()) for table in model.text.token_tables]
 
 
