@@ -21,7 +21,7 @@ from likeness_runtime.denoiser.lora import zero_offsets
 from likeness_runtime.denoiser.model import DiffusionModel
 from likeness_runtime.method.contrastive import Strength
 from likeness_runtime.method.forms import with_article
-from likeness_runtime.method.nearest_word import nearest_word, whole_word_ids
+from likeness_runtime.method.nearest_word import nearest_word, whole_words
 from likeness_runtime.method.predictor import START_WORD, FromWord, Prediction, Predictor
 from likeness_runtime.method.tune import DEFAULT_STRENGTH, tune, tuning_subject
 
@@ -135,7 +135,7 @@ class TunedArm:
     def _words(self, model: DiffusionModel, case: Case) -> Tensor | None:
         if not self.class_word:
             return None
-        return torch.tensor([whole_word_ids(model)[case.subject.class_word]], device=model.device)
+        return torch.tensor([whole_words(model)[case.subject.class_word]], device=model.device)
 
 
 def bytes_of(prediction: Prediction) -> int:

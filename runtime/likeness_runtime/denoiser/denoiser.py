@@ -84,6 +84,6 @@ class Denoiser(Protocol):
         """Within, the network takes text made by `paired` and blends the personalized with the untouched path.
 
         `alpha` is the personalized path's share. With 0 the answer is the untouched network's for the hard prompt.
-        While `guided` says so, a batch's first half is there for guidance alone, and takes the untouched path.
+        While `guided()` is true, a batch's first half is there for guidance alone, and takes the untouched path.
         Afterwards the network is what it was. Raises ValueError where alpha is not from 0 to 1.
         """

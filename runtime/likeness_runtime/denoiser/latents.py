@@ -1,4 +1,4 @@
-"""From pictures to the latents that a denoiser works on. Letters: v pictures, c h w channels, height, width."""
+"""From pictures to the latents that a denoiser works on. Letters: k pictures, c h w channels, height, width."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class LatentSpace:
 
     @torch.no_grad()
     def encode(self, pictures: list[Image.Image], at_once: int = 1) -> Tensor:
-        """The mean latents of equally large pictures, (v, c, h, w) float32, shifted and scaled for the denoiser.
+        """The mean latents of equally large pictures, (k, c, h, w) float32, shifted and scaled for the denoiser.
 
-        One at a time, unless said otherwise: the autoencoder's activations are the largest of a whole tuning.
+        One at a time by default: the autoencoder's activations are the largest of a whole tuning.
         """
         pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).to(self.network.device)
-        images = rearrange(pixels, "v h w c -> v c h w").to(self.network.dtype) / 127.5 - 1.0
+        images = rearrange(pixels, "k h w c -> k c h w").to(self.network.dtype) / 127.5 - 1.0
         parts = [self.network.encode(part).latent_dist.mode() for part in images.split(at_once)]
         means: Tensor = torch.cat(parts).float()
         config = self.network.config

@@ -77,9 +77,11 @@ class DiffusionModel:
 def load_diffusion_model(
     folder: Path, digest: str, device: torch.device, image_dtype: torch.dtype | None = None
 ) -> DiffusionModel:
-    """Raises `RunError(ModelNotFound)` saying what is missing, or what a model says that tuning cannot deal with.
+    """The frozen model of a folder in diffusers layout.
 
-    The image networks are float32 on the CPU and bfloat16 on a GPU where nothing else is asked for; the text encoders
+    Raises `RunError(ModelNotFound)` that names what is missing, or the field that tuning cannot deal with.
+
+    The image networks are float32 on the CPU and bfloat16 on a GPU where `image_dtype` is None; the text encoders
     are small and stay float32, so that no step of the embedding is rounded away.
     """
     architecture = _architecture_of(folder)

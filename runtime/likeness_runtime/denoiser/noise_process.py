@@ -54,7 +54,7 @@ class NoiseProcess(Protocol):
 def prediction_losses(process: NoiseProcess, prediction: Tensor, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """Each row's mean squared distance of a prediction (rows, c, h, w) from the target, (rows,), in float32."""
     target = process.target(z, noise, t)
-    return reduce((prediction.float() - target.float()).square(), "b c h w -> b", "mean")
+    return reduce((prediction.float() - target.float()).square(), "rows c h w -> rows", "mean")
 
 
 @dataclass(frozen=True)

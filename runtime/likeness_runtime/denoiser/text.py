@@ -1,7 +1,7 @@
 """From prompts to what a denoiser takes of them: the learned word's embedding is spliced in where its token stands.
 
-No table is touched and no tokenizer learns anything. The same for every architecture; how the outputs of its text
-encoders become one `Conditioning` it says itself.
+No table is touched and no tokenizer learns anything. The same for every architecture; each one defines how
+its text encoders' outputs become one `Conditioning`.
 
 Letters: s subjects, n tokens, d text width, p pooled width. Rows of prompts are subject-major, (s b).
 """

@@ -1,4 +1,4 @@
-"""The learned word as a textual-inversion file: one tensor for each text encoder, named as the architecture says.
+"""The learned word as a textual-inversion file: one tensor for each text encoder, named by the architecture.
 
 Any further tensor would break A1111 and Forge; further facts are in the header.
 """

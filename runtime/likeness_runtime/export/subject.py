@@ -1,4 +1,4 @@
-"""The exporters' input: one tuned subject, with all that the files tell about it."""
+"""The exporters' input: one tuned subject, with all facts that the files contain."""
 
 from __future__ import annotations
 

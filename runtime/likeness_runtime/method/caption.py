@@ -75,7 +75,7 @@ def check_named(model: DiffusionModel, images: list[SubjectImage], token: str) -
                 Reason.INVALID_SPEC,
                 f"spec.subject.images[{index}].caption, {caption!r:.100}, has {SUBJECT_PLACE} behind the first"
                 f" {tokenizer.model_max_length - 2} tokens, and the model reads no more; expected it among these:"
-                " shorten the caption or say the subject first",
+                " shorten the caption or name the subject first",
             )
 
 

@@ -3,7 +3,7 @@
 Arar et al., arXiv:2307.06925, "embedding regularization". The paper's numbers for K, tau and the weights are not known
 to us: all defaults here are ours (docs/method.md).
 
-Letters: s subjects, w whole words, m negatives, k nearest words, d text width.
+Letters: s subjects, w whole words, m negatives, K nearest words, d text width.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.method.nearest_word import whole_word_ids
+from likeness_runtime.method.nearest_word import whole_words
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Vocabulary:
 
 def vocabularies(model: DiffusionModel) -> list[Vocabulary]:
     """One for each text encoder; their words are the same, in the same order."""
-    ids = torch.tensor(list(whole_word_ids(model).values()), device=model.device)
+    ids = torch.tensor(list(whole_words(model).values()), device=model.device)
     return [Vocabulary(ids, table[ids].float()) for table in model.text.token_tables]
 
 
@@ -68,7 +68,7 @@ def contrastive_loss(v_star: Tensor, words: Tensor, negatives: Tensor, neighbour
     pre-training, never copies of v* itself. Without any (m = 0) the loss is zero, as the formula says.
     """
     cosines = functional.normalize(v_star, dim=-1) @ functional.normalize(words, dim=-1).mT  # (s, w)
-    pull = cosines.topk(min(neighbours, len(words)), dim=-1).values / temperature  # (s, k)
+    pull = cosines.topk(min(neighbours, len(words)), dim=-1).values / temperature  # (s, K)
     others = functional.normalize(negatives, dim=-1).mT  # (d, m) or (s, d, m)
     push = (functional.normalize(v_star, dim=-1)[:, None, :] @ others)[:, 0] / temperature  # (s, m)
     return torch.logsumexp(torch.cat([pull, push], dim=-1), dim=-1) - torch.logsumexp(pull, dim=-1)

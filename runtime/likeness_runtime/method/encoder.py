@@ -7,7 +7,7 @@ and not what shape it has, so the image tower's patches and the places of the de
 [ours]. The embedding head reads the summaries' mean and what that looks for among all tokens, the hypernetwork reads
 them all. All widths come from the models' configurations.
 
-Letters: b subjects, f summaries, n patches, d a feature's width, w width of this network.
+Letters: rows, each a picture at a timestep, f summaries, n patches, d a feature's width, w width of this network.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Shape:
     text_widths: list[int]
     """Width of each text encoder's token table."""
     projections: dict[str, tuple[int, int]]
-    """Input and output width of each attention projection, by its path."""
+    """Input and output width of each adapter site, by its path."""
     rank: int = 4
     width: int = 256
     layers: int = 3
@@ -103,7 +103,7 @@ class Encoder(nn.Module):
             nn.init.zeros_(head.bias)
 
     def mixed(self, image: Features, denoiser: Features) -> Tensor:
-        """The feature tokens (b, f + n, w), the f summaries first."""
+        """The feature tokens (rows, f + n, w), the f summaries first."""
         given = [*image.summaries, *denoiser.summaries]
         summaries = [
             linear(norm(each.float())) for linear, norm, each in zip(self.linears, self.norms, given, strict=True)
@@ -112,7 +112,7 @@ class Encoder(nn.Module):
         return torch.cat([torch.stack(summaries, dim=1) + self.places, *(each(x.float()) for each, x in pairs)], dim=1)
 
     def embeddings(self, features: Tensor, vocabulary: list[Vocabulary]) -> list[Tensor]:
-        """v* (b, d) for each text encoder: the words' mean, plus an offset in units of their spread [ours]."""
+        """v* (rows, d) for each text encoder: the words' mean, plus an offset in units of their spread [ours]."""
         mean = features[:, : len(self.places)].mean(1, keepdim=True)
         looked, _ = self.look(mean, features, features, need_weights=False)
         trunk = self.embedding_trunk((mean + looked)[:, 0])
@@ -120,7 +120,7 @@ class Encoder(nn.Module):
         return [words.mean + words.spread * head(trunk) for head, words in heads]
 
     def offsets(self, features: Tensor) -> Offsets:
-        """LoRA factors for b subjects."""
+        """LoRA factors, with an axis of rows where tuned ones have subjects."""
         offsets: Offsets = self.hypernetwork(features)
         return offsets
 
@@ -130,7 +130,7 @@ class Encoder(nn.Module):
 
 
 def image_features(image_tower: Any, pixels: Tensor) -> Features:
-    """Of a CLIP image tower, from its input (b, 3, h, w): the class token after every second layer, one's patches."""
+    """Of a CLIP image tower, from pixels (rows, 3, h, w): the class token after every second layer, one's patches."""
     states = image_tower(pixel_values=pixels, output_hidden_states=True).hidden_states
     layers = image_layers(image_tower.config.num_hidden_layers)
     patch_layer = layers[max(PATCH_LAYER, -len(layers))]

@@ -67,7 +67,7 @@ def save_encoder(
     with_image_tower: bool,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Writes the folder. `training` says, as JSON, how the weights came about."""
+    """Writes the folder. `training` describes, as JSON, how the weights were made."""
     (folder / "encoder").mkdir(parents=True, exist_ok=True)
     tensors = trained.encoder.state_dict() | {f"{NEGATIVES}{n}": bank for n, bank in enumerate(trained.negatives)}
     save_file(

@@ -12,7 +12,7 @@ FORMS: tuple[str, ...] = (BARE, "a picture of {}", "a photo of {}", "a rendering
 """`{}` is a noun with its article, and what is to be seen beside it may follow: "a photo of a cat on a beach"."""
 
 DEFAULT_FORM = FORMS[2]
-"""Of a preview where nobody asks for one."""
+"""The default preview's, where a spec has none."""
 
 
 def with_article(noun: str) -> str:

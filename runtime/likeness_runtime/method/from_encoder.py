@@ -3,7 +3,7 @@
 The encoder sees a noisy latent, so its answer changes with the timestep and the noise; an artifact needs one. The
 average over fixed timesteps with seeded noise is ours [docs/method.md].
 
-Letters: m answers, r rank, i and o a projection's widths, v pictures.
+Letters: k pictures, m answers a picture, r rank, i and o an adapter site's widths.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from likeness_runtime.method.encoder_folder import Normalisation, TrainedEncoder
 from likeness_runtime.method.predictor import Prediction
 
 ENCODER_TIME_SHARES = (0.2, 0.4, 0.6, 0.8)
-"""Where the encoder is asked, as shares of the training schedule."""
+"""The noise that the encoder sees, as shares of the training schedule."""
 
 
 class FromEncoder:
@@ -62,7 +62,7 @@ class FromEncoder:
         tower, m = self.trained.image_tower, len(ENCODER_TIME_SHARES)
         every = [picture for own in pictures for picture in own]
         squares = [squared(picture, model.resolution_px) for picture in every]
-        latents = model.latent_space.encode(squares).repeat_interleave(m, dim=0)  # (v m, c, h, w)
+        latents = model.latent_space.encode(squares).repeat_interleave(m, dim=0)  # (k m, c, h, w)
         times = model.noise.times_at(ENCODER_TIME_SHARES, "nearest").repeat(len(every))
         drawn = [
             torch.randn(len(own) * m, *latents.shape[1:], generator=generator)
@@ -81,14 +81,14 @@ def _split(factors: Factors, rows: list[int]) -> list[Factors]:
 def tower_pixels(
     pictures: list[Image.Image], side_px: int, normalisation: Normalisation, model: DiffusionModel
 ) -> Tensor:
-    """Squared pictures as the image tower takes them, (v, 3, h, w)."""
+    """Squared pictures as the image tower takes them, (k, 3, h, w)."""
     bytes_ = np.stack([np.asarray(squared(picture, side_px)) for picture in pictures])
-    pixels = rearrange(torch.from_numpy(bytes_).to(model.device), "v h w c -> v c h w").float() / 255.0
+    pixels = rearrange(torch.from_numpy(bytes_).to(model.device), "k h w c -> k c h w").float() / 255.0
     return normalised(pixels, normalisation)
 
 
 def normalised(pixels: Tensor, normalisation: Normalisation) -> Tensor:
-    """From [0, 1] to what the tower was trained on, (v, 3, h, w)."""
+    """From [0, 1] to what the tower was trained on, (k, 3, h, w)."""
     mean, std = (
         torch.tensor(each, device=pixels.device)[:, None, None] for each in (normalisation.mean, normalisation.std)
     )

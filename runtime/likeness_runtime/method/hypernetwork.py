@@ -6,7 +6,8 @@ width, turns a query's state into the r vectors of A and of B. B's head starts a
 
 The paper (Arar et al., arXiv:2307.06925) says that a hypernetwork predicts the offsets; this factorisation is ours.
 
-Letters: b subjects, f feature tokens, p projections, w width of this network, r rank, i and o a projection's widths.
+Letters: rows, each a picture at a timestep, f feature tokens, p adapter sites, w width of this network, r rank, i and o
+a site's widths.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def widths_of(sites: Sites) -> Widths:
 
 
 class Hypernetwork(nn.Module):
-    """Features (b, f, w) in, LoRA factors with a leading subject axis out."""
+    """Features (rows, f, w) in, LoRA factors with a leading axis of rows out."""
 
     def __init__(self, widths: Mapping[str, tuple[int, int]], rank: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -52,10 +53,10 @@ class Hypernetwork(nn.Module):
 
     def forward(self, features: Tensor) -> Offsets:
         """A is scaled to the size that LoRA draws it with, 1 / sqrt(3 i)."""
-        states = self.reader(self.queries.expand(len(features), -1, -1), features)  # (b, p, w)
+        states = self.reader(self.queries.expand(len(features), -1, -1), features)  # (rows, p, w)
         offsets: Offsets = {}
         for index, (path, (i, o)) in enumerate(self.widths.items()):
-            A = rearrange(self.head_A[str(i)](states[:, index]), "b (r i) -> b r i", i=i) / math.sqrt(i)
-            B = rearrange(self.head_B[str(o)](states[:, index]), "b (o r) -> b o r", o=o)
+            A = rearrange(self.head_A[str(i)](states[:, index]), "rows (r i) -> rows r i", i=i) / math.sqrt(i)
+            B = rearrange(self.head_B[str(o)](states[:, index]), "rows (o r) -> rows o r", o=o)
             offsets[path] = Factors(A, B)
         return offsets

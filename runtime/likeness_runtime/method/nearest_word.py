@@ -1,4 +1,4 @@
-"""The vocabulary word that a learned embedding is closest to: what users read as "it took your subject for a ..."."""
+"""The vocabulary word that a learned embedding is closest to: what a subject was taken for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def nearest_words(model: DiffusionModel, embeddings: list[Tensor], count: int) -
 
     `embeddings` holds one v* (d,) for each encoder; SDXL's two encoders share their vocabulary.
     """
-    words = whole_word_ids(model)
+    words = whole_words(model)
     ids = torch.tensor(list(words.values()), device=model.device)
     cosines = [
         functional.cosine_similarity(table[ids].float(), v_star.to(table.device).float()[None], dim=1)
@@ -39,7 +39,7 @@ def nearest_words(model: DiffusionModel, embeddings: list[Tensor], count: int) -
     return [(names[index], cosine) for index, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
 
-def whole_word_ids(model: DiffusionModel) -> dict[str, int]:
+def whole_words(model: DiffusionModel) -> dict[str, int]:
     """Words and their ids, special tokens and pieces left out.
 
     A word's tail ("tor" of "tractor") ends like a word. A tokenizer's own `WORDS_FILE` decides, where there is one.

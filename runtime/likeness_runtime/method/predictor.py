@@ -39,7 +39,7 @@ class Predictor(Protocol):
 
 
 class FromWord:
-    """Starts from a plain word and offsets of zero: the untouched model, asked for `word`."""
+    """Starts from a plain word and offsets of zero: the untouched model's own `word`."""
 
     def __init__(self, word: str = START_WORD) -> None:
         self.word = word

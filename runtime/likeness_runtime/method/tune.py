@@ -46,8 +46,8 @@ class TuningSubject:
     latents: Tensor
     """(k, v, c, h, w), scaled as the denoiser expects."""
     sentences: list[list[str]]
-    """k lists of prompts with the token, which say what the picture shows: what it shows beside the subject and no
-    sentence says, the offsets would have to learn."""
+    """k lists of prompts with the token, which describe the picture: what it shows beside the subject and no
+    sentence names, the offsets would have to learn."""
     token: str
     """The learned word as the sentences write it."""
     generator: torch.Generator
@@ -217,7 +217,7 @@ def _draws_at_once(
     draws: int,
     rows_per_pass: int | None,
 ) -> int:
-    """How many draws of each subject a pass takes; where nobody says it, one is tried."""
+    """How many draws of each subject a pass takes; where `rows_per_pass` is None, one is measured."""
     if draws == 1:
         return 1
     if rows_per_pass is not None:

@@ -1,4 +1,4 @@
-"""What one family of models says about itself; everything else in the runtime asks this and names no family."""
+"""The facts and parts of one family of models, so that no code outside of this folder names a family."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def dual_path(unet: Any, offsets: Offsets, alpha: float, guided: Callable[[], bo
 def install(unet: Any, offsets: Offsets, alpha: float, guided: Callable[[], bool] = unguided) -> None:
     """Gives every attention layer its processor. Raises ValueError where alpha is no share or a layer is unknown.
 
-    While `guided` says so, a batch's first half is classifier-free guidance's unconditional one, as diffusers orders
+    While `guided()` is true, a batch's first half is classifier-free guidance's unconditional one, as diffusers orders
     it, and takes the untouched path alone: guidance then leads from the model that does not know the subject to the one
     that does, instead of amplifying the words alone [ours].
     """
@@ -144,8 +144,8 @@ class DualPathProcessor:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    q, k, v = (rearrange(each, "b n (h d) -> b h n d", h=heads) for each in (q, k, v))
-    return rearrange(functional.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
+    q, k, v = (rearrange(each, "rows n (h d) -> rows h n d", h=heads) for each in (q, k, v))
+    return rearrange(functional.scaled_dot_product_attention(q, k, v), "rows h n d -> rows n (h d)")
 
 
 def _halves(texts: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
-"""What a Stable Diffusion folder must say for its tuning to mean anything; the rest is refused before it begins.
+"""The configurations of Stable Diffusion folders that can be tuned; others are refused before tuning begins.
 
-diffusers loads each of these without a word. Tuned on them, a subject would be learned for another noise than the one
+diffusers loads the others, too. Tuned on them, a subject would be learned for another noise than the one
 it is drawn from, or for latents of another scale.
 """
 

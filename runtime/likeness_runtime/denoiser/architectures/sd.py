@@ -16,7 +16,7 @@ from likeness_runtime.denoiser.noise_process import NoiseProcess
 from likeness_runtime.denoiser.text import Conditioning, TextConditioner
 
 SD2_TEXT_WIDTH, SD1_TEXT_WIDTH = 1024, 768
-LOAD_EMBEDDING = 'pipe.load_textual_inversion("{embedding}", token="{token}")'
+LOAD_WORD = 'pipe.load_textual_inversion("{embedding}", token="{token}")'
 
 
 def unet_denoiser(pipeline: Any) -> UNetDenoiser:
@@ -57,7 +57,7 @@ def _published_names(denoiser: Denoiser, noise: NoiseProcess) -> PublishedNames:
         modelspec_prediction_type=modelspec_prediction_type(noise),
         target_modules=PROJECTIONS,
         embedding_keys=(),
-        load_embedding=LOAD_EMBEDDING,
+        load_embedding=LOAD_WORD,
     )
 
 

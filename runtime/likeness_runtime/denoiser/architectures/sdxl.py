@@ -21,7 +21,7 @@ from likeness_runtime.denoiser.noise_process import NoiseProcess
 from likeness_runtime.denoiser.text import Conditioning, TextConditioner
 
 EMBEDDING_KEYS = ("clip_l", "clip_g")
-LOAD_EMBEDDING = """\
+LOAD_WORD_PAIR = """\
 words = safetensors.torch.load_file("{embedding}")
 pipe.load_textual_inversion(words["clip_l"], "{token}", text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer)
 pipe.load_textual_inversion(words["clip_g"], "{token}", text_encoder=pipe.text_encoder_2, tokenizer=pipe.tokenizer_2)"""
@@ -55,7 +55,7 @@ def _published_names(_denoiser: Denoiser, noise: NoiseProcess) -> PublishedNames
         modelspec_prediction_type=modelspec_prediction_type(noise),
         target_modules=PROJECTIONS,
         embedding_keys=EMBEDDING_KEYS,
-        load_embedding=LOAD_EMBEDDING,
+        load_embedding=LOAD_WORD_PAIR,
     )
 
 

@@ -19,7 +19,7 @@ from likeness_runtime.denoiser.text import Conditioning
 
 @dataclass(frozen=True)
 class UNetDenoiser:
-    """diffusers' UNet2DConditionModel. What it must be like says the `Denoiser` protocol."""
+    """diffusers' UNet2DConditionModel, behind the `Denoiser` protocol, where its methods are described."""
 
     network: Any
     side_px_per_latent: int
@@ -77,7 +77,7 @@ class UNetDenoiser:
             for handle in handles:
                 handle.remove()
         summaries = [each.float().mean(dim=(2, 3)) for each in found]
-        return Features(summaries, rearrange(found[-1], "b c h w -> b (h w) c"))
+        return Features(summaries, rearrange(found[-1], "rows c h w -> rows (h w) c"))
 
     def enable_gradient_checkpointing(self) -> None:
         self.network.enable_gradient_checkpointing()
@@ -89,7 +89,7 @@ class UNetDenoiser:
 
 
 def latent_side(config: Any) -> int:
-    """The side of the square latents that a UNet was trained at; its configuration may say height and width."""
+    """The side of the square latents that a UNet was trained at; its configuration may hold height and width."""
     size = config.sample_size
     return int(size if isinstance(size, int) else size[0])
 
