@@ -124,7 +124,7 @@ def test_a_subject_whose_latents_are_no_numbers_leaves_its_neighbours(
         return latents * torch.nan if bool((inputs[0] <= -1.0).all()) else latents
 
     pictures = [[a_picture(1)], [Image.new("RGB", (64, 64))], [a_picture(4)]]
-    handle = model.vae.encoder.register_forward_hook(spoil)
+    handle = model.latent_space.network.encoder.register_forward_hook(spoil)
     try:
         together = FromEncoder(trained).predict(model, pictures, 2, generators(5, 6, 7))
     finally:
