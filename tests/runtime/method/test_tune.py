@@ -1,15 +1,16 @@
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from likeness_api.reason import Reason
 from likeness_api.tuning import ResolvedTuning
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.denoiser.noise_process import DDPM
+from likeness_runtime.denoiser.noise_process import DDPM, Rounding
 from likeness_runtime.denoiser.tiny import TINY_KINDS, TinyKind
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.method.forms import sentences
@@ -215,3 +216,33 @@ def test_a_loss_that_is_no_number_ends_the_run_and_the_message_says_after_how_ma
     finally:
         alphas_cumprod.copy_(kept)
     assert caught.value.reason == Reason.LOSS_NOT_FINITE
+
+
+class RectifiedFlow:
+    """z_t = (1 - t) z + t noise for t from 0 to 1 (Liu et al., arXiv:2209.03003); the network predicts noise - z."""
+
+    prediction_type = "flow_prediction"
+
+    def draw_times(self, draws: int, generator: torch.Generator) -> Tensor:
+        return (torch.arange(draws) + torch.rand(draws, generator=generator)) / draws
+
+    def draw_independent_times(self, rows: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(rows, generator=generator)
+
+    def times_at(self, shares: Sequence[float], rounding: Rounding) -> Tensor:  # noqa: ARG002 - nothing to round
+        return torch.tensor(shares)
+
+    def noised(self, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return torch.lerp(z, noise, t[:, None, None, None])
+
+    def target(self, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:  # noqa: ARG002 - the same at all times
+        return noise - z
+
+    def signal(self, prediction: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
+        return z_t - t[:, None, None, None] * prediction
+
+
+def test_a_model_of_another_noise_process_is_tuned_by_the_same_loop(tiny_model: Models, photo: Image.Image) -> None:
+    model = replace(tiny_model("sd15"), noise=RectifiedFlow())
+    result = tuned(model, [photo], ResolvedTuning(steps=12, learning_rate="0.01"))
+    assert (result.loss_after < result.loss_before).all()
