@@ -42,7 +42,7 @@ from likeness_operator.personalization.progress_endpoint import serve_progress
 logger = logging.getLogger(__name__)
 
 PROBE_AGAIN_SECONDS = 2.0
-KINDS = (PERSONALIZATION,)
+WATCHED_KINDS = (PERSONALIZATION,)
 """What is watched and reconciled."""
 REQUESTS_PER_SECOND = 300
 """Enough for fifty new Personalizations a second: a life takes five requests."""
@@ -145,7 +145,7 @@ async def run_operator(options: argparse.Namespace) -> None:
     api = ApiServer(log_in, bucket, may_write=lease.held if lease else lambda: True)
     ready = asyncio.Event()
     queue = WorkQueue()
-    cache = WatchCache(queue, monotonic, {kind.resource.kind: kind for kind in KINDS})
+    cache = WatchCache(queue, monotonic, {kind.resource.kind: kind for kind in WATCHED_KINDS})
     metrics.QUEUE_AGE_SECONDS.set_function(queue.oldest_wait_seconds)
     metrics.WATCH_LAG_SECONDS.set_function(cache.watch_lag_seconds)
     metrics.WAITING.set_function(cache.waiting)
@@ -181,7 +181,7 @@ async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: arg
         tasks = [group.create_task(work(queue, cache, reconciler, vitals)) for _ in range(options.workers)]
         tasks.append(group.create_task(resync(queue, cache)))
         logger.info("watching %s", ", ".join(options.namespace) or "all namespaces")
-        await watch(cache, KINDS, profiles.changed, log_in, namespaces=options.namespace, ready=ready)
+        await watch(cache, WATCHED_KINDS, profiles.changed, log_in, namespaces=options.namespace, ready=ready)
         logger.info("stopping")
         for background in tasks:
             background.cancel()
@@ -197,7 +197,9 @@ async def readable(api: ApiServer, namespaces: Sequence[str]) -> None:
     lists: list[tuple[str, dict[str, str]]] = [(f"{OUR_API}/tuningprofiles", {})]
     for scope in scopes:
         # With the selector, which a CRD older than us does not know.
-        lists += [(f"{OUR_API}/{scope}{kind.resource.plural}", {"fieldSelector": label.WATCHED}) for kind in KINDS]
+        lists += [
+            (f"{OUR_API}/{scope}{kind.resource.plural}", {"fieldSelector": label.WATCHED}) for kind in WATCHED_KINDS
+        ]
         lists += [(f"/apis/batch/v1/{scope}jobs", {}), (f"/api/v1/{scope}pods", {})]
     for path, query in lists:
         while True:

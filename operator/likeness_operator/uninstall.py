@@ -24,7 +24,7 @@ from likeness_operator.personalization.lifecycle import PERSONALIZATION
 
 logger = logging.getLogger(__name__)
 
-REQUESTS_PER_SECOND = 100
+UNINSTALL_REQUESTS_PER_SECOND = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def hook_parser() -> argparse.ArgumentParser:
 
 
 async def run_hook(options: argparse.Namespace) -> None:
-    api = ApiServer(log_in, TokenBucket(REQUESTS_PER_SECOND, 2 * REQUESTS_PER_SECOND, monotonic))
+    api = ApiServer(log_in, TokenBucket(UNINSTALL_REQUESTS_PER_SECOND, 2 * UNINSTALL_REQUESTS_PER_SECOND, monotonic))
     lease = Lease(api, options.operator, f"uninstall_{uuid.uuid4()}", monotonic, lambda: datetime.now(UTC))
     try:
         await stop(api, options.operator, lease)

@@ -17,6 +17,7 @@ SAME_EVERYWHERE = {
     "handle",  # runs that sub-command
     "log",  # the runtime's logger of a module
     "logger",  # the operator's
+    "RULES",  # a kind's decision table, read in order
 }
 """Names that mean the same wherever they are defined."""
 

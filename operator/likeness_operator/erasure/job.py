@@ -33,7 +33,7 @@ def build_erase_job(
         label.NAME: label.PRODUCT,
         label.MANAGED_BY: label.PRODUCT,
         label.COMPONENT: label.ERASER,
-        label.PERSONALIZATION: owner.name,
+        label.PERSONALIZATION_NAME: owner.name,
         label.PROFILE: profile_name,
         label.ERASES: owner.uid,
     }

@@ -47,7 +47,7 @@ class ErasureLifecycle:
         metadata = manifest["metadata"]
         namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
         jobs = [await self._job(namespace, job_name(name, uid)), await self._job(namespace, erase_job_name(name, uid))]
-        pods = await self.api.labelled_pods(namespace, label.PERSONALIZATION, name)
+        pods = await self.api.labelled_pods(namespace, label.PERSONALIZATION_NAME, name)
         return Snapshot(manifest, tuple(job for job in jobs if job), tuple(read_pod(pod) for pod in pods))
 
     async def _job(self, namespace: str, name: str) -> Job | None:

@@ -12,7 +12,7 @@ from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.token_bucket import TokenBucket
 
-KEPT_SECONDS = 300.0
+REVIEW_KEPT_SECONDS = 300.0
 """A pod that is gone is not believed any longer in any case: the store knows which ones there are."""
 MOST_KEPT = 10_000
 REVIEWS_PER_SECOND = 20
@@ -49,7 +49,7 @@ class TokenReviews:
         found = read_sender(await self._api.review_token(token, PROGRESS_AUDIENCE))
         if found is not None:
             self._kept.pop(digest, None)
-            self._kept[digest] = (self._clock() + KEPT_SECONDS, found)
+            self._kept[digest] = (self._clock() + REVIEW_KEPT_SECONDS, found)
             if len(self._kept) > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
         return found

@@ -57,7 +57,7 @@ def build_job(
         label.NAME: label.PRODUCT,
         label.MANAGED_BY: label.PRODUCT,
         label.COMPONENT: label.TUNER,
-        label.PERSONALIZATION: owner.name,
+        label.PERSONALIZATION_NAME: owner.name,
         label.PROFILE: profile_name,
     }
     queue = {label.QUEUE: profile.queue_name} if profile.queue_name else {}

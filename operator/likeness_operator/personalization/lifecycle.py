@@ -34,7 +34,7 @@ from likeness_operator.personalization.status import is_news
 
 logger = logging.getLogger(__name__)
 
-PERSONALIZATION = WatchedKind(Resource(KIND, "personalizations"), label.PERSONALIZATION, is_done, profile_name)
+PERSONALIZATION = WatchedKind(Resource(KIND, "personalizations"), label.PERSONALIZATION_NAME, is_done, profile_name)
 
 
 @dataclass(frozen=True)

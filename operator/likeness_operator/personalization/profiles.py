@@ -9,7 +9,7 @@ from likeness_operator.kubernetes.api_error import NotFoundError
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.personalization.profile import Profile, choose_profile
 
-KEPT_SECONDS = 5.0
+PROFILE_KEPT_SECONDS = 5.0
 """In case a watch missed that one was changed or deleted."""
 
 
@@ -32,7 +32,7 @@ class Profiles:
             return profile
         found = await self._find(wanted)
         if isinstance(found, Profile):
-            self._kept[wanted] = (self._clock() + KEPT_SECONDS, found)
+            self._kept[wanted] = (self._clock() + PROFILE_KEPT_SECONDS, found)
         return found
 
     async def _find(self, wanted: str | None) -> Profile | Refusal:

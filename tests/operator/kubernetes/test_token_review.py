@@ -14,7 +14,7 @@ from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.kubernetes.token_review import (
-    KEPT_SECONDS,
+    REVIEW_KEPT_SECONDS,
     REVIEWS_PER_SECOND,
     Sender,
     TokenReviews,
@@ -70,7 +70,7 @@ def test_a_token_is_reviewed_once_in_a_while() -> None:
         for _ in range(5):
             assert await reviews.sender("good") == Sender("shop", "pod-1")
         assert len(server.calls) == 1
-        now[0] += KEPT_SECONDS
+        now[0] += REVIEW_KEPT_SECONDS
         server.tokens.clear()
         assert await reviews.sender("good") is None
 

@@ -10,7 +10,7 @@ from likeness_api.accept import Refusal
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.personalization.profile import Profile
-from likeness_operator.personalization.profiles import KEPT_SECONDS, Profiles
+from likeness_operator.personalization.profiles import PROFILE_KEPT_SECONDS, Profiles
 
 SD15 = "/apis/likeness.dev/v1alpha1/tuningprofiles/sd15"
 
@@ -37,7 +37,7 @@ def test_a_burst_asks_once() -> None:
 def test_it_is_asked_for_again_after_a_moment() -> None:
     server = ApiStub()
     server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"default": True}})
-    asyncio.run(questions(server, None, [0.0, KEPT_SECONDS + 1]))
+    asyncio.run(questions(server, None, [0.0, PROFILE_KEPT_SECONDS + 1]))
     assert len(server.calls) == 2
 
 
