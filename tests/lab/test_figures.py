@@ -93,6 +93,7 @@ def gathered() -> dict[str, object]:
         "sweep": named("sweep"),
         "sweep_less": named("sweep", "differences"),
         "twice": named("contexts-twice"),
+        "blend": named("alpha-0.8"),
         "rates": {path.parent.name: named(str(path.parent)) for path in METHOD.glob("rates/*/results.json")},
         "contexts": contexts(),
         "meaning": meaning(),
