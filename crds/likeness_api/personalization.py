@@ -54,8 +54,8 @@ class SubjectImage(Model):
     """Address of the picture, such as s3://catalogue/teapot/00.jpg."""
     caption: Caption | None = None
     """What the picture shows, with {token} where the subject is, such as 'a photo of a {token} on a wooden table': what
-    is said here is not learned as part of the subject. Where it is not given, the runtime says what it recognises;
-    status.subject tells.
+    it names beside the subject is not learned as part of it. Without a caption the runtime uses the background that it
+    recognises; status.subject has the one that was used.
     """
 
     @model_validator(mode="before")
@@ -152,16 +152,16 @@ CaptionSource = Literal["Spec", "ZeroShot", "Unsure", "NoContexts"]
 
 
 class LearnedImage(StatusModel):
-    """One picture that the subject was learned from, and what was said about it."""
+    """One picture that the subject was learned from, and the caption that it was tuned under."""
 
     sha256: Sha256
     """SHA-256 of the picture's file, 64 hexadecimal digits."""
     caption: Text | None = None
-    """What was said that the picture shows; missing where nothing was said."""
+    """The caption, with {token} where the subject is; missing where only the subject was named."""
     caption_source: Name
-    """Who said it. Spec: given with the picture. ZeroShot: the encoder's image tower chose it among the context
-    phrases in its folder. Unsure: none of these fitted clearly better than the others, so nothing was said.
-    NoContexts: there is no encoder, or its folder has no context phrases, so nothing was said.
+    """Where the caption comes from. Spec: given with the picture. ZeroShot: recognised, one of the context phrases in the
+    encoder's folder. Unsure: none of these fitted clearly better than the others, so there is none. NoContexts:
+    there is no encoder, or its folder has no context phrases, so there is none.
     """
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from likeness_api.accept import Refusal, prompt_warning
 from likeness_api.encoder_use import encoder_use
-from likeness_api.field import Condition
+from likeness_api.field import Condition, timestamp
 from likeness_api.order import Order
 from likeness_api.outcome import failed, published
 from likeness_api.personalization import Failure, PersonalizationStatus
@@ -19,9 +19,9 @@ def status_of(
 ) -> PersonalizationStatus:
     """What the operator would write. A refused order is its own result."""
     status = PersonalizationStatus(
-        start_time=_timestamp(started),
-        completion_time=_timestamp(ended),
-        conditions=conditions_of(order, result, _timestamp(ended)),
+        start_time=timestamp(started),
+        completion_time=timestamp(ended),
+        conditions=conditions_of(order, result, timestamp(ended)),
     )
     if isinstance(result, Refusal):
         return status.model_copy(update={"failure": Failure(reason=result.reason, message=result.message)})
@@ -49,7 +49,3 @@ def conditions_of(order: Order | Refusal, result: Result | Refusal, time: str) -
     conditions.append(condition("EncoderUsed", use.used, use.reason, use.message))
     warning = prompt_warning(order)
     return [*conditions, condition("TokenInPrompts", False, Reason.TOKEN_MISSING, warning)] if warning else conditions
-
-
-def _timestamp(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

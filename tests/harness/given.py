@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from likeness_api.accept import Refusal, accept, accept_erase
+from likeness_api.field import timestamp
 from likeness_api.personalization import PersonalizationStatus
 from likeness_api.reason import Reason
 from likeness_api.result import Result
@@ -15,7 +16,6 @@ from likeness_operator.engine.decision import decide
 from likeness_operator.erasure.job import build_erase_job
 from likeness_operator.erasure.observation import ErasureObservation
 from likeness_operator.erasure.rules import RULES as ERASURE_RULES
-from likeness_operator.kubernetes.condition import timestamp
 from likeness_operator.kubernetes.job import Job, read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.pod import Pod, read_pod

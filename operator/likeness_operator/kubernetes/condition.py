@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from likeness_api.field import Condition
 
 ORDER = (
@@ -19,11 +17,6 @@ ORDER = (
 )
 """`kubectl get pz` shows the first true one."""
 LONGEST_MESSAGE = 2048
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC, to the second, as Kubernetes writes it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def truncate(text: str) -> str:

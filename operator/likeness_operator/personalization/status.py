@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from likeness_api import outcome
-from likeness_api.field import Condition
+from likeness_api.field import Condition, timestamp
 from likeness_api.personalization import Attempt, Failure, JobRef, PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
-from likeness_operator.kubernetes.condition import timestamp, truncate, with_condition
+from likeness_operator.kubernetes.condition import truncate, with_condition
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.personalization.attempt import MOST_ATTEMPTS, Verdict, with_eviction, with_finished
 from likeness_operator.personalization.facts import Personalization

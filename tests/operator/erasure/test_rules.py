@@ -25,13 +25,13 @@ from given import (
     the_job_name,
 )
 from likeness_api.accept import Refusal
+from likeness_api.field import timestamp
 from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_operator.engine.decision import AddFinalizer, CreateJob, Decision, DeleteJob, Question, RemoveFinalizer
 from likeness_operator.erasure.observation import ErasureObservation
 from likeness_operator.erasure.rules import PATIENCE_SECONDS
-from likeness_operator.kubernetes.condition import timestamp
 from likeness_operator.kubernetes.event import EventContent
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.label import FINALIZER

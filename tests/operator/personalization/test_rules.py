@@ -30,6 +30,7 @@ from given import (
     the_job_name,
 )
 from likeness_api.accept import Refusal
+from likeness_api.field import timestamp
 from likeness_api.personalization import Attempt, JobRef, PersonalizationStatus, Progress, Waiting
 from likeness_api.reason import Reason
 from likeness_operator.engine.decision import (
@@ -43,7 +44,6 @@ from likeness_operator.engine.decision import (
     Unwatch,
     freshness_needed,
 )
-from likeness_operator.kubernetes.condition import timestamp
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.label import FINALIZER
