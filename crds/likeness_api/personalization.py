@@ -159,8 +159,8 @@ class LearnedImage(StatusModel):
     caption: Text | None = None
     """The caption, with {token} where the subject is; missing where only the subject was named."""
     caption_source: Name
-    """Where the caption comes from. Spec: given with the picture. ZeroShot: recognised, one of the context phrases in the
-    encoder's folder. Unsure: none of these fitted clearly better than the others, so there is none. NoContexts:
+    """Where the caption comes from. Spec: given with the picture. ZeroShot: recognised, one of the context phrases in
+    the encoder's folder. Unsure: none of these fitted clearly better than the others, so there is none. NoContexts:
     there is no encoder, or its folder has no context phrases, so there is none.
     """
 
