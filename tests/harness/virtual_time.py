@@ -1,16 +1,13 @@
 """An event loop whose clock jumps: what sleeps an hour is awake at once, and nothing waits on the real clock.
 
-For what waits on timers alone; where sockets are read, an answer could come "too late".
+For what waits on timers alone; where sockets are read, an answer could come "too late". A test asks for it by the
+marker `virtual_time` (tests/operator/conftest.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
-
-T = TypeVar("T")
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
@@ -37,12 +34,6 @@ class JumpingSelector(selectors.DefaultSelector):
         if not ready and timeout:
             self._loop.jump(timeout)
         return ready
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on such a loop."""
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
-        return runner.run(coroutine)
 
 
 def now() -> float:

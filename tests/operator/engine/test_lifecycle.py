@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import kopf
 
 from api_stub import ApiStub
 from given import NAMESPACE, NOW
@@ -25,7 +22,6 @@ from likeness_operator.kubernetes.event import EventContent, ObjectReference
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.resource import Resource
-from likeness_operator.kubernetes.token_bucket import TokenBucket
 
 PATH = f"/apis/likeness.dev/v1alpha1/namespaces/{NAMESPACE}/greetings/hello"
 
@@ -95,7 +91,7 @@ class Greetings:
         return ObjectReference("Greeting", NAMESPACE, "hello", "u", "1")
 
 
-def test_a_further_kind_needs_no_change_of_the_engine() -> None:
+async def test_a_further_kind_needs_no_change_of_the_engine(server: ApiStub, api: ApiServer) -> None:
     kind = WatchedKind(
         resource=Resource("Greeting", "greetings"),
         owner_label="likeness.dev/greeting",
@@ -103,22 +99,12 @@ def test_a_further_kind_needs_no_change_of_the_engine() -> None:
         profile_name=lambda _: None,
     )
     lifecycle: Lifecycle[Greeting] = Greetings()
-
-    async def story(server: ApiStub, api: ApiServer) -> ReconcileResult:
-        cache = WatchCache(WorkQueue(), lambda: 0.0, {"Greeting": kind})
-        reconciler = Reconciler(api, cache, {"Greeting": Stages(kind, lifecycle, lifecycle)}, "test", lambda: NOW)
-        hello = server.put(PATH, {"metadata": {"name": "hello", "namespace": NAMESPACE}, "spec": {}})
-        cache.saw_object("Greeting", hello, "ADDED")
-        return await reconciler.reconcile(Key("Greeting", NAMESPACE, "hello"))
-
-    async def run() -> None:
-        server = ApiStub()
-        async with server.serving():
-            api = ApiServer(lambda: kopf.ConnectionInfo(server=server.url), TokenBucket(1000, 1000, lambda: 0.0))
-            assert await story(server, api) == ReconcileResult(done=True)
-            await api.close()
-        event = f"POST /apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
-        assert server.calls == [f"PUT {PATH}/status", event, f"PUT {PATH}/status"]
-        assert server.objects[PATH]["status"] == {"greeted": True, "unwatched": True}
-
-    asyncio.run(run())
+    cache = WatchCache(WorkQueue(clock=lambda: 0.0), lambda: 0.0, {"Greeting": kind})
+    reconciler = Reconciler(api, cache, {"Greeting": Stages(kind, lifecycle, lifecycle)}, "test", lambda: NOW)
+    hello = server.put(PATH, {"metadata": {"name": "hello", "namespace": NAMESPACE}, "spec": {}})
+    cache.saw_object("Greeting", hello, "ADDED")
+    result = await reconciler.reconcile(Key("Greeting", NAMESPACE, "hello"))
+    assert result == ReconcileResult(done=True)
+    event = f"POST /apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
+    assert server.calls == [f"PUT {PATH}/status", event, f"PUT {PATH}/status"]
+    assert server.objects[PATH]["status"] == {"greeted": True, "unwatched": True}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import kopf
 import pytest
 
 from api_stub import ApiStub
@@ -25,7 +22,6 @@ from likeness_operator.erasure.lifecycle import ErasureLifecycle
 from likeness_operator.kubernetes.api_error import AlreadyExistsError, ConflictError
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.k8s_object import K8sObject
-from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.personalization.facts import KIND
 from likeness_operator.personalization.job import job_name
 from likeness_operator.personalization.lifecycle import PERSONALIZATION, TuningLifecycle
@@ -51,7 +47,7 @@ class Scene:
 
     def __init__(self, server: ApiStub, api: ApiServer, spec: K8sObject) -> None:
         self.server, self.api, self.moment = server, api, NOW
-        self.cache = WatchCache(WorkQueue(), lambda: 0.0, {KIND: PERSONALIZATION})
+        self.cache = WatchCache(WorkQueue(clock=lambda: 0.0), lambda: 0.0, {KIND: PERSONALIZATION})
         self.runs = 0
         """How often rules were read from the first one on."""
         self.set_up()
@@ -108,17 +104,19 @@ class Scene:
         self.cache.saw_object(KIND, self.server.put(SUBJECT, subject), "MODIFIED")
 
 
-def play(story: Callable[[Scene], Awaitable[None]], **spec: Any) -> None:
-    async def run() -> None:
-        server = ApiStub()
-        async with server.serving():
-            api = ApiServer(lambda: kopf.ConnectionInfo(server=server.url), TokenBucket(1000, 1000, lambda: 0.0))
-            try:
-                await story(Scene(server, api, SPEC | spec))
-            finally:
-                await api.close()
+@pytest.fixture
+def spec() -> K8sObject:
+    return SPEC
 
-    asyncio.run(run())
+
+@pytest.fixture
+def scene(server: ApiStub, api: ApiServer, spec: K8sObject) -> Scene:
+    return Scene(server, api, spec)
+
+
+def with_spec(**more: Any) -> pytest.MarkDecorator:
+    """The Personalization asks for this, too."""
+    return pytest.mark.parametrize("spec", [SPEC | more], ids=[pytest.HIDDEN_PARAM])
 
 
 def ended(exit_code: int, message: str) -> K8sObject:
@@ -126,258 +124,215 @@ def ended(exit_code: int, message: str) -> K8sObject:
     return {"exitCode": exit_code, "message": message, "startedAt": moment, "finishedAt": moment}
 
 
-def test_a_life_that_goes_well_takes_three_writes_and_two_reads() -> None:
-    async def story(scene: Scene) -> None:
-        assert await scene.calls() == [f"GET {SD15}", f"GET {SUBJECT}", f"POST {JOBS}"]
-        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
-        assert await scene.calls() == [f"PUT {SUBJECT}/status"]
-        scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
-        scene.job_says("SuccessCriteriaMet")
-        assert await scene.calls() == [f"PUT {SUBJECT}/status"]
-        assert scene.status()["conditions"][0]["type"] == "Succeeded"
-        assert len(scene.cache) == 0
-
-    play(story)
+async def test_a_life_that_goes_well_takes_three_writes_and_two_reads(scene: Scene) -> None:
+    assert await scene.calls() == [f"GET {SD15}", f"GET {SUBJECT}", f"POST {JOBS}"]
+    scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    assert await scene.calls() == [f"PUT {SUBJECT}/status"]
+    scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
+    scene.job_says("SuccessCriteriaMet")
+    assert await scene.calls() == [f"PUT {SUBJECT}/status"]
+    assert scene.status()["conditions"][0]["type"] == "Succeeded"
+    assert len(scene.cache) == 0
 
 
-def test_a_life_leaves_its_times_in_the_metrics() -> None:
+async def test_a_life_leaves_its_times_in_the_metrics(scene: Scene) -> None:
     def counted() -> list[float]:
         names = ("seconds_to_job_count", "seconds_to_result_count", "tune_seconds_count", "tune_seconds_sum")
         return [metrics.REGISTRY.get_sample_value(f"likeness_{name}") or 0.0 for name in names]
 
-    async def story(scene: Scene) -> None:
-        before = counted()
+    before = counted()
+    await scene.calls()
+    scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    await scene.calls()
+    scene.moment += timedelta(seconds=31)
+    scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
+    scene.job_says("Complete")
+    await scene.calls()
+    assert [after - earlier for after, earlier in zip(counted(), before, strict=True)] == [1, 1, 1, 30]
+
+
+async def test_a_failure_is_asked_for_before_it_is_told(scene: Scene) -> None:
+    await scene.calls()
+    scene.pod("Failed", terminated=ended(1, ""))
+    scene.job_says("Failed")
+    *asked, told, event = await scene.calls()
+    assert asked == [f"GET {SUBJECT}", f"GET {JOB}", f"GET {PODS}"]
+    assert told == f"PUT {SUBJECT}/status"
+    assert event.startswith("POST /apis/events.k8s.io")
+
+
+async def test_a_job_that_only_seems_lost_is_not_held_against_anybody(scene: Scene) -> None:
+    await scene.calls()
+    scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    await scene.calls()
+    scene.cache.saw_job(scene.server.objects[JOB], "DELETED")
+    assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOB}", f"GET {PODS}"]
+    assert "attempts" not in scene.status()
+
+
+async def test_a_job_that_is_lost_is_replaced_and_counted(scene: Scene) -> None:
+    await scene.calls()
+    scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    await scene.calls()
+    lost = scene.server.objects.pop(JOB)
+    scene.cache.saw_job(lost, "DELETED")
+    assert f"POST {JOBS}" in await scene.calls()
+    scene.moment += timedelta(minutes=1)
+    await scene.calls()
+    assert [attempt["reason"] for attempt in scene.status()["attempts"]] == ["JobDeleted"]
+
+
+async def test_a_job_without_a_pod_says_why_in_the_job_controllers_last_words(scene: Scene) -> None:
+    await scene.calls()
+    events = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
+    for second, note in ((5, "exceeded quota: new"), (1, "exceeded quota: old")):
+        moment = f"2026-11-23T12:00:0{second}Z"
+        scene.server.put(f"{events}/{second}", {"metadata": {}, "note": note, "deprecatedLastTimestamp": moment})
+    scene.moment += timedelta(seconds=20)
+    assert await scene.calls() == [f"GET {events}", f"PUT {SUBJECT}/status"]
+    assert scene.status()["waiting"]["reason"] == "QuotaExceeded"
+    assert scene.status()["waiting"]["message"] == "exceeded quota: new"
+    assert await scene.calls() == [f"GET {events}"]
+
+
+async def test_kueue_is_asked_only_where_the_operator_may(scene: Scene) -> None:
+    scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"queueName": "gpus"}})
+    await scene.calls()
+    scene.moment += timedelta(seconds=20)
+    assert await scene.calls() == [f"PUT {SUBJECT}/status"]
+    assert scene.status()["waiting"]["reason"] == "Queued"
+    scene.set_up(kueue=True)
+    assert await scene.calls() == [f"GET {WORKLOADS}"]  # 404: no Kueue in this cluster
+    said = {"type": "QuotaReserved", "status": "False", "reason": "Inadmissible", "message": "no LocalQueue gpus"}
+    scene.server.put(f"{WORKLOADS}/w", {"metadata": {"name": "w"}, "status": {"conditions": [said]}})
+    assert await scene.calls() == [f"GET {WORKLOADS}", f"PUT {SUBJECT}/status"]
+    assert scene.status()["waiting"]["reason"] == "Inadmissible"
+
+
+async def test_no_job_is_made_for_one_that_is_gone(scene: Scene) -> None:
+    del scene.server.objects[SUBJECT]
+    assert await scene.calls() == [f"GET {SD15}", f"GET {SUBJECT}"]
+    assert len(scene.cache) == 0
+
+
+async def test_no_job_is_made_for_one_that_was_suspended_unseen(scene: Scene) -> None:
+    scene.server.put(SUBJECT, scene.server.objects[SUBJECT] | {"spec": SPEC | {"suspend": True}})
+    assert f"POST {JOBS}" not in await scene.calls()
+    assert scene.status()["conditions"][0]["type"] == "Suspended"
+
+
+async def test_a_job_that_is_there_already_is_found(scene: Scene) -> None:
+    await scene.calls()
+    scene.cache.drop(KEY)
+    subject = json.loads(json.dumps(scene.server.objects[SUBJECT]))
+    scene.cache.saw_object(KIND, subject, "ADDED")
+    with pytest.raises(AlreadyExistsError):
         await scene.calls()
-        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    scene.cache.invalidate(KEY)
+    assert f"GET {JOB}" in await scene.calls()
+    assert [path for path in scene.server.objects if path.startswith(JOBS)] == [JOB]
+
+
+async def test_a_status_on_an_old_version_is_refused(scene: Scene) -> None:
+    await scene.calls()
+    scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    scene.server.put(SUBJECT, scene.server.objects[SUBJECT])
+    with pytest.raises(ConflictError):
         await scene.calls()
-        scene.moment += timedelta(seconds=31)
-        scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
-        scene.job_says("Complete")
-        await scene.calls()
-        assert [after - earlier for after, earlier in zip(counted(), before, strict=True)] == [1, 1, 1, 30]
-
-    play(story)
 
 
-def test_a_failure_is_asked_for_before_it_is_told() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.pod("Failed", terminated=ended(1, ""))
-        scene.job_says("Failed")
-        *asked, told, event = await scene.calls()
-        assert asked == [f"GET {SUBJECT}", f"GET {JOB}", f"GET {PODS}"]
-        assert told == f"PUT {SUBJECT}/status"
-        assert event.startswith("POST /apis/events.k8s.io")
-
-    play(story)
-
-
-def test_a_job_that_only_seems_lost_is_not_held_against_anybody() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
-        await scene.calls()
-        scene.cache.saw_job(scene.server.objects[JOB], "DELETED")
-        assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOB}", f"GET {PODS}"]
-        assert "attempts" not in scene.status()
-
-    play(story)
+@with_spec(deletionPolicy="Delete")
+async def test_erasing_takes_one_write_more_in_life_and_three_after_it(scene: Scene) -> None:
+    calls = await scene.calls()
+    assert [call for call in calls if not call.startswith("GET")] == [f"PATCH {SUBJECT}", f"POST {JOBS}"]
+    scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
+    scene.job_says("Complete")
+    await scene.calls()
+    assert len(scene.cache) == 0
+    scene.deleted()
+    assert await scene.calls() == [*READS, f"POST {JOBS}"]
+    scene.job_says("Complete", ERASER)
+    assert await scene.calls() == [*READS, f"POST {EVENTS}", f"PATCH {SUBJECT}"]
+    assert SUBJECT not in scene.server.objects
+    assert len(scene.cache) == 0
+    (event,) = [held for path, held in scene.server.objects.items() if path.startswith(EVENTS)]
+    assert (event["type"], event["reason"], event["note"]) == ("Normal", "Erased", "erased")
 
 
-def test_a_job_that_is_lost_is_replaced_and_counted() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
-        await scene.calls()
-        lost = scene.server.objects.pop(JOB)
-        scene.cache.saw_job(lost, "DELETED")
-        assert f"POST {JOBS}" in await scene.calls()
-        scene.moment += timedelta(minutes=1)
-        await scene.calls()
-        assert [attempt["reason"] for attempt in scene.status()["attempts"]] == ["JobDeleted"]
-
-    play(story)
-
-
-def test_a_job_without_a_pod_says_why_in_the_job_controllers_last_words() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        events = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
-        for second, note in ((5, "exceeded quota: new"), (1, "exceeded quota: old")):
-            moment = f"2026-11-23T12:00:0{second}Z"
-            scene.server.put(f"{events}/{second}", {"metadata": {}, "note": note, "deprecatedLastTimestamp": moment})
-        scene.moment += timedelta(seconds=20)
-        assert await scene.calls() == [f"GET {events}", f"PUT {SUBJECT}/status"]
-        assert scene.status()["waiting"]["reason"] == "QuotaExceeded"
-        assert scene.status()["waiting"]["message"] == "exceeded quota: new"
-        assert await scene.calls() == [f"GET {events}"]
-
-    play(story)
+@with_spec(deletionPolicy="Delete", profile=None)
+async def test_it_is_erased_with_the_profile_that_it_was_made_with_though_the_default_is_another_one(
+    scene: Scene,
+) -> None:
+    profiles = "/apis/likeness.dev/v1alpha1/tuningprofiles"
+    scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"default": True}})
+    await scene.calls()
+    scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
+    scene.job_says("Complete")
+    await scene.calls()
+    assert scene.status()["profile"] == "sd15"
+    scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE})
+    moved = PROFILE | {"default": True, "storage": PROFILE["storage"] | {"endpoint": "https://elsewhere"}}
+    scene.server.put(f"{profiles}/sdxl", {"metadata": {"name": "sdxl"}, "spec": moved})
+    scene.deleted()
+    await scene.calls()
+    assert scene.server.objects[ERASER]["metadata"]["labels"]["likeness.dev/profile"] == "sd15"
 
 
-def test_kueue_is_asked_only_where_the_operator_may() -> None:
-    async def story(scene: Scene) -> None:
-        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"queueName": "gpus"}})
-        await scene.calls()
-        scene.moment += timedelta(seconds=20)
-        assert await scene.calls() == [f"PUT {SUBJECT}/status"]
-        assert scene.status()["waiting"]["reason"] == "Queued"
-        scene.set_up(kueue=True)
-        assert await scene.calls() == [f"GET {WORKLOADS}"]  # 404: no Kueue in this cluster
-        said = {"type": "QuotaReserved", "status": "False", "reason": "Inadmissible", "message": "no LocalQueue gpus"}
-        scene.server.put(f"{WORKLOADS}/w", {"metadata": {"name": "w"}, "status": {"conditions": [said]}})
-        assert await scene.calls() == [f"GET {WORKLOADS}", f"PUT {SUBJECT}/status"]
-        assert scene.status()["waiting"]["reason"] == "Inadmissible"
-
-    play(story)
+@with_spec(deletionPolicy="Delete")
+async def test_the_tuning_is_ended_and_its_pod_has_ended_before_anything_is_erased(scene: Scene) -> None:
+    await scene.calls()
+    scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    await scene.calls()
+    scene.deleted()
+    assert await scene.calls() == [*READS, f"DELETE {JOB}", f"GET {JOB}"]
+    assert await scene.calls() == READS
+    del scene.server.objects[f"{PODS}/p"]
+    assert (await scene.calls())[-1] == f"POST {JOBS}"
 
 
-def test_no_job_is_made_for_one_that_is_gone() -> None:
-    async def story(scene: Scene) -> None:
-        del scene.server.objects[SUBJECT]
-        assert await scene.calls() == [f"GET {SD15}", f"GET {SUBJECT}"]
-        assert len(scene.cache) == 0
-
-    play(story)
-
-
-def test_no_job_is_made_for_one_that_was_suspended_unseen() -> None:
-    async def story(scene: Scene) -> None:
-        scene.server.put(SUBJECT, scene.server.objects[SUBJECT] | {"spec": SPEC | {"suspend": True}})
-        assert f"POST {JOBS}" not in await scene.calls()
-        assert scene.status()["conditions"][0]["type"] == "Suspended"
-
-    play(story)
+@with_spec(deletionPolicy="Delete")
+async def test_other_finalizers_stay(scene: Scene) -> None:
+    scene.server.objects[SUBJECT]["metadata"]["finalizers"] = ["somebody/else"]
+    scene.cache.invalidate(KEY)
+    await scene.calls()
+    finalizers = scene.server.objects[SUBJECT]["metadata"]["finalizers"]
+    assert finalizers == ["somebody/else", "likeness.dev/erase"]
+    scene.deleted()
+    await scene.calls()
+    scene.job_says("Complete", ERASER)
+    await scene.calls()
+    assert scene.server.objects[SUBJECT]["metadata"]["finalizers"] == ["somebody/else"]
 
 
-def test_a_job_that_is_there_already_is_found() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.cache.drop(KEY)
-        subject = json.loads(json.dumps(scene.server.objects[SUBJECT]))
-        scene.cache.saw_object(KIND, subject, "ADDED")
-        with pytest.raises(AlreadyExistsError):
-            await scene.calls()
-        scene.cache.invalidate(KEY)
-        assert f"GET {JOB}" in await scene.calls()
-        assert [path for path in scene.server.objects if path.startswith(JOBS)] == [JOB]
-
-    play(story)
-
-
-def test_a_status_on_an_old_version_is_refused() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
-        scene.server.put(SUBJECT, scene.server.objects[SUBJECT])
-        with pytest.raises(ConflictError):
-            await scene.calls()
-
-    play(story)
+@with_spec(deletionPolicy="Delete")
+async def test_a_failure_to_erase_is_told_once_and_is_no_second_end(scene: Scene) -> None:
+    await scene.calls()
+    scene.pod("Failed", terminated=ended(10, ""))
+    scene.job_says("Failed")
+    await scene.calls()
+    scene.deleted()
+    await scene.calls()
+    scene.job_says("Failed", ERASER)
+    assert await scene.calls() == [*READS, f"PUT {SUBJECT}/status"]
+    assert await scene.calls() == READS
+    kinds = [condition["type"] for condition in scene.status()["conditions"]]
+    assert kinds == ["Failed", "Accepted", "EncoderUsed", "Erased"]
+    assert len([path for path in scene.server.objects if path.startswith(EVENTS)]) == 1
 
 
-def test_erasing_takes_one_write_more_in_life_and_three_after_it() -> None:
-    async def story(scene: Scene) -> None:
-        calls = await scene.calls()
-        assert [call for call in calls if not call.startswith("GET")] == [f"PATCH {SUBJECT}", f"POST {JOBS}"]
-        scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
-        scene.job_says("Complete")
-        await scene.calls()
-        assert len(scene.cache) == 0
-        scene.deleted()
-        assert await scene.calls() == [*READS, f"POST {JOBS}"]
-        scene.job_says("Complete", ERASER)
-        assert await scene.calls() == [*READS, f"POST {EVENTS}", f"PATCH {SUBJECT}"]
-        assert SUBJECT not in scene.server.objects
-        assert len(scene.cache) == 0
-        (event,) = [held for path, held in scene.server.objects.items() if path.startswith(EVENTS)]
-        assert (event["type"], event["reason"], event["note"]) == ("Normal", "Erased", "erased")
-
-    play(story, deletionPolicy="Delete")
-
-
-def test_it_is_erased_with_the_profile_that_it_was_made_with_though_the_default_is_another_one() -> None:
-    async def story(scene: Scene) -> None:
-        profiles = "/apis/likeness.dev/v1alpha1/tuningprofiles"
-        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"default": True}})
-        await scene.calls()
-        scene.pod("Succeeded", terminated=ended(0, TUNED.encode().decode()))
-        scene.job_says("Complete")
-        await scene.calls()
-        assert scene.status()["profile"] == "sd15"
-        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE})
-        moved = PROFILE | {"default": True, "storage": PROFILE["storage"] | {"endpoint": "https://elsewhere"}}
-        scene.server.put(f"{profiles}/sdxl", {"metadata": {"name": "sdxl"}, "spec": moved})
-        scene.deleted()
-        await scene.calls()
-        assert scene.server.objects[ERASER]["metadata"]["labels"]["likeness.dev/profile"] == "sd15"
-
-    play(story, deletionPolicy="Delete", profile=None)
-
-
-def test_the_tuning_is_ended_and_its_pod_has_ended_before_anything_is_erased() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
-        await scene.calls()
-        scene.deleted()
-        assert await scene.calls() == [*READS, f"DELETE {JOB}", f"GET {JOB}"]
-        assert await scene.calls() == READS
-        del scene.server.objects[f"{PODS}/p"]
-        assert (await scene.calls())[-1] == f"POST {JOBS}"
-
-    play(story, deletionPolicy="Delete")
-
-
-def test_other_finalizers_stay() -> None:
-    async def story(scene: Scene) -> None:
-        scene.server.objects[SUBJECT]["metadata"]["finalizers"] = ["somebody/else"]
-        scene.cache.invalidate(KEY)
-        await scene.calls()
-        finalizers = scene.server.objects[SUBJECT]["metadata"]["finalizers"]
-        assert finalizers == ["somebody/else", "likeness.dev/erase"]
-        scene.deleted()
-        await scene.calls()
-        scene.job_says("Complete", ERASER)
-        await scene.calls()
-        assert scene.server.objects[SUBJECT]["metadata"]["finalizers"] == ["somebody/else"]
-
-    play(story, deletionPolicy="Delete")
-
-
-def test_a_failure_to_erase_is_told_once_and_is_no_second_end() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.pod("Failed", terminated=ended(10, ""))
-        scene.job_says("Failed")
-        await scene.calls()
-        scene.deleted()
-        await scene.calls()
-        scene.job_says("Failed", ERASER)
-        assert await scene.calls() == [*READS, f"PUT {SUBJECT}/status"]
-        assert await scene.calls() == READS
-        kinds = [condition["type"] for condition in scene.status()["conditions"]]
-        assert kinds == ["Failed", "Accepted", "EncoderUsed", "Erased"]
-        assert len([path for path in scene.server.objects if path.startswith(EVENTS)]) == 1
-
-    play(story, deletionPolicy="Delete")
-
-
-def test_whether_the_namespace_goes_is_found_out_without_a_right_to_read_it() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.job_says("Complete")
-        scene.server.objects.pop(SD15)
-        scene.set_up()
-        scene.deleted()
-        assert (await scene.calls())[-2:] == [f"POST {EVENTS}", f"PUT {SUBJECT}/status"]
-        assert [path for path in scene.server.objects if path.startswith(EVENTS)] == []
-        assert scene.status()["waiting"]["reason"] == "ProfileNotFound"
-        scene.server.terminating = True
-        await scene.calls()
-        assert SUBJECT not in scene.server.objects
-
-    play(story, deletionPolicy="Delete")
+@with_spec(deletionPolicy="Delete")
+async def test_whether_the_namespace_goes_is_found_out_without_a_right_to_read_it(scene: Scene) -> None:
+    await scene.calls()
+    scene.job_says("Complete")
+    scene.server.objects.pop(SD15)
+    scene.set_up()
+    scene.deleted()
+    assert (await scene.calls())[-2:] == [f"POST {EVENTS}", f"PUT {SUBJECT}/status"]
+    assert [path for path in scene.server.objects if path.startswith(EVENTS)] == []
+    assert scene.status()["waiting"]["reason"] == "ProfileNotFound"
+    scene.server.terminating = True
+    await scene.calls()
+    assert SUBJECT not in scene.server.objects
 
 
 def a_rival(version: int = 1) -> K8sObject:
@@ -393,166 +348,143 @@ def a_rival(version: int = 1) -> K8sObject:
     return {"metadata": metadata | {"creationTimestamp": "2026-11-23T12:00:00Z"}, "spec": {"template": {"spec": {}}}}
 
 
-def test_where_a_limit_is_reached_it_waits_at_the_cost_of_one_write() -> None:
-    async def story(scene: Scene) -> None:
-        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
-        rival = scene.server.put(f"{JOBS}/rival", a_rival())
-        scene.cache.saw_job(rival, "ADDED")
-        assert await scene.calls() == [f"GET {SD15}", f"PUT {SUBJECT}/status"]
-        assert scene.status()["waiting"]["reason"] == "ConcurrencyLimit"
-        assert await scene.calls() == []
-        scene.cache.saw_job(scene.server.objects.pop(f"{JOBS}/rival"), "DELETED")
-        assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOBS}", f"POST {JOBS}"]
-
-    play(story)
+async def test_where_a_limit_is_reached_it_waits_at_the_cost_of_one_write(scene: Scene) -> None:
+    scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+    rival = scene.server.put(f"{JOBS}/rival", a_rival())
+    scene.cache.saw_job(rival, "ADDED")
+    assert await scene.calls() == [f"GET {SD15}", f"PUT {SUBJECT}/status"]
+    assert scene.status()["waiting"]["reason"] == "ConcurrencyLimit"
+    assert await scene.calls() == []
+    scene.cache.saw_job(scene.server.objects.pop(f"{JOBS}/rival"), "DELETED")
+    assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOBS}", f"POST {JOBS}"]
 
 
-def test_a_rival_that_no_watch_has_told_of_counts() -> None:
-    async def story(scene: Scene) -> None:
-        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
-        scene.server.put(f"{JOBS}/rival", a_rival())
-        with pytest.raises(ConflictError, match="no watch has reported"):
-            await scene.calls()
-        assert JOB not in scene.server.objects
-
-    play(story)
-
-
-def test_a_ghost_that_fills_the_limit_is_found_out_by_asking() -> None:
-    async def story(scene: Scene) -> None:
-        scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
-        scene.cache.saw_job(a_rival(), "ADDED")
+async def test_a_rival_that_no_watch_has_told_of_counts(scene: Scene) -> None:
+    scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+    scene.server.put(f"{JOBS}/rival", a_rival())
+    with pytest.raises(ConflictError, match="no watch has reported"):
         await scene.calls()
-        assert JOB not in scene.server.objects
-        scene.cache.invalidate(KEY)  # as resync does
-        await scene.calls()
-        assert JOB in scene.server.objects
-
-    play(story)
+    assert JOB not in scene.server.objects
 
 
-def test_an_eviction_is_in_the_attempts_though_its_pod_is_gone_and_costs_no_write_of_its_own() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        first = scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
-        await scene.calls()
-        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
-        first["status"]["conditions"] = [target]
-        scene.cache.saw_pod(scene.server.objects.pop(f"{PODS}/p"), "DELETED")
-        scene.cache.invalidate(KEY)
-        scene.pod("Running", "next", running={"startedAt": "2026-11-23T12:00:05Z"})
-        calls = await scene.calls()
-        assert [call for call in calls if not call.startswith("GET")] == [f"PUT {SUBJECT}/status"]
-        assert [attempt["reason"] for attempt in scene.status()["attempts"]] == ["Evicted"]
-        assert await scene.calls() == []
-
-    play(story)
+async def test_a_ghost_that_fills_the_limit_is_found_out_by_asking(scene: Scene) -> None:
+    scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"maxConcurrent": 1}})
+    scene.cache.saw_job(a_rival(), "ADDED")
+    await scene.calls()
+    assert JOB not in scene.server.objects
+    scene.cache.invalidate(KEY)  # as resync does
+    await scene.calls()
+    assert JOB in scene.server.objects
 
 
-def test_an_attempt_alone_is_no_reason_to_write() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.pod("Running", "next", running={"startedAt": "2026-11-23T12:00:05Z"})
-        await scene.calls()
-        gone = scene.pod("Failed", "late")
-        target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
-        gone["status"]["conditions"] = [target]
-        scene.cache.saw_pod(scene.server.objects.pop(f"{PODS}/late"), "DELETED")
-        assert await scene.calls() == []
-        scene.pod("Succeeded", "next", terminated=ended(0, TUNED.encode().decode()))
-        scene.job_says("Complete")
-        await scene.calls()
-        assert sorted(attempt["reason"] for attempt in scene.status()["attempts"]) == ["Evicted", "Tuned"]
+async def test_an_eviction_is_in_the_attempts_though_its_pod_is_gone_and_costs_no_write_of_its_own(
+    scene: Scene,
+) -> None:
+    await scene.calls()
+    first = scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    await scene.calls()
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    first["status"]["conditions"] = [target]
+    scene.cache.saw_pod(scene.server.objects.pop(f"{PODS}/p"), "DELETED")
+    scene.cache.invalidate(KEY)
+    scene.pod("Running", "next", running={"startedAt": "2026-11-23T12:00:05Z"})
+    calls = await scene.calls()
+    assert [call for call in calls if not call.startswith("GET")] == [f"PUT {SUBJECT}/status"]
+    assert [attempt["reason"] for attempt in scene.status()["attempts"]] == ["Evicted"]
+    assert await scene.calls() == []
 
-    play(story)
+
+async def test_an_attempt_alone_is_no_reason_to_write(scene: Scene) -> None:
+    await scene.calls()
+    scene.pod("Running", "next", running={"startedAt": "2026-11-23T12:00:05Z"})
+    await scene.calls()
+    gone = scene.pod("Failed", "late")
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    gone["status"]["conditions"] = [target]
+    scene.cache.saw_pod(scene.server.objects.pop(f"{PODS}/late"), "DELETED")
+    assert await scene.calls() == []
+    scene.pod("Succeeded", "next", terminated=ended(0, TUNED.encode().decode()))
+    scene.job_says("Complete")
+    await scene.calls()
+    assert sorted(attempt["reason"] for attempt in scene.status()["attempts"]) == ["Evicted", "Tuned"]
 
 
 @pytest.mark.parametrize("namesake", [False, True], ids=["nobody of its name", "a new one of its name"])
-def test_an_erase_job_ends_with_its_personalization_before_a_new_one_can_publish(namesake: bool) -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.deleted()
-        await scene.calls()
-        scene.cache.saw_job(scene.server.objects[ERASER], "ADDED")
-        gone = scene.server.objects.pop(SUBJECT)
-        scene.cache.saw_object(KIND, gone, "DELETED")
-        if namesake:
-            again = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "another"}, "spec": SPEC}
-            scene.cache.saw_object(KIND, scene.server.put(SUBJECT, again), "ADDED")
-        calls = await scene.calls()
-        assert ERASER not in scene.server.objects
-        made = f"POST {JOBS}"
-        assert (made in calls) == namesake
-        assert not namesake or calls.index(f"DELETE {ERASER}") < calls.index(made)
-
-    play(story, deletionPolicy="Delete")
-
-
-def test_an_erase_job_ends_before_a_namesake_can_publish_that_no_watch_has_reported() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.deleted()
-        await scene.calls()
-        eraser = scene.server.objects[ERASER]
-        scene.cache.saw_job(eraser, "ADDED")
-        before = json.loads(json.dumps(scene.server.objects[SUBJECT]))
-        del before["metadata"]["deletionTimestamp"]
-        scene.cache.drop(KEY)
-        scene.cache.saw_object(KIND, {key: before[key] for key in ("metadata", "spec")}, "ADDED")  # an old one
+@with_spec(deletionPolicy="Delete")
+async def test_an_erase_job_ends_with_its_personalization_before_a_new_one_can_publish(
+    scene: Scene, namesake: bool
+) -> None:
+    await scene.calls()
+    scene.deleted()
+    await scene.calls()
+    scene.cache.saw_job(scene.server.objects[ERASER], "ADDED")
+    gone = scene.server.objects.pop(SUBJECT)
+    scene.cache.saw_object(KIND, gone, "DELETED")
+    if namesake:
         again = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "another"}, "spec": SPEC}
-        scene.server.put(SUBJECT, again)
-        calls = await scene.calls()
-        assert calls.index(f"DELETE {ERASER}") < calls.index(f"POST {JOBS}")
-
-    play(story, deletionPolicy="Delete")
-
-
-def test_rules_are_read_once_on_what_is_cached_and_once_on_what_is_true() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        scene.moment += timedelta(seconds=20)
-        await scene.calls()
-        assert scene.status()["waiting"]["reason"] == "NoPod"
-        assert await scene.calls() == [f"GET {EVENTS}"]
-        assert scene.runs == 1
-        scene.cache.saw_job(scene.server.objects[JOB], "DELETED")  # a watch that tells what is not so
-        assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOB}", f"GET {PODS}", f"GET {EVENTS}"]
-        assert scene.runs == 2
-
-    play(story)
+        scene.cache.saw_object(KIND, scene.server.put(SUBJECT, again), "ADDED")
+    calls = await scene.calls()
+    assert ERASER not in scene.server.objects
+    made = f"POST {JOBS}"
+    assert (made in calls) == namesake
+    assert not namesake or calls.index(f"DELETE {ERASER}") < calls.index(made)
 
 
-def test_one_that_finished_under_the_operator_before_is_written_once_more_and_never_started_again() -> None:
-    async def story(scene: Scene) -> None:
-        ended = {"type": "Succeeded", "status": "True", "reason": "Tuned", "message": "", "lastTransitionTime": MOMENT}
-        status = {"conditions": [ended], "settled": True, "fromTheFuture": 1}
-        before = scene.server.put(SUBJECT, scene.server.objects[SUBJECT] | {"status": status})
-        scene.cache.saw_object(KIND, before, None)
-        assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOB}", f"PUT {SUBJECT}/status"]
-        assert scene.status() == status | {"unwatched": True}
-        assert (scene.result, len(scene.cache)) == (ReconcileResult(done=True), 0)
+@with_spec(deletionPolicy="Delete")
+async def test_an_erase_job_ends_before_a_namesake_can_publish_that_no_watch_has_reported(scene: Scene) -> None:
+    await scene.calls()
+    scene.deleted()
+    await scene.calls()
+    eraser = scene.server.objects[ERASER]
+    scene.cache.saw_job(eraser, "ADDED")
+    before = json.loads(json.dumps(scene.server.objects[SUBJECT]))
+    del before["metadata"]["deletionTimestamp"]
+    scene.cache.drop(KEY)
+    scene.cache.saw_object(KIND, {key: before[key] for key in ("metadata", "spec")}, "ADDED")  # an old one
+    again = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "another"}, "spec": SPEC}
+    scene.server.put(SUBJECT, again)
+    calls = await scene.calls()
+    assert calls.index(f"DELETE {ERASER}") < calls.index(f"POST {JOBS}")
 
-    play(story)
+
+async def test_rules_are_read_once_on_what_is_cached_and_once_on_what_is_true(scene: Scene) -> None:
+    await scene.calls()
+    scene.moment += timedelta(seconds=20)
+    await scene.calls()
+    assert scene.status()["waiting"]["reason"] == "NoPod"
+    assert await scene.calls() == [f"GET {EVENTS}"]
+    assert scene.runs == 1
+    scene.cache.saw_job(scene.server.objects[JOB], "DELETED")  # a watch that tells what is not so
+    assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOB}", f"GET {PODS}", f"GET {EVENTS}"]
+    assert scene.runs == 2
+
+
+async def test_one_that_finished_under_the_operator_before_is_written_once_more_and_never_started_again(
+    scene: Scene,
+) -> None:
+    ended = {"type": "Succeeded", "status": "True", "reason": "Tuned", "message": "", "lastTransitionTime": MOMENT}
+    status = {"conditions": [ended], "settled": True, "fromTheFuture": 1}
+    before = scene.server.put(SUBJECT, scene.server.objects[SUBJECT] | {"status": status})
+    scene.cache.saw_object(KIND, before, None)
+    assert await scene.calls() == [f"GET {SUBJECT}", f"GET {JOB}", f"PUT {SUBJECT}/status"]
+    assert scene.status() == status | {"unwatched": True}
+    assert (scene.result, len(scene.cache)) == (ReconcileResult(done=True), 0)
 
 
 @pytest.mark.parametrize("exit_code", [0, 10])
-def test_a_job_of_the_operator_before_is_brought_to_its_end(exit_code: int) -> None:
+async def test_a_job_of_the_operator_before_is_brought_to_its_end(scene: Scene, exit_code: int) -> None:
     """It has no annotations."""
-
-    async def story(scene: Scene) -> None:
-        await scene.calls()
-        job = json.loads(json.dumps(scene.server.objects[JOB]))
-        del job["metadata"]["annotations"]
-        scene.server.put(JOB, job)
-        scene.cache.invalidate(KEY)
-        scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
-        await scene.calls()
-        assert scene.status()["conditions"][0]["type"] == "Running"
-        scene.pod("Failed" if exit_code else "Succeeded", terminated=ended(exit_code, TUNED.encode().decode()))
-        scene.job_says("Failed" if exit_code else "Complete")
-        await scene.calls()
-        assert scene.status()["conditions"][0]["type"] == ("Failed" if exit_code else "Succeeded")
-        assert scene.status().get("token") == (None if exit_code else "<red-teapot>")
-        assert len(scene.cache) == 0
-
-    play(story)
+    await scene.calls()
+    job = json.loads(json.dumps(scene.server.objects[JOB]))
+    del job["metadata"]["annotations"]
+    scene.server.put(JOB, job)
+    scene.cache.invalidate(KEY)
+    scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    await scene.calls()
+    assert scene.status()["conditions"][0]["type"] == "Running"
+    scene.pod("Failed" if exit_code else "Succeeded", terminated=ended(exit_code, TUNED.encode().decode()))
+    scene.job_says("Failed" if exit_code else "Complete")
+    await scene.calls()
+    assert scene.status()["conditions"][0]["type"] == ("Failed" if exit_code else "Succeeded")
+    assert scene.status().get("token") == (None if exit_code else "<red-teapot>")
+    assert len(scene.cache) == 0

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import virtual_time
 from given import NAME, NAMESPACE
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Snapshot
@@ -19,6 +18,8 @@ from likeness_operator.kubernetes.pod import read_pod
 from likeness_operator.personalization.facts import KIND
 from likeness_operator.personalization.job import job_name
 from likeness_operator.personalization.lifecycle import PERSONALIZATION
+
+pytestmark = pytest.mark.virtual_time
 
 KEY = Key(KIND, NAMESPACE, NAME)
 SUCCEEDED = [{"type": "Succeeded", "status": "True"}]
@@ -66,8 +67,8 @@ class Scene:
     """A cache and its queue, watched by a test that works off what comes in."""
 
     def __init__(self) -> None:
-        self.queue = WorkQueue()
         self.now = 0.0
+        self.queue = WorkQueue(clock=lambda: self.now)
         self.cache = WatchCache(self.queue, lambda: self.now, {KIND: PERSONALIZATION})
 
     async def reconciliations(self) -> int:
@@ -94,33 +95,29 @@ class Scene:
         return job.name if job else None, [pod.phase for pod in snapshot.pods_of(job)]
 
 
-def test_an_unfinished_one_is_looked_at_until_it_ended() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        assert len(scene.cache) == 1
-        scene.cache.saw_object(KIND, a_subject(SUCCEEDED, version=8), "MODIFIED")
-        assert (await scene.reconciliations(), len(scene.cache)) == (0, 0)
-
-    virtual_time.run(story(Scene()))
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
 
 
-def test_a_deleted_one_is_forgotten() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_object(KIND, a_subject(), "DELETED")
-        assert (await scene.reconciliations(), len(scene.cache)) == (0, 0)
-
-    virtual_time.run(story(Scene()))
+async def test_an_unfinished_one_is_looked_at_until_it_ended(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    assert len(scene.cache) == 1
+    scene.cache.saw_object(KIND, a_subject(SUCCEEDED, version=8), "MODIFIED")
+    assert (await scene.reconciliations(), len(scene.cache)) == (0, 0)
 
 
-def test_one_that_is_new_is_looked_at_before_those_that_wait_longer() -> None:
-    async def story(scene: Scene) -> None:
-        other = Key(KIND, "shop", "older")
-        scene.queue.add(other)
-        scene.cache.saw_object(KIND, a_subject(), "ADDED")
-        assert [await scene.queue.get(), await scene.queue.get()] == [KEY, other]
+async def test_a_deleted_one_is_forgotten(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_object(KIND, a_subject(), "DELETED")
+    assert (await scene.reconciliations(), len(scene.cache)) == (0, 0)
 
-    virtual_time.run(story(Scene()))
+
+async def test_one_that_is_new_is_looked_at_before_those_that_wait_longer(scene: Scene) -> None:
+    other = Key(KIND, "shop", "older")
+    scene.queue.add(other)
+    scene.cache.saw_object(KIND, a_subject(), "ADDED")
+    assert [await scene.queue.get(), await scene.queue.get()] == [KEY, other]
 
 
 def test_those_that_wait_are_counted_by_reason_as_long_as_they_do() -> None:
@@ -137,100 +134,77 @@ def test_those_that_wait_are_counted_by_reason_as_long_as_they_do() -> None:
     assert cache.waiting() == {}
 
 
-def test_our_own_write_is_no_reason_to_look_but_anothers_is() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.put(KEY, Snapshot(a_subject([], version=8)), losses=0, complete=False)
-        scene.cache.saw_object(KIND, a_subject([], version=8), "MODIFIED")
-        assert await scene.reconciliations() == 0
-        scene.cache.saw_object(KIND, a_subject([], version=9), "MODIFIED")
-        assert await scene.reconciliations() == 1
-
-    virtual_time.run(story(Scene()))
+async def test_our_own_write_is_no_reason_to_look_but_anothers_is(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.put(KEY, Snapshot(a_subject([], version=8)), losses=0, complete=False)
+    scene.cache.saw_object(KIND, a_subject([], version=8), "MODIFIED")
+    assert await scene.reconciliations() == 0
+    scene.cache.saw_object(KIND, a_subject([], version=9), "MODIFIED")
+    assert await scene.reconciliations() == 1
 
 
-def test_only_what_the_rules_read_of_a_pod_is_a_reason_to_look() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_pod(a_pod("Pending"), "ADDED")
-        assert await scene.reconciliations() == 1
-        scene.cache.saw_pod(a_pod("Pending", ip="10.0.0.1", version=10), "MODIFIED")
-        assert await scene.reconciliations() == 0
-        scene.cache.saw_pod(a_pod("Failed", version=11), "MODIFIED")
-        assert await scene.reconciliations() == 1
-
-    virtual_time.run(story(Scene()))
+async def test_only_what_the_rules_read_of_a_pod_is_a_reason_to_look(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_pod(a_pod("Pending"), "ADDED")
+    assert await scene.reconciliations() == 1
+    scene.cache.saw_pod(a_pod("Pending", ip="10.0.0.1", version=10), "MODIFIED")
+    assert await scene.reconciliations() == 0
+    scene.cache.saw_pod(a_pod("Failed", version=11), "MODIFIED")
+    assert await scene.reconciliations() == 1
 
 
-def test_what_changes_in_one_moment_is_looked_at_once() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_job(a_job(), "ADDED")
-        for version, phase in enumerate(("Pending", "Running", "Succeeded"), 9):
-            scene.cache.saw_pod(a_pod(phase, version=version), "MODIFIED")
-        scene.cache.saw_job(a_job(COMPLETE, version=12), "MODIFIED")
-        assert await scene.reconciliations() == 1
-
-    virtual_time.run(story(Scene()))
+async def test_what_changes_in_one_moment_is_looked_at_once(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_job(a_job(), "ADDED")
+    for version, phase in enumerate(("Pending", "Running", "Succeeded"), 9):
+        scene.cache.saw_pod(a_pod(phase, version=version), "MODIFIED")
+    scene.cache.saw_job(a_job(COMPLETE, version=12), "MODIFIED")
+    assert await scene.reconciliations() == 1
 
 
-def test_what_belongs_to_a_finished_one_is_passed_over() -> None:
-    async def story(scene: Scene) -> None:
-        scene.cache.saw_job(a_job(COMPLETE), "MODIFIED")
-        scene.cache.saw_job(a_job(), "DELETED")
-        scene.cache.saw_pod(a_pod("Succeeded"), "MODIFIED")
-        assert (await scene.reconciliations(), len(scene.cache)) == (0, 0)
-
-    virtual_time.run(story(Scene()))
+async def test_what_belongs_to_a_finished_one_is_passed_over(scene: Scene) -> None:
+    scene.cache.saw_job(a_job(COMPLETE), "MODIFIED")
+    scene.cache.saw_job(a_job(), "DELETED")
+    scene.cache.saw_pod(a_pod("Succeeded"), "MODIFIED")
+    assert (await scene.reconciliations(), len(scene.cache)) == (0, 0)
 
 
-def test_a_job_that_still_runs_is_always_looked_at() -> None:
-    async def story(scene: Scene) -> None:
-        scene.cache.saw_job(a_job(), "MODIFIED")
-        assert await scene.reconciliations() == 1
-
-    virtual_time.run(story(Scene()))
+async def test_a_job_that_still_runs_is_always_looked_at(scene: Scene) -> None:
+    scene.cache.saw_job(a_job(), "MODIFIED")
+    assert await scene.reconciliations() == 1
 
 
-def test_a_deleted_job_is_replaced_after_a_pause() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_job(a_job(), "DELETED")
-        assert await scene.reconciliations() == 0
-        await asyncio.sleep(1)
-        assert await scene.reconciliations() == 1
-
-    virtual_time.run(story(Scene()))
+async def test_a_deleted_job_is_replaced_after_a_pause(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_job(a_job(), "DELETED")
+    assert await scene.reconciliations() == 0
+    await asyncio.sleep(1)
+    assert await scene.reconciliations() == 1
 
 
-def test_somebody_elses_objects_are_passed_over() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        foreign = a_job()
-        del foreign["metadata"]["labels"]
-        scene.cache.saw_job(foreign, "ADDED")
-        assert await scene.reconciliations() == 0
-        assert scene.cached() == (None, [])
-
-    virtual_time.run(story(Scene()))
+async def test_somebody_elses_objects_are_passed_over(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    foreign = a_job()
+    del foreign["metadata"]["labels"]
+    scene.cache.saw_job(foreign, "ADDED")
+    assert await scene.reconciliations() == 0
+    assert scene.cached() == (None, [])
 
 
-def test_what_it_saw_from_the_beginning_it_recalls() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject(profile="sd15"))
-        assert scene.cached() == (None, [])
-        scene.cache.saw_job(a_job(), "ADDED")
-        scene.cache.saw_pod(a_pod("Pending"), "ADDED")
-        scene.cache.saw_pod(a_pod("Running", version=10), "MODIFIED")
-        assert scene.cached() == (JOB, ["Running"])
-
-    virtual_time.run(story(Scene()))
+async def test_what_it_saw_from_the_beginning_it_recalls(scene: Scene) -> None:
+    await scene.knows(a_subject(profile="sd15"))
+    assert scene.cached() == (None, [])
+    scene.cache.saw_job(a_job(), "ADDED")
+    scene.cache.saw_pod(a_pod("Pending"), "ADDED")
+    scene.cache.saw_pod(a_pod("Running", version=10), "MODIFIED")
+    assert scene.cached() == (JOB, ["Running"])
 
 
 @pytest.mark.parametrize(("kind", "conditions"), [(None, None), ("MODIFIED", []), ("ADDED", [])])
-def test_what_was_there_before_is_asked_for(kind: str | None, conditions: list[dict[str, str]] | None) -> None:
+def test_what_was_there_before_is_asked_for(
+    scene: Scene, kind: str | None, conditions: list[dict[str, str]] | None
+) -> None:
     """There may be Jobs and pods of it that no watch has told yet."""
-    scene = Scene()
     scene.cache.saw_object(KIND, a_subject(conditions), kind)
     assert scene.cache.get(KEY) is None
     snapshot = Snapshot(a_subject(conditions), (read_job(a_job()),), (read_pod(a_pod("Running")),))
@@ -238,65 +212,51 @@ def test_what_was_there_before_is_asked_for(kind: str | None, conditions: list[d
     assert scene.cached() == (JOB, ["Running"])
 
 
-def test_a_list_that_comes_again_is_no_longer_the_beginning() -> None:
-    scene = Scene()
+def test_a_list_that_comes_again_is_no_longer_the_beginning(scene: Scene) -> None:
     scene.cache.saw_object(KIND, a_subject(), "ADDED")
     scene.cache.saw_object(KIND, a_subject(), None)
     assert scene.cache.get(KEY) is None
 
 
-def test_what_the_watch_tells_late_does_not_undo_what_is_known() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        snapshot = Snapshot(
-            a_subject([], version=20),
-            (read_job(a_job(COMPLETE, version=21)),),
-            (read_pod(a_pod("Succeeded", version=22)),),
-        )
-        scene.cache.put(KEY, snapshot, losses=0, complete=True)
-        scene.cache.saw_object(KIND, a_subject(version=7), "MODIFIED")
-        scene.cache.saw_job(a_job(version=8), "ADDED")
-        scene.cache.saw_pod(a_pod("Pending", version=9), "ADDED")
-        assert await scene.reconciliations() == 0
-        assert scene.cached() == (JOB, ["Succeeded"])
-
-    virtual_time.run(story(Scene()))
+async def test_what_the_watch_tells_late_does_not_undo_what_is_known(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    snapshot = Snapshot(
+        a_subject([], version=20),
+        (read_job(a_job(COMPLETE, version=21)),),
+        (read_pod(a_pod("Succeeded", version=22)),),
+    )
+    scene.cache.put(KEY, snapshot, losses=0, complete=True)
+    scene.cache.saw_object(KIND, a_subject(version=7), "MODIFIED")
+    scene.cache.saw_job(a_job(version=8), "ADDED")
+    scene.cache.saw_pod(a_pod("Pending", version=9), "ADDED")
+    assert await scene.reconciliations() == 0
+    assert scene.cached() == (JOB, ["Succeeded"])
 
 
-def test_what_went_while_it_was_asked_for_is_asked_for_again() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        losses = scene.cache.losses(KEY)
-        scene.cache.saw_pod(a_pod("Running"), "DELETED")
-        snapshot = Snapshot(a_subject(), (read_job(a_job()),), (read_pod(a_pod("Running")),))
-        scene.cache.put(KEY, snapshot, losses, complete=True)
-        assert scene.cache.get(KEY) is None
-
-    virtual_time.run(story(Scene()))
+async def test_what_went_while_it_was_asked_for_is_asked_for_again(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    losses = scene.cache.losses(KEY)
+    scene.cache.saw_pod(a_pod("Running"), "DELETED")
+    snapshot = Snapshot(a_subject(), (read_job(a_job()),), (read_pod(a_pod("Running")),))
+    scene.cache.put(KEY, snapshot, losses, complete=True)
+    assert scene.cache.get(KEY) is None
 
 
-def test_a_namesakes_job_and_pods_are_not_its_own() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_job(a_job(name=job_name(NAME, "another uid"), uid="old"), "MODIFIED")
-        scene.cache.saw_pod(a_pod("Failed", owner="old"), "MODIFIED")
-        assert scene.cached() == (None, [])
-
-    virtual_time.run(story(Scene()))
+async def test_a_namesakes_job_and_pods_are_not_its_own(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_job(a_job(name=job_name(NAME, "another uid"), uid="old"), "MODIFIED")
+    scene.cache.saw_pod(a_pod("Failed", owner="old"), "MODIFIED")
+    assert scene.cached() == (None, [])
 
 
-def test_one_that_is_created_anew_under_its_name_starts_from_nothing() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_job(a_job(), "ADDED")
-        scene.cache.saw_object(KIND, a_subject(uid="v", version=30), "ADDED")
-        assert scene.cached() == (None, [])
-
-    virtual_time.run(story(Scene()))
+async def test_one_that_is_created_anew_under_its_name_starts_from_nothing(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_job(a_job(), "ADDED")
+    scene.cache.saw_object(KIND, a_subject(uid="v", version=30), "ADDED")
+    assert scene.cached() == (None, [])
 
 
-def test_a_watch_that_owes_the_news_of_our_own_write_is_noticed() -> None:
-    scene = Scene()
+def test_a_watch_that_owes_the_news_of_our_own_write_is_noticed(scene: Scene) -> None:
     scene.cache.saw_object(KIND, a_subject([], version=7), "MODIFIED")
     scene.cache.wrote(KEY, "8")
     scene.now = 50.0
@@ -307,9 +267,8 @@ def test_a_watch_that_owes_the_news_of_our_own_write_is_noticed() -> None:
     assert scene.cache.watch_lag_seconds() == 0
 
 
-def test_one_that_left_the_watch_before_it_was_told_of_owes_nothing() -> None:
+def test_one_that_left_the_watch_before_it_was_told_of_owes_nothing(scene: Scene) -> None:
     """It ended while the watch was broken, and the list that came after leaves out what is unwatched."""
-    scene = Scene()
     scene.cache.saw_object(KIND, a_subject([], version=7), "MODIFIED")
     scene.cache.wrote(KEY, "8")
     scene.now = 50.0
@@ -319,21 +278,16 @@ def test_one_that_left_the_watch_before_it_was_told_of_owes_nothing() -> None:
     assert scene.cache.watch_lag_seconds() == 0
 
 
-def test_one_that_leaves_the_watch_is_forgotten_and_owes_nothing() -> None:
+async def test_one_that_leaves_the_watch_is_forgotten_and_owes_nothing(scene: Scene) -> None:
     """The API server tells it as a deletion: what it was, with the version of the write that said unwatched."""
-
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.wrote(KEY, "8")
-        scene.now = 50.0
-        scene.cache.saw_object(KIND, a_subject([], version=8), "DELETED")
-        assert (len(scene.cache), scene.cache.watch_lag_seconds()) == (0, 0)
-
-    virtual_time.run(story(Scene()))
+    await scene.knows(a_subject())
+    scene.cache.wrote(KEY, "8")
+    scene.now = 50.0
+    scene.cache.saw_object(KIND, a_subject([], version=8), "DELETED")
+    assert (len(scene.cache), scene.cache.watch_lag_seconds()) == (0, 0)
 
 
-def test_an_echo_that_comes_before_the_answer_to_the_write_is_owed_no_more() -> None:
-    scene = Scene()
+def test_an_echo_that_comes_before_the_answer_to_the_write_is_owed_no_more(scene: Scene) -> None:
     scene.cache.saw_object(KIND, a_subject(SUCCEEDED, version=8), "MODIFIED")
     scene.cache.wrote(KEY, "8")
     scene.now = 1000.0
@@ -343,8 +297,7 @@ def test_an_echo_that_comes_before_the_answer_to_the_write_is_owed_no_more() -> 
     assert scene.cache.watch_lag_seconds() == 50
 
 
-def test_what_is_told_of_one_namespace_says_nothing_of_the_watch_on_another() -> None:
-    scene = Scene()
+def test_what_is_told_of_one_namespace_says_nothing_of_the_watch_on_another(scene: Scene) -> None:
     scene.cache.saw_object(KIND, a_subject([], version=8), "MODIFIED")
     scene.cache.wrote(Key(KIND, "studio", NAME), "7")
     scene.now = 50.0
@@ -357,40 +310,31 @@ def test_versions_are_compared_as_numbers(one: int, other: int) -> None:
 
 
 @pytest.mark.parametrize(("spec", "woken"), [({"profile": "sd15"}, 1), ({}, 1), ({"profile": "other"}, 0)])
-def test_a_profile_wakes_those_that_may_have_waited_for_it(spec: K8sObject, woken: int) -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject(**spec))
-        scene.cache.saw_profile("sd15")
-        assert await scene.reconciliations() == woken
-
-    virtual_time.run(story(Scene()))
+async def test_a_profile_wakes_those_that_may_have_waited_for_it(scene: Scene, spec: K8sObject, woken: int) -> None:
+    await scene.knows(a_subject(**spec))
+    scene.cache.saw_profile("sd15")
+    assert await scene.reconciliations() == woken
 
 
-def test_one_that_ended_is_kept_while_its_artifacts_are_to_be_erased() -> None:
-    async def story(scene: Scene) -> None:
-        guarded = a_subject(SUCCEEDED, version=8, deletionPolicy="Delete")
-        guarded["metadata"]["finalizers"] = ["likeness.dev/erase"]
-        scene.cache.saw_object(KIND, guarded, None)
-        assert (await scene.reconciliations(), len(scene.cache)) == (0, 0)
-        guarded["metadata"] |= {"deletionTimestamp": "2026-11-23T12:00:00Z", "resourceVersion": "9"}
-        scene.cache.saw_object(KIND, guarded, "MODIFIED")
-        assert (await scene.reconciliations(), len(scene.cache)) == (1, 1)
-        guarded["metadata"] |= {"finalizers": ["somebody/else"], "resourceVersion": "10"}
-        scene.cache.saw_object(KIND, guarded, "MODIFIED")
-        assert len(scene.cache) == 0
-
-    virtual_time.run(story(Scene()))
+async def test_one_that_ended_is_kept_while_its_artifacts_are_to_be_erased(scene: Scene) -> None:
+    guarded = a_subject(SUCCEEDED, version=8, deletionPolicy="Delete")
+    guarded["metadata"]["finalizers"] = ["likeness.dev/erase"]
+    scene.cache.saw_object(KIND, guarded, None)
+    assert (await scene.reconciliations(), len(scene.cache)) == (0, 0)
+    guarded["metadata"] |= {"deletionTimestamp": "2026-11-23T12:00:00Z", "resourceVersion": "9"}
+    scene.cache.saw_object(KIND, guarded, "MODIFIED")
+    assert (await scene.reconciliations(), len(scene.cache)) == (1, 1)
+    guarded["metadata"] |= {"finalizers": ["somebody/else"], "resourceVersion": "10"}
+    scene.cache.saw_object(KIND, guarded, "MODIFIED")
+    assert len(scene.cache) == 0
 
 
 @pytest.mark.parametrize(("policy", "looks"), [("Retain", 0), ("Delete", 1)])
-def test_one_that_ended_is_kept_while_its_finalizer_is_missing(policy: str, looks: int) -> None:
-    async def story(scene: Scene) -> None:
-        subject = a_subject(SUCCEEDED, version=8, deletionPolicy=policy)
-        subject["status"]["jobRef"] = {"name": JOB, "uid": "j"}
-        scene.cache.saw_object(KIND, subject, None)
-        assert (await scene.reconciliations(), len(scene.cache)) == (looks, looks)
-
-    virtual_time.run(story(Scene()))
+async def test_one_that_ended_is_kept_while_its_finalizer_is_missing(scene: Scene, policy: str, looks: int) -> None:
+    subject = a_subject(SUCCEEDED, version=8, deletionPolicy=policy)
+    subject["status"]["jobRef"] = {"name": JOB, "uid": "j"}
+    scene.cache.saw_object(KIND, subject, None)
+    assert (await scene.reconciliations(), len(scene.cache)) == (looks, looks)
 
 
 def evicted(uid: str = "pod-of-j", phase: str = "Running") -> K8sObject:
@@ -400,46 +344,36 @@ def evicted(uid: str = "pod-of-j", phase: str = "Running") -> K8sObject:
     return pod
 
 
-def test_a_pod_that_was_taken_away_is_remembered_though_nobody_else_does() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_pod(evicted(), "DELETED")
-        scene.cache.invalidate(KEY)
-        (pod,) = scene.cache.removed_pods(KEY)
-        assert (pod.finished, pod.disruption) == (True, "EvictionByEvictionAPI")
-        for number in range(12):
-            scene.cache.saw_pod(evicted(f"p{number:02}"), "DELETED")
-        assert [pod.uid for pod in scene.cache.removed_pods(KEY)] == [f"p{number:02}" for number in range(2, 12)]
-
-    virtual_time.run(story(Scene()))
+async def test_a_pod_that_was_taken_away_is_remembered_though_nobody_else_does(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_pod(evicted(), "DELETED")
+    scene.cache.invalidate(KEY)
+    (pod,) = scene.cache.removed_pods(KEY)
+    assert (pod.finished, pod.disruption) == (True, "EvictionByEvictionAPI")
+    for number in range(12):
+        scene.cache.saw_pod(evicted(f"p{number:02}"), "DELETED")
+    assert [pod.uid for pod in scene.cache.removed_pods(KEY)] == [f"p{number:02}" for number in range(2, 12)]
 
 
-def test_a_pod_that_ended_well_is_remembered_whoever_deleted_it() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_pod(a_pod("Succeeded"), "DELETED")
-        (pod,) = scene.cache.removed_pods(KEY)
-        assert pod.phase == "Succeeded"
-
-    virtual_time.run(story(Scene()))
+async def test_a_pod_that_ended_well_is_remembered_whoever_deleted_it(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_pod(a_pod("Succeeded"), "DELETED")
+    (pod,) = scene.cache.removed_pods(KEY)
+    assert pod.phase == "Succeeded"
 
 
-def test_a_pod_that_failed_and_that_somebody_deleted_is_not() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_pod(a_pod("Failed"), "DELETED")
-        assert scene.cache.removed_pods(KEY) == ()
-
-    virtual_time.run(story(Scene()))
+async def test_a_pod_that_failed_and_that_somebody_deleted_is_not(scene: Scene) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_pod(a_pod("Failed"), "DELETED")
+    assert scene.cache.removed_pods(KEY) == ()
 
 
 @pytest.mark.parametrize("conditions", [[], SUCCEEDED], ids=["goes on", "ended"])
-def test_a_watch_that_tells_of_a_write_before_its_answer_owes_nothing(conditions: list[dict[str, str]]) -> None:
-    async def story(scene: Scene) -> None:
-        await scene.knows(a_subject())
-        scene.cache.saw_object(KIND, a_subject(conditions, version=8), "MODIFIED")
-        scene.cache.wrote(KEY, "8")
-        scene.now = 1000.0
-        assert scene.cache.watch_lag_seconds() == 0
-
-    virtual_time.run(story(Scene()))
+async def test_a_watch_that_tells_of_a_write_before_its_answer_owes_nothing(
+    scene: Scene, conditions: list[dict[str, str]]
+) -> None:
+    await scene.knows(a_subject())
+    scene.cache.saw_object(KIND, a_subject(conditions, version=8), "MODIFIED")
+    scene.cache.wrote(KEY, "8")
+    scene.now = 1000.0
+    assert scene.cache.watch_lag_seconds() == 0

@@ -8,6 +8,8 @@ import virtual_time
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.work_queue import LONGEST_BACKOFF_SECONDS, WorkQueue
 
+pytestmark = pytest.mark.virtual_time
+
 A, B = Key("Personalization", "shop", "a"), Key("Personalization", "shop", "b")
 
 
@@ -27,114 +29,87 @@ def a_queue() -> WorkQueue:
     return WorkQueue(jitter=lambda: 1.0, clock=virtual_time.now)
 
 
-def test_a_key_is_in_the_queue_once() -> None:
-    async def scene() -> None:
-        queue = a_queue()
-        for key in (A, B, A):
+async def test_a_key_is_in_the_queue_once() -> None:
+    queue = a_queue()
+    for key in (A, B, A):
+        queue.add(key)
+    assert [await next_of(queue), await next_of(queue)] == [A, B]
+    assert await nothing_in(queue)
+
+
+async def test_a_new_key_comes_before_those_that_wait_longer() -> None:
+    queue = a_queue()
+    queue.add(A)
+    queue.add(B, new=True)
+    assert [await next_of(queue), await next_of(queue)] == [B, A]
+    assert await nothing_in(queue)
+
+
+async def test_a_key_that_is_worked_on_comes_again_only_when_that_is_done() -> None:
+    queue = a_queue()
+    queue.add(A)
+    assert await next_of(queue) == A
+    queue.add(A)
+    assert await nothing_in(queue)
+    queue.done(A)
+    assert await next_of(queue) == A
+
+
+async def test_a_key_is_never_with_two_workers() -> None:
+    queue, busy = a_queue(), set[Key]()
+    most: list[int] = []
+
+    async def worker() -> None:
+        while len(most) < 100:
+            key = await queue.get()
+            assert key not in busy
+            busy.add(key)
+            most.append(len(busy))
+            await asyncio.sleep(0)
             queue.add(key)
-        assert [await next_of(queue), await next_of(queue)] == [A, B]
-        assert await nothing_in(queue)
+            busy.discard(key)
+            queue.done(key)
 
-    virtual_time.run(scene())
-
-
-def test_a_new_key_comes_before_those_that_wait_longer() -> None:
-    async def scene() -> None:
-        queue = a_queue()
-        queue.add(A)
-        queue.add(B, new=True)
-        assert [await next_of(queue), await next_of(queue)] == [B, A]
-        assert await nothing_in(queue)
-
-    virtual_time.run(scene())
+    for key in (A, B):
+        queue.add(key)
+    await asyncio.wait_for(asyncio.gather(*(worker() for _ in range(2))), timeout=2)
+    assert max(most) == 2
 
 
-def test_a_key_that_is_worked_on_comes_again_only_when_that_is_done() -> None:
-    async def scene() -> None:
-        queue = a_queue()
-        queue.add(A)
-        assert await next_of(queue) == A
-        queue.add(A)
-        assert await nothing_in(queue)
-        queue.done(A)
-        assert await next_of(queue) == A
-
-    virtual_time.run(scene())
-
-
-def test_a_key_is_never_with_two_workers() -> None:
-    async def scene() -> None:
-        queue, busy = a_queue(), set[Key]()
-        most: list[int] = []
-
-        async def worker() -> None:
-            while len(most) < 100:
-                key = await queue.get()
-                assert key not in busy
-                busy.add(key)
-                most.append(len(busy))
-                await asyncio.sleep(0)
-                queue.add(key)
-                busy.discard(key)
-                queue.done(key)
-
-        for key in (A, B):
-            queue.add(key)
-        await asyncio.wait_for(asyncio.gather(*(worker() for _ in range(2))), timeout=2)
-        assert max(most) == 2
-
-    virtual_time.run(scene())
-
-
-def test_back_off_doubles_up_to_a_limit_and_is_forgotten() -> None:
-    async def scene() -> list[float]:
-        queue = a_queue()
-        seconds = [queue.add_rate_limited(A) for _ in range(30)]
-        queue.forget(A)
-        return [*seconds, queue.add_rate_limited(A)]
-
-    *growing, first_again = virtual_time.run(scene())
+async def test_back_off_doubles_up_to_a_limit_and_is_forgotten() -> None:
+    queue = a_queue()
+    growing = [queue.add_rate_limited(A) for _ in range(30)]
+    queue.forget(A)
+    first_again = queue.add_rate_limited(A)
     assert growing[:4] == [0.2, 0.4, 0.8, 1.6]
     assert growing[-1] == LONGEST_BACKOFF_SECONDS
     assert first_again == 0.2
 
 
-def test_a_server_that_asks_for_patience_gets_it() -> None:
-    async def scene() -> float:
-        return a_queue().add_rate_limited(A, at_least=7)
-
-    assert virtual_time.run(scene()) == 7
+async def test_a_server_that_asks_for_patience_gets_it() -> None:
+    assert a_queue().add_rate_limited(A, at_least=7) == 7
 
 
-def test_an_outage_has_a_shorter_limit() -> None:
-    async def scene() -> float:
-        queue = a_queue()
-        return max(queue.add_rate_limited(A, at_most=15) for _ in range(30))
-
-    assert virtual_time.run(scene()) == 15
+async def test_an_outage_has_a_shorter_limit() -> None:
+    queue = a_queue()
+    assert max(queue.add_rate_limited(A, at_most=15) for _ in range(30)) == 15
 
 
 @pytest.mark.parametrize("times", [(0.01, 60.0), (60.0, 0.01)])
-def test_the_earliest_time_counts(times: tuple[float, float]) -> None:
-    async def scene() -> None:
-        queue = a_queue()
-        for seconds in times:
-            queue.add_after(A, seconds)
-        assert await next_of(queue) == A
-        assert await nothing_in(queue)
-
-    virtual_time.run(scene())
+async def test_the_earliest_time_counts(times: tuple[float, float]) -> None:
+    queue = a_queue()
+    for seconds in times:
+        queue.add_after(A, seconds)
+    assert await next_of(queue) == A
+    assert await nothing_in(queue)
 
 
-def test_it_knows_how_long_the_oldest_has_waited() -> None:
-    async def scene() -> None:
-        queue = a_queue()
-        assert queue.oldest_wait_seconds() == 0
-        queue.add(A)
-        await asyncio.sleep(0.05)
-        queue.add(B, new=True)
-        assert queue.oldest_wait_seconds() == 0.05
-        assert [await next_of(queue), await next_of(queue)] == [B, A]
-        assert queue.oldest_wait_seconds() == 0
-
-    virtual_time.run(scene())
+async def test_it_knows_how_long_the_oldest_has_waited() -> None:
+    queue = a_queue()
+    assert queue.oldest_wait_seconds() == 0
+    queue.add(A)
+    await asyncio.sleep(0.05)
+    queue.add(B, new=True)
+    assert queue.oldest_wait_seconds() == 0.05
+    assert [await next_of(queue), await next_of(queue)] == [B, A]
+    assert queue.oldest_wait_seconds() == 0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,14 @@ TYPES_OF_THE_STORAGES = {"RawBody", "BodyEssence"}
 """They stand in the signatures that the storages inherit."""
 
 
-def recalled_twice(memories: ResourceMemories) -> list[object]:
-    async def recall() -> list[object]:
-        return [await memories.recall(BODY, noticed_by_listing=False) for _ in range(2)]
-
-    return asyncio.run(recall())
+async def recalled_twice(memories: ResourceMemories) -> list[object]:
+    return [await memories.recall(BODY, noticed_by_listing=False) for _ in range(2)]
 
 
-def test_kopf_keeps_nothing_of_an_object_between_two_events() -> None:
-    first, second = recalled_twice(ResourceMemories())
+async def test_kopf_keeps_nothing_of_an_object_between_two_events() -> None:
+    first, second = await recalled_twice(ResourceMemories())
     assert first is second, "kopf's own do keep it; should that change, ours need not be there"
-    first, second = recalled_twice(NoMemories())
+    first, second = await recalled_twice(NoMemories())
     assert first is not second
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import kopf
 import pytest
@@ -28,11 +27,10 @@ A_JOB = {"metadata": {"name": "j", "namespace": "shop"}}
 class Scene:
     """Two operators, `a` and `b`, at a moment that the test sets."""
 
-    def __init__(self, server: ApiStub) -> None:
+    def __init__(self, server: ApiStub, api: ApiServer) -> None:
         self.server, self.moment = server, 100.0
-        self.api = ApiServer(self.log_in, TokenBucket(1000, 1000, lambda: 0.0))
         self.a, self.b = (
-            Lease(self.api, LeaseName("system", "operator"), name, lambda: self.moment, lambda: NOW) for name in "ab"
+            Lease(api, LeaseName("system", "operator"), name, lambda: self.moment, lambda: NOW) for name in "ab"
         )
 
     def log_in(self) -> kopf.ConnectionInfo:
@@ -42,109 +40,77 @@ class Scene:
         return str(self.server.objects[PATH]["spec"]["holderIdentity"])
 
 
-def play(story: Callable[[Scene], Awaitable[None]]) -> None:
-    async def run() -> None:
-        server = ApiStub()
-        async with server.serving():
-            scene = Scene(server)
-            try:
-                await story(scene)
-            finally:
-                await scene.api.close()
-
-    asyncio.run(run())
+@pytest.fixture
+def scene(server: ApiStub, api: ApiServer) -> Scene:
+    return Scene(server, api)
 
 
-def test_the_first_one_gets_it_and_the_second_one_does_not() -> None:
-    async def story(scene: Scene) -> None:
+async def test_the_first_one_gets_it_and_the_second_one_does_not(scene: Scene) -> None:
+    assert await scene.a.try_once()
+    assert not await scene.b.try_once()
+    assert (scene.a.held(), scene.b.held(), scene.holder()) == (True, False, "a")
+
+
+async def test_a_leader_that_renews_keeps_it(scene: Scene) -> None:
+    for _ in range(20):
         assert await scene.a.try_once()
         assert not await scene.b.try_once()
-        assert (scene.a.held(), scene.b.held(), scene.holder()) == (True, False, "a")
-
-    play(story)
+        scene.moment += 2
 
 
-def test_a_leader_that_renews_keeps_it() -> None:
-    async def story(scene: Scene) -> None:
-        for _ in range(20):
-            assert await scene.a.try_once()
-            assert not await scene.b.try_once()
-            scene.moment += 2
-
-    play(story)
-
-
-def test_a_leader_that_falls_silent_stops_before_another_one_starts() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.a.try_once()
-        both, taken_after = [], None
-        for second in range(30):
-            if await scene.b.try_once() and taken_after is None:
-                taken_after = second
-            both.append((scene.a.held(), scene.b.held()))
-            scene.moment += 1
-        assert (True, True) not in both
-        assert taken_after == DURATION_SECONDS + 1
-        assert scene.server.objects[PATH]["spec"]["leaseTransitions"] == 1
-
-    play(story)
+async def test_a_leader_that_falls_silent_stops_before_another_one_starts(scene: Scene) -> None:
+    await scene.a.try_once()
+    both, taken_after = [], None
+    for second in range(30):
+        if await scene.b.try_once() and taken_after is None:
+            taken_after = second
+        both.append((scene.a.held(), scene.b.held()))
+        scene.moment += 1
+    assert (True, True) not in both
+    assert taken_after == DURATION_SECONDS + 1
+    assert scene.server.objects[PATH]["spec"]["leaseTransitions"] == 1
 
 
-def test_the_time_of_day_of_another_machine_decides_nothing() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.a.try_once()
-        scene.server.objects[PATH]["spec"]["renewTime"] = "1999-01-01T00:00:00.000000Z"
-        assert not await scene.b.try_once()
-
-    play(story)
+async def test_the_time_of_day_of_another_machine_decides_nothing(scene: Scene) -> None:
+    await scene.a.try_once()
+    scene.server.objects[PATH]["spec"]["renewTime"] = "1999-01-01T00:00:00.000000Z"
+    assert not await scene.b.try_once()
 
 
-def test_one_that_is_given_up_is_had_at_once() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.a.try_once()
-        await scene.a.release()
-        assert await scene.b.try_once()
-        assert not scene.a.held()
-
-    play(story)
+async def test_one_that_is_given_up_is_had_at_once(scene: Scene) -> None:
+    await scene.a.try_once()
+    await scene.a.release()
+    assert await scene.b.try_once()
+    assert not scene.a.held()
 
 
-def test_an_old_leader_does_not_give_up_what_is_anothers() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.a.try_once()
-        scene.server.put(PATH, scene.server.objects[PATH] | {"spec": {"holderIdentity": "b"}})
-        await scene.a.release()
-        assert scene.holder() == "b"
-
-    play(story)
+async def test_an_old_leader_does_not_give_up_what_is_anothers(scene: Scene) -> None:
+    await scene.a.try_once()
+    scene.server.put(PATH, scene.server.objects[PATH] | {"spec": {"holderIdentity": "b"}})
+    await scene.a.release()
+    assert scene.holder() == "b"
 
 
-def test_of_two_that_reach_for_it_at_once_one_gets_it() -> None:
-    async def story(scene: Scene) -> None:
-        assert sorted(await asyncio.gather(scene.a.try_once(), scene.b.try_once())) == [False, True]
-
-    play(story)
+async def test_of_two_that_reach_for_it_at_once_one_gets_it(scene: Scene) -> None:
+    assert sorted(await asyncio.gather(scene.a.try_once(), scene.b.try_once())) == [False, True]
 
 
-def test_without_the_lease_nothing_is_written() -> None:
-    async def story(scene: Scene) -> None:
-        fenced = ApiServer(scene.log_in, TokenBucket(1000, 1000, lambda: 0.0), may_write=scene.a.held)
-        await scene.a.try_once()
-        await fenced.create_job(A_JOB)
-        scene.moment += RENEW_SECONDS + 1
-        with pytest.raises(UnavailableError, match="not sent"):
-            await fenced.create_job(A_JOB | {"metadata": {"name": "k", "namespace": "shop"}})
-        await fenced.close()
-        assert sum(call.startswith("POST /apis/batch") for call in scene.server.calls) == 1
-
-    play(story)
+async def test_without_the_lease_nothing_is_written(scene: Scene) -> None:
+    fenced = ApiServer(scene.log_in, TokenBucket(1000, 1000, lambda: 0.0), may_write=scene.a.held)
+    await scene.a.try_once()
+    await fenced.create_job(A_JOB)
+    scene.moment += RENEW_SECONDS + 1
+    with pytest.raises(UnavailableError, match="not sent"):
+        await fenced.create_job(A_JOB | {"metadata": {"name": "k", "namespace": "shop"}})
+    await fenced.close()
+    assert sum(call.startswith("POST /apis/batch") for call in scene.server.calls) == 1
 
 
-def test_the_work_of_a_leader_that_is_replaced_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+async def test_the_work_of_a_leader_that_is_replaced_is_stopped(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0)
     cancelled = []
 
-    async def lead(scene: Scene) -> None:
+    async def lead() -> None:
         async with leading(scene.a, standing_by=lambda: None):
             scene.server.put(PATH, scene.server.objects[PATH] | {"spec": {"holderIdentity": "b"}})
             try:
@@ -152,29 +118,23 @@ def test_the_work_of_a_leader_that_is_replaced_is_stopped(monkeypatch: pytest.Mo
             finally:
                 cancelled.append(True)
 
-    async def story(scene: Scene) -> None:
-        with pytest.raises(LeaseLostError, match="another one took it"):
-            await lead(scene)
-        assert scene.holder() == "b"
-
-    play(story)
+    with pytest.raises(LeaseLostError, match="another one took it"):
+        await lead()
+    assert scene.holder() == "b"
     assert cancelled
 
 
-def test_a_standby_says_so_and_leads_when_its_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+async def test_a_standby_says_so_and_leads_when_its_turn_comes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0)
 
-    async def story(scene: Scene) -> None:
-        await scene.b.try_once()
-        waited = []
+    await scene.b.try_once()
+    waited = []
 
-        def waits() -> None:
-            waited.append(True)
-            scene.moment += 10
+    def waits() -> None:
+        waited.append(True)
+        scene.moment += 10
 
-        async with leading(scene.a, waits):
-            assert scene.holder() == "a"
-        assert len(waited) == 2
-        assert scene.holder() == ""
-
-    play(story)
+    async with leading(scene.a, waits):
+        assert scene.holder() == "a"
+    assert len(waited) == 2
+    assert scene.holder() == ""

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import kopf
 import pytest
 
 from api_stub import ApiStub
@@ -12,7 +9,6 @@ from likeness_api.progress_report import PROGRESS_AUDIENCE
 from likeness_operator.kubernetes.api_error import UnavailableError
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.k8s_object import K8sObject
-from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.kubernetes.token_review import (
     REVIEW_KEPT_SECONDS,
     REVIEWS_PER_SECOND,
@@ -51,42 +47,35 @@ def test_any_other_token_is_nobodys(status: K8sObject) -> None:
     assert read_sender({"status": status}) is None
 
 
-def play(story: Callable[[TokenReviews, ApiStub, list[float]], Awaitable[None]]) -> None:
-    async def run() -> None:
-        server, now = ApiStub(), [0.0]
-        server.tokens["good"] = POD
-        async with server.serving():
-            api = ApiServer(lambda: kopf.ConnectionInfo(server=server.url), TokenBucket(1000, 1000, lambda: 0.0))
-            try:
-                await story(TokenReviews(api, lambda: now[0]), server, now)
-            finally:
-                await api.close()
-
-    asyncio.run(run())
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
 
 
-def test_a_token_is_reviewed_once_in_a_while() -> None:
-    async def story(reviews: TokenReviews, server: ApiStub, now: list[float]) -> None:
-        for _ in range(5):
-            assert await reviews.sender("good") == Sender("shop", "pod-1")
-        assert len(server.calls) == 1
-        now[0] += REVIEW_KEPT_SECONDS
-        server.tokens.clear()
-        assert await reviews.sender("good") is None
-
-    play(story)
+@pytest.fixture
+def reviews(server: ApiStub, api: ApiServer, now: list[float]) -> TokenReviews:
+    server.tokens["good"] = POD
+    return TokenReviews(api, lambda: now[0])
 
 
-def test_a_flood_of_rubbish_is_no_flood_of_requests_and_ends_with_itself() -> None:
-    async def story(reviews: TokenReviews, server: ApiStub, now: list[float]) -> None:
-        async def throw() -> Any:
-            for number in range(1000):
-                await reviews.sender(f"rubbish-{number}")
-
-        with pytest.raises(UnavailableError):
-            await throw()
-        assert len(server.calls) == 2 * REVIEWS_PER_SECOND
-        now[0] += 1.0
+async def test_a_token_is_reviewed_once_in_a_while(reviews: TokenReviews, server: ApiStub, now: list[float]) -> None:
+    for _ in range(5):
         assert await reviews.sender("good") == Sender("shop", "pod-1")
+    assert len(server.calls) == 1
+    now[0] += REVIEW_KEPT_SECONDS
+    server.tokens.clear()
+    assert await reviews.sender("good") is None
 
-    play(story)
+
+async def test_a_flood_of_rubbish_is_no_flood_of_requests_and_ends_with_itself(
+    reviews: TokenReviews, server: ApiStub, now: list[float]
+) -> None:
+    async def throw() -> Any:
+        for number in range(1000):
+            await reviews.sender(f"rubbish-{number}")
+
+    with pytest.raises(UnavailableError):
+        await throw()
+    assert len(server.calls) == 2 * REVIEWS_PER_SECOND
+    now[0] += 1.0
+    assert await reviews.sender("good") == Sender("shop", "pod-1")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import kopf
 import pytest
 from aiohttp import web
 
@@ -19,7 +18,6 @@ from likeness_operator.engine.watch_cache import WatchCache
 from likeness_operator.engine.work_queue import WorkQueue
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.k8s_object import K8sObject
-from likeness_operator.kubernetes.token_bucket import TokenBucket
 from likeness_operator.kubernetes.token_review import TokenReviews
 from likeness_operator.personalization.facts import KIND
 from likeness_operator.personalization.job import job_name
@@ -53,7 +51,7 @@ class Scene:
     """A Personalization whose pod runs, an operator that listens, an API server that knows some tokens."""
 
     def __init__(self, server: ApiStub, api: ApiServer) -> None:
-        self.server, self.now, self.queue = server, 0.0, WorkQueue()
+        self.server, self.now, self.queue = server, 0.0, WorkQueue(clock=lambda: self.now)
         server.tokens |= {
             "good": of_pod(POD_UID),
             "other-pod": of_pod("pod-2"),
@@ -82,36 +80,27 @@ class Scene:
             return answer.status
 
 
-def play(story: Callable[[Scene], Awaitable[None]]) -> None:
-    async def run() -> None:
-        server = ApiStub()
-        async with server.serving():
-            api = ApiServer(lambda: kopf.ConnectionInfo(server=server.url), TokenBucket(1000, 1000, lambda: 0.0))
-            scene = Scene(server, api)
-            scene.watches_tell()
-            runner = web.AppRunner(scene.served)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as scene.client:
-                await story(scene)
-            await runner.cleanup()
-            await api.close()
-
-    asyncio.run(run())
+@pytest.fixture
+async def scene(server: ApiStub, api: ApiServer) -> AsyncIterator[Scene]:
+    told = Scene(server, api)
+    told.watches_tell()
+    runner = web.AppRunner(told.served)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as told.client:
+        yield told
+    await runner.cleanup()
 
 
-def test_what_a_pod_reports_is_told_once_it_is_worth_a_write() -> None:
-    async def story(scene: Scene) -> None:
-        assert await scene.post(step=0) == 204
-        assert scene.tracker.progress(KEY) is None
-        scene.now += 60
-        assert await scene.post(step=5) == 204
-        told = scene.tracker.progress(KEY)
-        assert told is not None
-        assert (told.step, told.percent) == (5, 50)
-        assert await asyncio.wait_for(scene.queue.get(), 1) == KEY
-
-    play(story)
+async def test_what_a_pod_reports_is_told_once_it_is_worth_a_write(scene: Scene) -> None:
+    assert await scene.post(step=0) == 204
+    assert scene.tracker.progress(KEY) is None
+    scene.now += 60
+    assert await scene.post(step=5) == 204
+    told = scene.tracker.progress(KEY)
+    assert told is not None
+    assert (told.step, told.percent) == (5, 50)
+    assert await asyncio.wait_for(scene.queue.get(), 1) == KEY
 
 
 @pytest.mark.parametrize(
@@ -124,30 +113,21 @@ def test_what_a_pod_reports_is_told_once_it_is_worth_a_write() -> None:
         ("other-namespace", 403),
     ],
 )
-def test_nobody_but_its_own_pod_reports_for_it(token: str, status: int) -> None:
-    async def story(scene: Scene) -> None:
-        await scene.post(step=0)
-        scene.now += 60
-        assert await scene.post(token, step=9) == status
-        assert scene.tracker.progress(KEY) is None
-
-    play(story)
+async def test_nobody_but_its_own_pod_reports_for_it(scene: Scene, token: str, status: int) -> None:
+    await scene.post(step=0)
+    scene.now += 60
+    assert await scene.post(token, step=9) == status
+    assert scene.tracker.progress(KEY) is None
 
 
-def test_a_pod_reports_for_no_other_personalization() -> None:
-    async def story(scene: Scene) -> None:
-        assert await scene.post(personalization="blue-teapot") == 403
-
-    play(story)
+async def test_a_pod_reports_for_no_other_personalization(scene: Scene) -> None:
+    assert await scene.post(personalization="blue-teapot") == 403
 
 
-def test_reports_that_follow_each_other_at_once_are_refused() -> None:
-    async def story(scene: Scene) -> None:
-        assert await scene.post() == 204
-        scene.now -= 2.0
-        assert await scene.post() == 429
-
-    play(story)
+async def test_reports_that_follow_each_other_at_once_are_refused(scene: Scene) -> None:
+    assert await scene.post() == 204
+    scene.now -= 2.0
+    assert await scene.post() == 429
 
 
 @pytest.mark.parametrize(
@@ -155,21 +135,15 @@ def test_reports_that_follow_each_other_at_once_are_refused() -> None:
     [({"step": 11}, 400), ({"more": "x" * 100}, 400), ({"more": "x" * LONGEST_REPORT_BYTES}, 413)],
     ids=["beyond the end", "unknown field", "too long"],
 )
-def test_what_is_no_report_is_refused_before_anybody_is_asked(more: K8sObject, status: int) -> None:
-    async def story(scene: Scene) -> None:
-        assert await scene.post(**more) == status
-        assert scene.server.calls == []
-
-    play(story)
+async def test_what_is_no_report_is_refused_before_anybody_is_asked(scene: Scene, more: K8sObject, status: int) -> None:
+    assert await scene.post(**more) == status
+    assert scene.server.calls == []
 
 
-def test_a_pod_that_ended_is_told_no_more() -> None:
-    async def story(scene: Scene) -> None:
-        await scene.post(step=0)
-        scene.now += 60
-        await scene.post(step=5)
-        ended = metadata(POD_UID, POD_UID, JOB_UID) | {"resourceVersion": "2"}
-        scene.cache.saw_pod({"metadata": ended, "spec": {}, "status": {"phase": "Failed"}}, "MODIFIED")
-        assert scene.tracker.progress(KEY) is None
-
-    play(story)
+async def test_a_pod_that_ended_is_told_no_more(scene: Scene) -> None:
+    await scene.post(step=0)
+    scene.now += 60
+    await scene.post(step=5)
+    ended = metadata(POD_UID, POD_UID, JOB_UID) | {"resourceVersion": "2"}
+    scene.cache.saw_pod({"metadata": ended, "spec": {}, "status": {"phase": "Failed"}}, "MODIFIED")
+    assert scene.tracker.progress(KEY) is None
