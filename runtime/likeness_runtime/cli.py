@@ -40,7 +40,10 @@ def parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         importlib.import_module(name).add_parser(subparsers)
     for extension in extensions(COMMAND_GROUP):
-        extension.load()(subparsers)
+        try:
+            extension.load()(subparsers)
+        except (ImportError, AttributeError) as error:  # half an uninstallation must not take the other commands along
+            sys.stderr.write(f"likeness: {extension.name} is left out: {error}; pip install '{LAB}' mends it\n")
     if missing := missing_commands():
         top.epilog = f"{' and '.join(missing)} come with: pip install '{LAB}'"
     return top

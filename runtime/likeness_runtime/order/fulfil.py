@@ -18,7 +18,7 @@ from likeness_api.result import Result
 from likeness_runtime.failure import RunError, attempt
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.manifest import metric, result_of
-from likeness_runtime.order.prepare import PreparedSubject, groups_of, locate_models, prepare
+from likeness_runtime.order.prepare import LocatedModels, PreparedSubject, groups_of, locate_models, prepare
 from likeness_runtime.order.publish import publish
 
 if TYPE_CHECKING:
@@ -50,11 +50,20 @@ def fulfil_together(run: RunOrder, subjects: list[SubjectOrder], context: RunCon
 def _outcomes(
     run: RunOrder, subjects: list[SubjectOrder], context: RunContext, *, group_size: int
 ) -> list[Result | RunError]:
-    located = cache(partial(locate_models, run, context.stores))
+    found = cache(partial(attempt, partial(locate_models, run, context.stores)))
+
+    def located() -> LocatedModels:
+        """Asked of the stores once, also where they do not have them."""
+        models = found()
+        if isinstance(models, RunError):
+            raise models
+        return models
+
     orders = [Order(run=run, subject=subject) for subject in subjects]
     prepared = [attempt(partial(prepare, order, context, located)) for order in orders]
     waiting = [each for each in prepared if isinstance(each, PreparedSubject)]
-    tuned = iter([outcome for group in groups_of(waiting, group_size) for outcome in _tuned(group, context)])
+    size = min(group_size, run.rows_per_pass or group_size)  # a pass has a row of each subject at least
+    tuned = iter([outcome for group in groups_of(waiting, size) for outcome in _tuned(group, context)])
     return [next(tuned) if isinstance(each, PreparedSubject) else each for each in prepared]
 
 

@@ -73,7 +73,7 @@ def resume(run: TrainingRun[Any]) -> None:
     if facts["formatVersion"] != CHECKPOINT_FORMAT_VERSION or facts["basis"] != run.agreed_basis():
         raise RunError(
             Reason.ENCODER_MISMATCH,
-            f"{path}: the checkpoint is of {facts['basis']!r:.300}; expected {run.agreed_basis()!r:.300}:"
+            f"{path}: the checkpoint differs in {basis_differences(facts['basis'], run.agreed_basis()) or 'its format'}:"
             " use another folder",
         )
     run.network.load_state_dict(_part(tensors, "network"))
@@ -83,6 +83,20 @@ def resume(run: TrainingRun[Any]) -> None:
     kept = _part(tensors, "memory")
     run.memory = {name: kept[name].to(tensor.device) for name, tensor in run.memory.items()}
     run.progress = TrainingProgress(**facts["progress"])
+
+
+def basis_differences(found: Any, expected: dict[str, Any], before: str = "") -> str:
+    """The settings in which two bases differ, as `name: found, expected other`."""
+    if not isinstance(found, dict):
+        return f"all settings: {found!r:.100}"
+    parts = []
+    for name in sorted({*found, *expected}):
+        one, other = found.get(name), expected.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            parts.append(basis_differences(one, other, f"{before}{name}."))
+        elif one != other:
+            parts.append(f"{before}{name}: {one!r:.100}, expected {other!r:.100}")
+    return "; ".join(each for each in parts if each)
 
 
 def refuse_older(folder: Path, name: str) -> None:

@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-CHANGEABLE = ("steps", "minutes", "checkpoint_seconds", "log_seconds")
-"""What the plan of a resumed training may say differently."""
+CHANGEABLE = ("steps", "minutes", "batch", "checkpoint_seconds", "log_seconds")
+"""What the plan of a resumed training may say differently; the batch, because it follows the number of processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,10 @@ class TrainingProgress:
 def share_done(plan: TrainingPlan, progress: TrainingProgress) -> float:
     """The share of the plan that has passed, in [0, 1]."""
     if plan.steps is not None:
-        return min(1.0, progress.step / plan.steps)
-    assert plan.minutes is not None
-    return min(1.0, progress.seconds / (60 * plan.minutes))
+        done, planned = float(progress.step), float(plan.steps)
+    else:
+        done, planned = progress.seconds, 60 * (plan.minutes or 0.0)
+    return min(1.0, done / planned) if planned > 0 else 1.0
 
 
 def learning_rate(plan: TrainingPlan, progress: TrainingProgress) -> float:

@@ -114,7 +114,11 @@ def _run(
         plan=plan,
         folder=folder,
         log=folder / "log.jsonl",
-        basis={"model": frozen.model.digest, "shape": encoder.description()},
+        basis={
+            "model": frozen.model.digest,
+            "shape": encoder.description(),
+            "batch": plan.batch // processes.size,  # each process's: their number may change
+        },
         memory={f"bank.{number}": words.rows[:0] for number, words in enumerate(frozen.vocabulary)},
         processes=processes,
     )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_runtime.denoiser.model import DiffusionModel
-from likeness_runtime.failure import InterruptedRunError
+from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.fulfil import fulfil, fulfil_together
 from likeness_runtime.order.model_cache import ModelCache
@@ -182,3 +183,18 @@ def test_an_interruption_publishes_nothing_of_the_group(
     with pytest.raises(InterruptedRunError):
         fulfil_together(order.run, subjects, replace(run, progress=progress), group_size=3)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_run_lacks_is_looked_for_once(
+    order: Order, run: RunContext, subjects: list[SubjectOrder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+
+    def lost(*_: object) -> NoReturn:
+        looked.append(1)
+        raise RunError(Reason.MODEL_NOT_FOUND, "there is no such model")
+
+    monkeypatch.setattr("likeness_runtime.order.fulfil.locate_models", lost)
+    results = fulfil_together(order.run, subjects, run, group_size=3)
+    assert [each.reason for each in results] == [Reason.MODEL_NOT_FOUND] * 3
+    assert looked == [1]

@@ -1,6 +1,6 @@
 import pytest
 
-from likeness_runtime.pretrain.plan import TrainingPlan, TrainingProgress, learning_rate
+from likeness_runtime.pretrain.plan import TrainingPlan, TrainingProgress, learning_rate, share_done
 
 
 @pytest.mark.parametrize("length", [{}, {"steps": 10, "minutes": 1.0}])
@@ -24,3 +24,15 @@ def test_a_plan_in_minutes_falls_with_its_running_time() -> None:
     )
     assert first < top == plan.learning_rate
     assert end == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("length", [{"steps": 0}, {"minutes": 0.0}])
+def test_a_plan_without_any_training_is_done_from_the_beginning(length: dict[str, int]) -> None:
+    plan = TrainingPlan(batch=1, learning_rate=1.0, **length)
+    assert share_done(plan, TrainingProgress()) == 1.0
+    assert learning_rate(plan, TrainingProgress()) == pytest.approx(0.0)
+
+
+def test_a_resumed_training_may_have_another_number_of_processes() -> None:
+    plans = [TrainingPlan(steps=10, batch=8 * processes, learning_rate=1.0) for processes in (1, 4)]
+    assert plans[0].settled() == plans[1].settled()
