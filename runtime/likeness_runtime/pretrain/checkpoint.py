@@ -71,11 +71,8 @@ def resume(run: TrainingRun[Any]) -> None:
         return
     facts, tensors = _read(path)
     if facts["formatVersion"] != CHECKPOINT_FORMAT_VERSION or facts["basis"] != run.agreed_basis():
-        raise RunError(
-            Reason.ENCODER_MISMATCH,
-            f"{path}: the checkpoint differs in {basis_differences(facts['basis'], run.agreed_basis()) or 'its format'}:"
-            " use another folder",
-        )
+        what = basis_differences(facts["basis"], run.agreed_basis()) or "its format"
+        raise RunError(Reason.ENCODER_MISMATCH, f"{path}: the checkpoint differs in {what}: use another folder")
     run.network.load_state_dict(_part(tensors, "network"))
     if run.average is not run.network:
         run.average.load_state_dict(_part(tensors, "average"))
