@@ -78,14 +78,15 @@ class ApiStub:
         return web.json_response({"status": self.tokens.get(token, {"authenticated": False})})
 
     def _change(self, request: web.Request, path: str, body: K8sObject) -> web.Response:
-        """A patch is one of the metadata; an object that is being deleted goes with its last finalizer."""
+        """A patch changes metadata and spec, one level deep; a deleted object goes with its last finalizer."""
         held = self.objects[path]
         if body["metadata"].get("resourceVersion", "") != held["metadata"]["resourceVersion"]:
             return refusal(409, "Conflict")
         if request.method == "PUT":
             part = "status" if request.path != path else "spec"
             return web.json_response(self.put(path, held | {part: body[part]}))
-        patched = self.put(path, held | {"metadata": held["metadata"] | body["metadata"]})
+        parts = {part: held[part] | body[part] for part in ("metadata", "spec") if part in body}
+        patched = self.put(path, held | parts)
         if "deletionTimestamp" in patched["metadata"] and not patched["metadata"].get("finalizers"):
             del self.objects[path]
         return web.json_response(patched)

@@ -47,6 +47,10 @@ JOB_REFUSED_NEXT_STEP = (
 )
 
 
+class ObjectGoneError(NotFoundError):
+    """The object that is reconciled is not there any more."""
+
+
 class UndecidedError(Exception):
     """The rules kept asking for writes or answers; the key is tried again with back-off."""
 
@@ -106,7 +110,7 @@ class Reconciler:
         try:
             run = await self._start(key)
             run, decision = await self._decide(run)
-        except NotFoundError:
+        except ObjectGoneError:
             self._cache.drop(key)
             await self._delete_orphan(key, None)
             return ReconcileResult(done=True)
@@ -132,7 +136,7 @@ class Reconciler:
     async def _read(self, key: Key) -> _Reconciliation:
         self._cache.invalidate(key)
         stages = self._stages[key.kind]
-        manifest = await self._api.get(stages.kind.resource, key.namespace, key.name)
+        manifest = await self._get(stages.kind.resource, key)
         snapshot = await stages.of(manifest).read(manifest)
         snapshot = replace(snapshot, removed_pods=self._cache.removed_pods(key))
         return await self._observe(key, snapshot, Fresh.EVERYTHING)
@@ -170,8 +174,15 @@ class Reconciler:
         return decision
 
     async def _is_unchanged(self, run: _Reconciliation) -> bool:
-        now = await self._api.get(run.resource, run.key.namespace, run.key.name)
+        now = await self._get(run.resource, run.key)
         return bool(now["metadata"]["resourceVersion"] == run.snapshot.manifest["metadata"]["resourceVersion"])
+
+    async def _get(self, resource: Resource, key: Key) -> K8sObject:
+        """Raises ObjectGoneError: no other 404 says that there is nothing left to reconcile."""
+        try:
+            return await self._api.get(resource, key.namespace, key.name)
+        except NotFoundError as error:
+            raise ObjectGoneError(error.status, error.reason, error.message) from None
 
     async def _delete_orphan(self, key: Key, uid: str | None) -> None:
         """A Job that still works for an object that is gone would erase what a new one of the same name publishes."""

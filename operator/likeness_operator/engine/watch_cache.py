@@ -273,8 +273,8 @@ class WatchCache:
         metadata = manifest["metadata"]
         labels = metadata.get("labels", {})
         for kind, watched in self._kinds.items():
-            if watched.owner_label in labels:
-                return Key(kind, metadata["namespace"], labels[watched.owner_label])
+            if name := labels.get(watched.owner_label):
+                return Key(kind, metadata["namespace"], name)
         return None
 
 

@@ -77,7 +77,10 @@ class TuningLifecycle:
     def with_jobs(self, observation: Observation, snapshot: Snapshot) -> Observation:
         about = observation.personalization
         job = snapshot.job(job_name(about.name, about.uid))
-        removed = tuple(pod for pod in snapshot.removed_pods if job and pod.owner_uid == job.uid)
+        # Without a Job they stay what they were: it may be we who deleted it, and no status has told of them yet.
+        removed = observation.removed_pods
+        if job is not None:
+            removed = tuple(pod for pod in snapshot.removed_pods if pod.owner_uid == job.uid)
         return replace(observation, job=job, pods=snapshot.pods_of(job), removed_pods=removed)
 
     def with_job_refusal(self, observation: Observation, waiting: Waiting) -> Observation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -19,7 +19,7 @@ from likeness_operator.engine.watch_cache import WatchCache
 from likeness_operator.engine.work_queue import WorkQueue
 from likeness_operator.erasure.job import erase_job_name
 from likeness_operator.erasure.lifecycle import ErasureLifecycle
-from likeness_operator.kubernetes.api_error import AlreadyExistsError, ConflictError
+from likeness_operator.kubernetes.api_error import AlreadyExistsError, ConflictError, NotFoundError
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.personalization.facts import KIND
@@ -193,6 +193,43 @@ async def test_a_job_without_a_pod_says_why_in_the_job_controllers_last_words(sc
     assert scene.status()["waiting"]["reason"] == "QuotaExceeded"
     assert scene.status()["waiting"]["message"] == "exceeded quota: new"
     assert await scene.calls() == [f"GET {events}"]
+
+
+async def test_a_question_that_finds_nothing_does_not_make_the_object_gone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*_: object) -> NoReturn:
+        raise NotFoundError(404, "NotFound", "the server could not find the requested resource")
+
+    await scene.calls()
+    scene.moment += timedelta(seconds=20)
+    monkeypatch.setattr(scene.api, "pod_refusals", lost)
+    with pytest.raises(NotFoundError):
+        await scene.calls()
+    assert len(scene.cache) == 1
+
+
+async def test_a_job_is_changed_on_what_is_true(scene: Scene) -> None:
+    """What the watch has told may be old: nothing that cannot be taken back rests on it."""
+    await scene.calls()
+    subject = scene.server.put(SUBJECT, scene.server.objects[SUBJECT] | {"spec": SPEC | {"suspend": True}})
+    scene.cache.saw_object(KIND, subject, "MODIFIED")
+    fresh = [f"GET {SUBJECT}", f"GET {JOB}", f"GET {PODS}"]
+    assert await scene.calls() == [*fresh, f"PATCH {JOB}", f"PUT {SUBJECT}/status"]
+
+
+async def test_an_eviction_is_kept_where_its_job_is_deleted(scene: Scene) -> None:
+    """A suspended Personalization's Job is deleted where Kueue would start it again."""
+    scene.server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"queueName": "gpus"}})
+    await scene.calls()
+    pod = scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]
+    scene.cache.saw_pod(scene.server.objects.pop(f"{PODS}/p"), "DELETED")
+    subject = scene.server.put(SUBJECT, scene.server.objects[SUBJECT] | {"spec": SPEC | {"suspend": True}})
+    scene.cache.saw_object(KIND, subject, "MODIFIED")
+    fresh = [f"GET {SUBJECT}", f"GET {JOB}", f"GET {PODS}"]
+    assert (await scene.calls())[:4] == [*fresh, f"DELETE {JOB}"]
+    assert [attempt["reason"] for attempt in scene.status()["attempts"]] == ["Evicted"]
 
 
 async def test_kueue_is_asked_only_where_the_operator_may(scene: Scene) -> None:

@@ -182,10 +182,11 @@ async def test_a_deleted_job_is_replaced_after_a_pause(scene: Scene) -> None:
     assert await scene.reconciliations() == 1
 
 
-async def test_somebody_elses_objects_are_passed_over(scene: Scene) -> None:
+@pytest.mark.parametrize("labels", [{}, {"likeness.dev/personalization": ""}], ids=["none", "an empty one"])
+async def test_somebody_elses_objects_are_passed_over(scene: Scene, labels: dict[str, str]) -> None:
     await scene.knows(a_subject())
     foreign = a_job()
-    del foreign["metadata"]["labels"]
+    foreign["metadata"]["labels"] = labels
     scene.cache.saw_job(foreign, "ADDED")
     assert await scene.reconciliations() == 0
     assert scene.cached() == (None, [])
