@@ -15,6 +15,8 @@ Name = Annotated[str, StringConstraints(max_length=253)]
 Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$", max_length=32)]
 
 
+MOST_ARTIFACTS, MOST_METRICS = 16, 32
+"""In a status, and so in a result."""
 SUBJECT_PLACE = "{token}"
 """What a caption writes where the subject stands."""
 
@@ -257,11 +259,11 @@ class PersonalizationStatus(StatusModel):
     """The pictures that the subject was learned from."""
     manifest: ManifestRef | None = None
     """The published manifest, which names every file of the result."""
-    artifacts: Annotated[list[Artifact], Field(max_length=16)] = []
+    artifacts: Annotated[list[Artifact], Field(max_length=MOST_ARTIFACTS)] = []
     """The published files other than pictures and the manifest."""
     previews: Annotated[list[Text], Field(max_length=MAX_PREVIEWS + 1)] = []
     """Addresses of the published pictures: the input as it was learned from, then the previews."""
-    metrics: Annotated[list[Metric], Field(max_length=32)] = []
+    metrics: Annotated[list[Metric], Field(max_length=MOST_METRICS)] = []
     """Measurements of the run."""
     failure: Failure | None = None
     """Why it failed for good; missing where it did not."""

@@ -87,6 +87,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     RETRIES_EXHAUSTED = "RetriesExhausted"
     JOB_DELETED = "JobDeleted"
+    RESULT_INVALID = "ResultInvalid"
     JOB_NAME_TAKEN = "JobNameTaken"
     JOB_REFUSED = "JobRefused"
     QUOTA_EXCEEDED = "QuotaExceeded"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
 from likeness_api.field import Model, Sha256, Token
 from likeness_api.order import first_problem
-from likeness_api.personalization import LearnedImage, ManifestRef, Metric, Name, Text
+from likeness_api.personalization import (
+    MOST_ARTIFACTS,
+    MOST_METRICS,
+    LearnedImage,
+    ManifestRef,
+    Metric,
+    Name,
+)
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
+from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, Steps
 
 TERMINATION_MESSAGE_BYTES = 4096
 """The kubelet cuts longer messages off, which would leave half a JSON document."""
@@ -23,26 +32,54 @@ SHORTENINGS: tuple[dict[str, Any], ...] = ({"previews": []}, {"metrics": []}, {"
 """In this order, where a result with short captions is still too long; all of it is in the manifest."""
 
 
+MOST_FILE_BYTES = 2**53 - 1
+"""What every reader of JSON takes as a whole number."""
+
+
+def _plain(name: str) -> str:
+    if any(segment in ("", ".", "..") for segment in name.split("/")):
+        raise ValueError(f"{name!r:.100} is no plain relative name; expected one like previews/00.png")
+    return name
+
+
+def _one_line(text: Any) -> Any:
+    """Whatever wrote it, it is shown in terminals."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text) if isinstance(text, str) else text
+
+
+FileName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\x00-\x1f\x7f\\]+$", max_length=253),
+    AfterValidator(_plain),
+]
+"""A published file's name below its folder."""
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*$", max_length=63)]
+
+
 class ResultArtifact(Model):
     """A published file; its address is the manifest's folder plus `name`."""
 
-    name: Name
-    format: Name
+    name: FileName
+    format: Word
     sha256: Sha256
-    bytes: Annotated[int, Field(ge=0)]
+    bytes: Annotated[int, Field(ge=0, le=MOST_FILE_BYTES)]
 
 
 class Result(Model):
+    """Bounded in every part, so that a status takes whatever fits these types; what was ordered is compared in
+    published.py.
+    """
+
     reason: Reason
-    message: Annotated[str, StringConstraints(max_length=MESSAGE_CHARACTERS)]
+    message: Annotated[str, StringConstraints(max_length=MESSAGE_CHARACTERS), BeforeValidator(_one_line)]
     token: Token | None = None
-    nearest_word: Name | None = None
-    subject: list[LearnedImage] = []
+    nearest_word: Annotated[Name, BeforeValidator(_one_line)] | None = None
+    subject: Annotated[list[LearnedImage], Field(max_length=MAX_IMAGES)] = []
     manifest: ManifestRef | None = None
-    artifacts: list[ResultArtifact] = []
-    previews: list[Text] = []
-    metrics: list[Metric] = []
-    steps: Annotated[int | None, Field(ge=0)] = None
+    artifacts: Annotated[list[ResultArtifact], Field(max_length=MOST_ARTIFACTS)] = []
+    previews: Annotated[list[FileName], Field(max_length=MAX_PREVIEWS + 1)] = []
+    metrics: Annotated[list[Metric], Field(max_length=MOST_METRICS)] = []
+    steps: Steps | None = None
 
     @property
     def exit_code(self) -> ExitCode:

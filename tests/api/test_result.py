@@ -4,15 +4,17 @@ from hypothesis import strategies as st
 
 from likeness_api.personalization import LearnedImage, ManifestRef, Metric
 from likeness_api.reason import EXIT_CODE_OF, FINAL_EXIT_CODES, ExitCode, Reason
-from likeness_api.result import TERMINATION_MESSAGE_BYTES, Result, ResultArtifact
+from likeness_api.result import MOST_FILE_BYTES, TERMINATION_MESSAGE_BYTES, Result, ResultArtifact
 
 HASHES = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+SEGMENTS = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="/\\"), min_size=1, max_size=30)
+NAMES = st.lists(SEGMENTS.filter(lambda text: text not in (".", "..")), min_size=1, max_size=4).map("/".join)
 ARTIFACTS = st.builds(
     ResultArtifact,
-    name=st.text(min_size=1, max_size=60),
+    name=NAMES,
     format=st.just("diffusers"),
     sha256=HASHES,
-    bytes=st.integers(0),
+    bytes=st.integers(0, MOST_FILE_BYTES),
 )
 RESULTS = st.builds(
     Result,
@@ -22,7 +24,7 @@ RESULTS = st.builds(
     nearest_word=st.none() | st.text(max_size=40),
     manifest=st.none() | st.builds(ManifestRef, uri=st.text(max_size=500), sha256=HASHES),
     artifacts=st.lists(ARTIFACTS, max_size=8),
-    previews=st.lists(st.text(max_size=400), max_size=9),
+    previews=st.lists(NAMES, max_size=9),
     subject=st.lists(
         st.builds(
             LearnedImage,

@@ -13,13 +13,11 @@ from typing import Any
 
 import yaml
 
-from likeness_api.personalization import ManifestRef
+from act import ENVIRONMENT, acted_result, by_kwok, by_shell
 from likeness_api.reason import EXIT_CODE_OF, Reason
-from likeness_api.result import Result, ResultArtifact
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from outside import profile
 
-SHA256 = "0" * 64
 LABEL = "likeness.dev/profile"
 STAGES = Path(__file__).resolve().parents[1] / "cluster/burst-stages.yaml"
 
@@ -36,18 +34,7 @@ class End:
     def message(self) -> str:
         if self.reason is None:
             return ""
-        good = self.exit_code == 0
-        return (
-            Result(
-                reason=self.reason,
-                message="an act",
-                manifest=ManifestRef(uri="s3://artifacts/x/manifest.json", sha256=SHA256) if good else None,
-                artifacts=[ResultArtifact(name="x", format="likeness", sha256=SHA256, bytes=1)] if good else [],
-                steps=2 if good else None,
-            )
-            .encode()
-            .decode()
-        )
+        return acted_result(self.reason, good=self.exit_code == 0)
 
 
 def by_itself(reason: Reason) -> End:
@@ -112,6 +99,7 @@ def profile_of(fate: Fate, *, acted: bool) -> K8sObject:
     container = {
         "name": "tuner",
         "image": os.environ["LIKENESS_TEST_OPERATOR_IMAGE"],
+        "env": ENVIRONMENT,
         "command": ["sh", "-c", script(fate)],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
@@ -126,7 +114,7 @@ def script(fate: Fate) -> str:
         "random=$(od -An -N2 -tu2 /dev/urandom)",
         f"sleep $(awk \"BEGIN {{print {low} + {high - low} * $random / 65536}}\") & wait $!",
         f"case $((random % {len(fate.ends)})) in",
-        *(f"{number}) printf %s '{end.message}' >/dev/termination-log; exit {end.exit_code};;"
+        *(f"{number}) {by_shell(end.message)}; exit {end.exit_code};;"
           for number, end in enumerate(fate.ends)),
         "esac",
     ]  # fmt: skip
@@ -154,7 +142,7 @@ def _terminated(end: End) -> str:
     state = {
         "exitCode": end.exit_code,
         "reason": end.kubelet_says if end.exit_code else "Completed",
-        "message": end.message,
+        "message": by_kwok(end.message),
     }
     return f"""
 {{{{ $now := Now }}}}

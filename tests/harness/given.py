@@ -49,7 +49,7 @@ TUNED = Result(
     message="12 steps",
     token="<red-teapot>",
     nearest_word="teapot",
-    manifest={"uri": "s3://artifacts/shop/abc/manifest.json", "sha256": SHA},
+    manifest={"uri": f"s3://artifacts/shop/shop/red-teapot/{SHA}/manifest.json", "sha256": SHA},
     artifacts=[{"name": "lora.safetensors", "format": "diffusers", "sha256": SHA, "bytes": 7}],
     steps=12,
 )

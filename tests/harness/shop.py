@@ -6,10 +6,9 @@ import itertools
 import os
 from pathlib import Path
 
+from act import ENVIRONMENT, acted_result, by_shell
 from kube import apply, fetch, fetch_all, kubectl, run, true_conditions, wait_for
-from likeness_api.personalization import ManifestRef
 from likeness_api.reason import EXIT_CODE_OF, Reason
-from likeness_api.result import Result, ResultArtifact
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from seaweed import Seaweed
 
@@ -19,7 +18,6 @@ SHOP = "shop"
 SECRET = "storage-keys"
 MODEL_PREFIX = "stable-diffusion-v1-5"
 PICTURE = "s3://catalogue/teapot/00.jpg"
-SHA256 = "0" * 64
 numbers = itertools.count(1)
 
 
@@ -62,19 +60,12 @@ def profile(name: str, **changes: object) -> K8sObject:
 
 def acted(reason: Reason, seconds: float = 0, **changes: object) -> K8sObject:
     """A profile whose pods end after so many seconds with a result of this reason, so that a life takes no more."""
-    published = reason is Reason.TUNED
-    result = Result(
-        reason=reason,
-        message="an act",
-        manifest=ManifestRef(uri="s3://artifacts/shop/x/manifest.json", sha256=SHA256) if published else None,
-        artifacts=[ResultArtifact(name="x", format="likeness", sha256=SHA256, bytes=1)] if published else [],
-        steps=2 if published else None,
-    )
-    told = f"printf %s '{result.encode().decode()}' > /dev/termination-log"
+    told = by_shell(acted_result(reason, good=reason is Reason.TUNED))
     act = f"trap 'exit 143' TERM; sleep {seconds} & wait $!"
     container = {
         "name": "tuner",
         "image": os.environ["LIKENESS_TEST_OPERATOR_IMAGE"],
+        "env": ENVIRONMENT,
         "command": ["sh", "-c", f"{act}; {told}; exit {int(EXIT_CODE_OF[reason])}"],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }

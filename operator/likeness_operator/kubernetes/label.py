@@ -22,6 +22,9 @@ TOKEN_WARNING = f"{GROUP}/token-warning"
 ENCODER_USE = f"{GROUP}/encoder-use"
 """Annotation of a Job that tunes: whether an encoder predicts where tuning starts, as `Reason: message`."""
 
+ORDERED = f"{GROUP}/ordered"
+"""Annotation of a Job that tunes: a digest over whom it is for and what it may publish."""
+
 PRODUCT = "likeness"
 OURS = f"{MANAGED_BY}={PRODUCT}"
 """Label selector of all Jobs that the operator creates, and of their pods."""

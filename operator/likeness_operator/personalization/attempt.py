@@ -50,6 +50,11 @@ def verdict(pod: Pod) -> Verdict:
     return Verdict(result.reason, result.message, result if result.reason in GOOD else None)
 
 
+def invalid(pod: Pod, why: str) -> Verdict:
+    """The end of a pod that ended well and left a result that is not believed."""
+    return Verdict(Reason.RESULT_INVALID, f"pod {pod.name} ended well, but its result is not believed: {why}")
+
+
 def with_finished(attempts: list[Attempt], pods: tuple[Pod, ...]) -> list[Attempt]:
     """The history with every pod that ended, newest last, the oldest beyond ten forgotten."""
     known = {attempt.pod for attempt in attempts}
@@ -92,6 +97,8 @@ def _without_result(pod: Pod, why: str) -> Verdict:
     if pod.exit_code is None:
         why = f"{pod.end_reason}: {pod.message}" if pod.message else pod.end_reason
         return Verdict(Reason.INTERRUPTED, f"pod {pod.name} ended before its container started: {why}")
+    if pod.exit_code == ExitCode.DONE and pod.message:
+        return invalid(pod, why)
     cause = why if pod.message else "it left no result"
     return Verdict(
         Reason.RUNTIME_CRASHED,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from likeness_api.personalization import PersonalizationStatus
+from likeness_api.published import contradiction, ordered_by
 from likeness_api.reason import Reason
 from likeness_operator.engine.decision import Decision, DeleteJob, Fresh
 from likeness_operator.kubernetes.pod import Pod
 from likeness_operator.personalization import status
-from likeness_operator.personalization.attempt import DISRUPTED, Verdict, by_finish, verdict
+from likeness_operator.personalization.attempt import DISRUPTED, Verdict, by_finish, invalid, verdict
 from likeness_operator.personalization.decision import PersonalizationDecision
 from likeness_operator.personalization.observation import Observation
 
@@ -19,10 +20,21 @@ def job_succeeded(o: Observation) -> PersonalizationDecision | None:
     if not done:
         # The pod is gone and with it the result. What it published is there: the next Job just finds it.
         return None if o.job.terminating else Decision(action=DeleteJob(o.job))
-    end = verdict(done[-1])
+    end = believed(o, done[-1])
     if end.result is None:
         return final_failure(status.failed_status(o, end.reason, end.message, done[-1].exit_code))
     return Decision(status=status.succeeded_status(o, end))
+
+
+def believed(o: Observation, pod: Pod) -> Verdict:
+    """How a pod ended well, with its result only where that says what the spec ordered: anybody who may make a pod in
+    the namespace can write one.
+    """
+    end, about = verdict(pod), o.personalization
+    if end.result is None or about.spec is None:
+        return end
+    problem = contradiction(end.result, ordered_by(about.namespace, about.name, about.spec))
+    return invalid(pod, problem) if problem else end
 
 
 def out_of_memory(o: Observation) -> PersonalizationDecision | None:

@@ -70,7 +70,7 @@ def build_job(
             "name": job_name(owner.name, owner.uid),
             "namespace": owner.namespace,
             "labels": labels | queue,
-            "annotations": job_notes(order),
+            "annotations": job_notes(order, owner.uid),
             "ownerReferences": [owner_reference(owner)],
         },
         "spec": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,11 +32,23 @@ class JobNotes:
     """Whether an encoder predicts where tuning starts."""
 
 
-def job_notes(order: Order) -> dict[str, str]:
+def job_notes(order: Order, owner_uid: str) -> dict[str, str]:
     """The annotations of a Job that tunes: the other way round of `read_job_notes`."""
-    use, warning = encoder_use(order), prompt_warning(order)
-    notes = {label.TOKEN: order.subject.token, label.ENCODER_USE: f"{use.reason}: {use.message}"}
+    use, warning, subject = encoder_use(order), prompt_warning(order), order.subject
+    notes = {
+        label.TOKEN: subject.token,
+        label.ENCODER_USE: f"{use.reason}: {use.message}",
+        label.ORDERED: ordered_digest(owner_uid, subject.namespace, subject.name, subject.output, subject.token),
+    }
     return notes | ({label.TOKEN_WARNING: warning[:LONGEST_ANNOTATION]} if warning else {})
+
+
+def ordered_digest(owner_uid: str, namespace: str, name: str, output: str, token: str) -> str:
+    """Tells a Job that the operator made for an object from one that somebody else gave its name and owner.
+
+    No secret: who copies it is held to what was ordered like anybody else (likeness_api/published.py).
+    """
+    return hashlib.sha256(" ".join((owner_uid, namespace, name, output, token)).encode()).hexdigest()[:32]
 
 
 def read_job_notes(job: Job) -> JobNotes:

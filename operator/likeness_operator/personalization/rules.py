@@ -11,7 +11,7 @@ from datetime import datetime
 
 from likeness_api.accept import Refusal, accept
 from likeness_api.order import Order
-from likeness_api.personalization import Waiting
+from likeness_api.personalization import Waiting, default_token
 from likeness_api.reason import FINAL_EXIT_CODES, Reason
 from likeness_operator.engine.decision import (
     AddFinalizer,
@@ -24,6 +24,7 @@ from likeness_operator.engine.decision import (
     Rule,
     Unwatch,
 )
+from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.condition import truncate
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.k8s_object import K8sObject
@@ -34,6 +35,7 @@ from likeness_operator.personalization.attempt import by_finish
 from likeness_operator.personalization.decision import PersonalizationDecision
 from likeness_operator.personalization.end_rules import final_failure, job_failed, job_succeeded, out_of_memory
 from likeness_operator.personalization.job import build_job, ttl_seconds
+from likeness_operator.personalization.job_notes import ordered_digest
 from likeness_operator.personalization.observation import Observation
 from likeness_operator.personalization.profile import Profile
 from likeness_operator.personalization.waiting import still_running, why_waiting
@@ -80,9 +82,9 @@ def spec_unreadable(o: Observation) -> PersonalizationDecision | None:
 
 
 def name_taken(o: Observation) -> PersonalizationDecision | None:
-    if o.job is None or _own_job(o):
+    if o.job is None or (_own_job(o) and _made_by_us(o, o.job)):
         return None
-    message = f"there is a Job {o.job.name} that does not belong to this Personalization; expected none of that name"
+    message = f"there is a Job {o.job.name} that was not made for this Personalization; expected none of that name"
     return final_failure(status.failed_status(replace(o, job=None, pods=()), Reason.JOB_NAME_TAKEN, message))
 
 
@@ -260,6 +262,20 @@ def _overdue_seconds(o: Observation, deletion_timestamp: str) -> float:
 
 def _own_job(o: Observation) -> Job | None:
     return o.job if o.job and o.job.owner_uid == o.personalization.uid else None
+
+
+def _made_by_us(o: Observation, job: Job) -> bool:
+    """Whether the operator made the Job that says this Personalization owns it: its status, which nobody else writes,
+    names it, or it has what only we put on it. A Job of a release before this one has nothing, but soon a status.
+    """
+    about = o.personalization
+    if about.status.job_ref is not None and about.status.job_ref.uid == job.uid:
+        return True
+    if about.spec is None:
+        return False
+    token = about.spec.token or default_token(about.name)
+    digest = ordered_digest(about.uid, about.namespace, about.name, about.spec.output, token)
+    return job.annotation(label.ORDERED) == digest
 
 
 def _lacks_finalizer(o: Observation) -> bool:

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from likeness_api.field import DnsLabel, Model, Sha256, Token
 from likeness_api.order import EraseOrder, Order, SubjectOrder, first_problem
 from likeness_api.personalization import LearnedImage, ManifestRef, Metric, Name, Text
+from likeness_api.published import subject_home
 from likeness_api.reason import Reason
 from likeness_api.result import Result, ResultArtifact, with_caption_of
 from likeness_runtime.version import CODE_VERSION, METHOD
@@ -106,7 +107,7 @@ def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_
 
 def home_of(subject: SubjectOrder | EraseOrder) -> str:
     """Where the artifact folders of one subject are, with its closing slash."""
-    return f"{subject.output.rstrip('/')}/{subject.namespace}/{subject.name}/"
+    return subject_home(subject.output, subject.namespace, subject.name)
 
 
 def folder_of(order: Order, digest: str) -> str:

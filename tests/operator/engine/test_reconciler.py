@@ -510,11 +510,13 @@ async def test_one_that_finished_under_the_operator_before_is_written_once_more_
 
 @pytest.mark.parametrize("exit_code", [0, 10])
 async def test_a_job_of_the_operator_before_is_brought_to_its_end(scene: Scene, exit_code: int) -> None:
-    """It has no annotations."""
+    """It has no annotations; the status, which that operator wrote, names it."""
     await scene.calls()
     job = json.loads(json.dumps(scene.server.objects[JOB]))
     del job["metadata"]["annotations"]
     scene.server.put(JOB, job)
+    named = {"jobRef": {"name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}}
+    scene.server.put(SUBJECT, scene.server.objects[SUBJECT] | {"status": named})
     scene.cache.invalidate(KEY)
     scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
     await scene.calls()

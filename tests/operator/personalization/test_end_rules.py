@@ -22,18 +22,18 @@ def test_a_result_that_was_published_before_is_a_success() -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("message", "reason"),
     [
-        pytest.param("", id="nothing"),
-        pytest.param('{"reason": ', id="half a document"),
-        pytest.param("[]", id="another document"),
-        pytest.param('{"reason":"Tuned","message":"no manifest"}', id="no manifest"),
-        pytest.param(a_result(Reason.SOURCE_NOT_FOUND), id="a failure's result"),
+        pytest.param("", "RuntimeCrashed", id="nothing"),
+        pytest.param('{"reason": ', "ResultInvalid", id="half a document"),
+        pytest.param("[]", "ResultInvalid", id="another document"),
+        pytest.param('{"reason":"Tuned","message":"no manifest"}', "ResultInvalid", id="no manifest"),
+        pytest.param(a_result(Reason.SOURCE_NOT_FOUND), "ResultInvalid", id="a failure's result"),
     ],
 )
-def test_a_job_that_completed_without_a_good_result_crashed(message: str) -> None:
+def test_a_job_that_completed_without_a_good_result_failed(message: str, reason: str) -> None:
     decision = reconcile(an_observation(None, a_job("Complete"), a_pod(exit_code=0, message=message)))
-    assert conditions(decision)["Failed"] == ("True", "RuntimeCrashed")
+    assert conditions(decision)["Failed"] == ("True", reason)
 
 
 def test_a_pod_that_ended_well_as_it_was_evicted_and_went_is_a_success() -> None:

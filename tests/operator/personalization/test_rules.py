@@ -14,6 +14,7 @@ from given import (
     JOB_UID,
     NAME,
     NOW,
+    SHA,
     SPEC,
     TUNED,
     UID,
@@ -102,7 +103,7 @@ def test_a_job_that_would_still_retry_is_deleted_after_the_end_was_written() -> 
 def test_success_tells_everything_the_result_tells() -> None:
     status = succeeded().personalization.status
     assert status.nearest_word == "teapot"
-    assert status.artifacts[0].uri == "s3://artifacts/shop/abc/lora.safetensors"
+    assert status.artifacts[0].uri == f"s3://artifacts/shop/shop/red-teapot/{SHA}/lora.safetensors"
     assert status.progress is not None
     assert (status.progress.step, status.progress.percent) == (12, 100)
     assert status.completion_time == "2026-11-23T12:00:00Z"
