@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from likeness_api.order import SubjectOrder
 from likeness_api.personalization import PersonalizationSpec, default_token
 from likeness_api.result import Result
 
@@ -24,6 +25,7 @@ class Ordered:
     token: str
     images: int
     previews: int
+    """Pictures that are drawn: one where no prompt is given."""
 
 
 def subject_home(output: str, namespace: str, folder: str) -> str:
@@ -37,7 +39,17 @@ def ordered_by(namespace: str, name: str, spec: PersonalizationSpec) -> Ordered:
         home=subject_home(spec.output, namespace, name),
         token=spec.token or default_token(name),
         images=len(spec.subject.images),
-        previews=len(spec.previews),
+        previews=len(spec.previews) or 1,
+    )
+
+
+def ordered_in(subject: SubjectOrder) -> Ordered:
+    """The same of an order."""
+    return Ordered(
+        home=subject_home(subject.output, subject.namespace, subject.name),
+        token=subject.token,
+        images=len(subject.images),
+        previews=len(subject.previews) or 1,
     )
 
 

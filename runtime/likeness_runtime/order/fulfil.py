@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from likeness_api.order import Order, RunOrder, SubjectOrder
 from likeness_api.reason import Reason
-from likeness_api.result import Result
+from likeness_api.result import MESSAGE_CHARACTERS, Result
 from likeness_runtime.failure import RunError, attempt
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.manifest import metric, result_of
@@ -82,8 +82,10 @@ def _tuned(group: list[PreparedSubject], context: RunContext) -> list[Result | R
 
 
 def _published(subject: PreparedSubject, product: Product, context: RunContext) -> Result:
-    stands = publish(context.stores.of(subject.folder), subject.folder, product.files, product.manifest)
+    stands = publish(subject.place, product.files, product.manifest, context.stores.sleep)
     seconds = time.monotonic() - subject.started
     message = f"tuned in {subject.order.tuning.steps} steps, {seconds:.1f} s in all"
-    result = result_of(*stands, subject.folder, Reason.TUNED, message)
+    if subject.mended:
+        message = f"{message}; published again, for {subject.mended}"[:MESSAGE_CHARACTERS]
+    result = result_of(stands.manifest, stands.data, subject.place.folder, Reason.TUNED, message)
     return result.model_copy(update={"metrics": [*result.metrics, metric("totalSeconds", seconds)]})

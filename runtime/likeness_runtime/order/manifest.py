@@ -13,16 +13,18 @@ from pydantic import Field, ValidationError
 
 from likeness_api.field import DnsLabel, Model, Sha256, Token
 from likeness_api.order import EraseOrder, Order, SubjectOrder, first_problem
-from likeness_api.personalization import LearnedImage, ManifestRef, Metric, Name, Text
+from likeness_api.personalization import MOST_ARTIFACTS, MOST_METRICS, LearnedImage, ManifestRef, Metric, Name, Text
 from likeness_api.published import subject_home
 from likeness_api.reason import Reason
 from likeness_api.result import Result, ResultArtifact, with_caption_of
+from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS
 from likeness_runtime.version import CODE_VERSION, METHOD
 
 MANIFEST_NAME = "manifest.json"
 CAPTION_CHARACTERS = 160
 """Of a caption in a status; the manifest has all of it."""
 PICTURE_FORMATS = ("input", "preview")
+MOST_FILES = MOST_ARTIFACTS + MAX_PREVIEWS + 1
 
 
 class ManifestFile(ResultArtifact):
@@ -51,12 +53,12 @@ class ArtifactManifest(Model):
     token: Token
     nearest_word: Name
     steps: Annotated[int, Field(ge=0)]
-    images: list[ManifestImage]
+    images: Annotated[list[ManifestImage], Field(max_length=MAX_IMAGES)]
     model: ManifestInput
     code_version: Name = CODE_VERSION
     method: Name = METHOD
-    metrics: list[Metric]
-    files: list[ManifestFile]
+    metrics: Annotated[list[Metric], Field(max_length=MOST_METRICS)]
+    files: Annotated[list[ManifestFile], Field(max_length=MOST_FILES)]
 
     def encode(self) -> bytes:
         return (json.dumps(self.to_json(), indent=2, sort_keys=True) + "\n").encode()

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from likeness_api.encoder_use import encoder_use
 from likeness_api.order import Order, RunOrder
+from likeness_api.published import ordered_in
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_runtime.image.source_picture import SourcePicture, fetch_pictures
 from likeness_runtime.order.allowed import check_allowed
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.manifest import digest_of, folder_of, result_of
-from likeness_runtime.order.publish import standing
+from likeness_runtime.order.publish import Place, Standing, standing
 from likeness_runtime.storage.model_folder import locate
 from likeness_runtime.storage.stores import Stores
 
@@ -40,10 +41,12 @@ class PreparedSubject:
     models: LocatedModels
     digest: str
     """Of all that the published files depend on."""
-    folder: str
-    """Where they will be published: an address with its closing slash."""
+    place: Place
+    """Where they will be published."""
     started: float
     """By the monotonic clock, in seconds."""
+    mended: str | None = None
+    """What is wrong with what was published there before, so that it is published again."""
 
 
 def locate_models(run: RunOrder, stores: Stores) -> LocatedModels:
@@ -69,11 +72,14 @@ def prepare(order: Order, context: RunContext, located: Callable[[], LocatedMode
         order, [each.sha256 for each in pictures], models.model[1], models.encoder[1] if models.encoder else None
     )
     folder = folder_of(order, digest)
-    found = standing(context.stores.of(folder), folder)
-    if found:
+    place = Place(context.stores.of(folder), folder, ordered_in(order.subject))
+    found = standing(place)
+    if isinstance(found, Standing):
         message = f"the same order is already published in {folder}"
-        return result_of(*found, folder, Reason.ALREADY_PUBLISHED, message)
-    return PreparedSubject(order, pictures, models, digest, folder, started)
+        return result_of(found.manifest, found.data, folder, Reason.ALREADY_PUBLISHED, message)
+    if found is not None:
+        log.warning("%s: %s; it is published again.", folder, found)
+    return PreparedSubject(order, pictures, models, digest, place, started, found)
 
 
 def groups_of(prepared: list[PreparedSubject], size: int) -> list[list[PreparedSubject]]:

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from likeness_api.reason import Reason
@@ -52,6 +52,15 @@ class LocalStore:
     def delete(self, uri: str) -> None:
         with _translated(uri):
             path_of(uri).unlink(missing_ok=True)
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        folder = path_of(prefix)
+        found = {}
+        for path in folder.rglob("*"):
+            with suppress(FileNotFoundError):  # one that is being written, under another name
+                if path.is_file():
+                    found[path.relative_to(folder).as_posix()] = path.stat().st_size
+        return found
 
     def list(self, prefix: str) -> Iterable[str]:
         folder = path_of(prefix)

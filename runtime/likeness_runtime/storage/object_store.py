@@ -44,6 +44,12 @@ class ObjectStore(Protocol):
         Raises `StorageMissingError` where there is no such bucket.
         """
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The sizes in bytes of all objects below `prefix` (which ends with a slash), by their names below it.
+
+        Raises `StorageMissingError` where there is no such bucket.
+        """
+
     def list(self, prefix: str) -> Iterable[str]:
         """The addresses of all objects below `prefix` (which ends with a slash), in order.
 

@@ -107,6 +107,16 @@ class S3Store:
         bucket, key = bucket_and_key(uri)
         self._try(uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        bucket, start = bucket_and_key(prefix)
+
+        def pages() -> dict[str, int]:
+            found = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=start)
+            entries = (entry for page in found for entry in page.get("Contents", []))
+            return {entry["Key"].removeprefix(start): entry["Size"] for entry in entries}
+
+        return self._try(prefix, pages)
+
     def list(self, prefix: str) -> Iterable[str]:
         bucket, start = bucket_and_key(prefix)
 

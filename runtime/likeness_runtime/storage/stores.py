@@ -13,7 +13,8 @@ class Stores:
 
     def __init__(self, settings: OrderStorage, sleep: Callable[[float], None]) -> None:
         self._settings = settings
-        self._sleep = sleep
+        self.sleep = sleep
+        """Waits so many seconds, unless the run is told to end."""
         self._opened: dict[str, ObjectStore] = {}
 
     def of(self, uri: str) -> ObjectStore:
@@ -30,5 +31,5 @@ class Stores:
         if scheme == "s3":
             from likeness_runtime.storage.s3 import S3Store, client_of
 
-            return S3Store(client_of(self._settings), self._sleep)
+            return S3Store(client_of(self._settings), self.sleep)
         raise ValueError(f"address scheme is {scheme!r}; expected s3 or file")

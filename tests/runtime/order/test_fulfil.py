@@ -53,6 +53,21 @@ def test_a_good_order_is_tuned_and_published_whole(order: Order, run: RunContext
     assert len(result.encode()) < 4096
 
 
+def test_what_was_lost_is_published_again_and_said(
+    order: Order, run: RunContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = fulfil(order, run)
+    folder = Path(first.folder().removeprefix("file://"))
+    (folder / "previews/00.png").unlink()
+    again = fulfil(order, run)
+    assert again.reason == Reason.TUNED
+    assert "published again, for previews/00.png is gone" in again.message
+    assert "previews/00.png is gone; it is published again" in caplog.text
+    assert again.manifest == first.manifest
+    assert (folder / "previews/00.png").is_file()
+    assert fulfil(order, run).reason == Reason.ALREADY_PUBLISHED
+
+
 def test_the_same_order_is_published_once(order: Order, run: RunContext) -> None:
     first = fulfil(order, run)
 
@@ -71,14 +86,20 @@ def test_what_an_earlier_version_published_is_found_and_read(order: Order, run: 
     model = folder_digest(Path(order.run.model.uri.removeprefix("file://")))
     digest = digest_of(order, [hashlib.sha256(picture).hexdigest()], model, None)
     folder = Path(order.subject.output.removeprefix("file://")) / "shop/red-teapot" / digest
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(EARLIER_MANIFEST)
+    manifest = json.loads(EARLIER_MANIFEST) | {"digest": digest}
+    for file in manifest["files"]:
+        data = bytes(file["bytes"])
+        file["sha256"] = hashlib.sha256(data).hexdigest()
+        (folder / file["name"]).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file["name"]).write_bytes(data)
+    text = json.dumps(manifest, indent=2)
+    (folder / "manifest.json").write_text(text)
     result = fulfil(order, run)
     assert (result.reason, result.nearest_word, result.steps) == (Reason.ALREADY_PUBLISHED, "pizza", 12)
     assert [file.name for file in result.artifacts] == ["red-teapot.safetensors", "README.md"]
     assert result.previews == ["previews/input.png"]
     assert result.manifest
-    assert result.manifest.sha256 == hashlib.sha256(EARLIER_MANIFEST.encode()).hexdigest()
+    assert result.manifest.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 EARLIER_MANIFEST = """\

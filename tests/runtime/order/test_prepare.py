@@ -5,11 +5,15 @@ from hypothesis import strategies as st
 
 from likeness_api.order import Order, OrderModel, OrderStorage, RunOrder, SubjectOrder
 from likeness_api.personalization import SubjectImage
+from likeness_api.published import Ordered
 from likeness_runtime.order.prepare import LocatedModels, PreparedSubject, groups_of
+from likeness_runtime.order.publish import Place
+from likeness_runtime.storage.local import LocalStore
 
 RUN = RunOrder(model=OrderModel(uri="builtin://pocket"), storage=OrderStorage(source_prefixes=[], output_prefixes=[]))
 
 MODEL = (Path("/models"), "0" * 64)
+PLACE = Place(LocalStore(), "file:///out/", Ordered(home="file:///", token="<pot>", images=1, previews=1))
 
 
 def a_subject(number: int) -> PreparedSubject:
@@ -21,7 +25,7 @@ def a_subject(number: int) -> PreparedSubject:
         output="s3://artifacts/shop",
     )
     return PreparedSubject(
-        Order(run=RUN, subject=subject), [], LocatedModels(MODEL, None), digest="", folder="", started=0.0
+        Order(run=RUN, subject=subject), [], LocatedModels(MODEL, None), digest="", place=PLACE, started=0.0
     )
 
 

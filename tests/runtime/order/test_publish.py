@@ -1,18 +1,23 @@
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from likeness_api.published import Ordered
 from likeness_api.reason import Reason
 from likeness_runtime.export.file import File
 from likeness_runtime.failure import InterruptedRunError, RunError, StorageMissingError
 from likeness_runtime.order.manifest import MANIFEST_NAME, ArtifactManifest, ManifestFile
-from likeness_runtime.order.publish import publish, standing
+from likeness_runtime.order.publish import Place, Standing, publish, standing
 from likeness_runtime.storage.local import LocalStore
 from likeness_runtime.storage.object_store import ObjectStore
 
 HASH = "0" * 64
+ORDERED = Ordered(home="", token="<x>", images=1, previews=1)
 
 
 def files(*contents: bytes) -> list[File]:
@@ -68,8 +73,18 @@ class Careless(LocalStore):
         return True
 
 
-def address(folder: Path) -> str:
-    return f"file://{folder}/"
+def place(folder: Path, store: ObjectStore | None = None) -> Place:
+    """The folder that the digest names, below `folder`."""
+    home = f"file://{folder}/shop/x/"
+    return Place(store or LocalStore(), f"{home}{HASH}/", replace(ORDERED, home=home))
+
+
+def at(folder: Path) -> Path:
+    return folder / "shop" / "x" / HASH
+
+
+def never(_seconds: float) -> None:
+    raise AssertionError("nothing here is worth a pause")
 
 
 def test_a_manifest_round_trips() -> None:
@@ -91,43 +106,44 @@ def test_a_manifest_with_an_unknown_field_is_refused_at_every_level(place: tuple
 def test_the_manifest_comes_last(tmp_path: Path) -> None:
     store = Recording()
     ours = files(b"a", b"b")
-    publish(store, address(tmp_path), ours, manifest_of(ours))
+    publish(place(tmp_path, store), ours, manifest_of(ours), never)
     assert store.written == ["0.bin", "1.bin", MANIFEST_NAME]
-    assert_whole(tmp_path)
+    assert_whole(at(tmp_path))
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 2])
 def test_an_interruption_anywhere_publishes_nothing_and_the_next_run_everything(tmp_path: Path, stop_at: int) -> None:
     ours = files(b"a", b"b")
     with pytest.raises(InterruptedRunError):
-        publish(Recording(stop_at), address(tmp_path), ours, manifest_of(ours))
-    assert standing(LocalStore(), address(tmp_path)) is None
-    publish(LocalStore(), address(tmp_path), ours, manifest_of(ours))
-    assert_whole(tmp_path)
+        publish(place(tmp_path, Recording(stop_at)), ours, manifest_of(ours), never)
+    assert standing(place(tmp_path)) is None
+    publish(place(tmp_path), ours, manifest_of(ours), never)
+    assert_whole(at(tmp_path))
 
 
 def test_leftovers_of_a_run_that_ended_early_are_replaced(tmp_path: Path) -> None:
-    (tmp_path / "0.bin").write_bytes(b"another last bit")
+    at(tmp_path).mkdir(parents=True)
+    (at(tmp_path) / "0.bin").write_bytes(b"another last bit")
     ours = files(b"a", b"b")
-    publish(LocalStore(), address(tmp_path), ours, manifest_of(ours))
-    assert_whole(tmp_path)
+    publish(place(tmp_path), ours, manifest_of(ours), never)
+    assert_whole(at(tmp_path))
 
 
 @pytest.mark.parametrize("store", [LocalStore(), Careless()], ids=["careful", "careless"])
 def test_publishing_twice_changes_nothing(tmp_path: Path, store: ObjectStore) -> None:
     ours = files(b"a", b"b")
-    first = publish(store, address(tmp_path), ours, manifest_of(ours))
-    again = publish(store, address(tmp_path), ours, manifest_of(ours))
+    first = publish(place(tmp_path, store), ours, manifest_of(ours), never)
+    again = publish(place(tmp_path, store), ours, manifest_of(ours), never)
     assert first == again
-    assert_whole(tmp_path)
+    assert_whole(at(tmp_path))
 
 
 def test_the_quicker_of_two_runs_stands(tmp_path: Path) -> None:
     theirs, ours = files(b"a", b"theirs"), files(b"a", b"ours")
-    publish(LocalStore(), address(tmp_path), theirs, manifest_of(theirs))
-    stands, _ = publish(LocalStore(), address(tmp_path), ours, manifest_of(ours))
-    assert stands == manifest_of(theirs)
-    assert_whole(tmp_path)
+    publish(place(tmp_path), theirs, manifest_of(theirs), never)
+    stands = publish(place(tmp_path), ours, manifest_of(ours), never)
+    assert stands.manifest == manifest_of(theirs)
+    assert_whole(at(tmp_path))
 
 
 class Racing(LocalStore):
@@ -141,15 +157,52 @@ class Racing(LocalStore):
 
 def test_what_a_slower_run_replaced_is_mended(tmp_path: Path) -> None:
     ours = files(b"a", b"ours")
-    publish(Racing(), address(tmp_path), ours, manifest_of(ours))
-    assert_whole(tmp_path)
+    publish(place(tmp_path, Racing()), ours, manifest_of(ours), never)
+    assert_whole(at(tmp_path))
 
 
-def test_a_foreign_manifest_is_not_taken_for_ours(tmp_path: Path) -> None:
-    (tmp_path / MANIFEST_NAME).write_text('{"kind": "Recipe"}')
-    with pytest.raises(RunError, match="not a manifest of ours") as caught:
-        standing(LocalStore(), address(tmp_path))
-    assert caught.value.reason == Reason.DIGEST_MISMATCH
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: {"kind": "Recipe"}, "manifest.json: "),
+        (lambda document: document | {"digest": "1" * 64}, "digest is 1111"),
+        (lambda document: document | {"name": "y"}, "of shop/y; expected shop/x"),
+        (lambda document: document | {"namespace": "studio"}, "of studio/x; expected shop/x"),
+        (lambda document: document | {"token": "<y>"}, "token is '<y>'; expected <x>"),
+        (lambda document: document | {"files": [document["files"][0] | {"name": "../x"}]}, "plain relative name"),
+        (lambda document: document | {"files": document["files"][:1] * 2}, "named twice"),
+        (lambda document: document | {"files": document["files"][:1] * 100}, "files"),
+        (lambda document: document | {"files": [document["files"][0] | {"sha256": HASH}]}, "0.bin is not what"),
+        (lambda document: document | {"files": [document["files"][0] | {"bytes": 2**50}]}, "bytes; expected 1125"),
+    ],
+)
+def test_a_manifest_that_is_not_as_ordered_is_replaced(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], words: str
+) -> None:
+    ours = files(b"a", b"b")
+    publish(place(tmp_path), ours, manifest_of(ours), never)
+    path = at(tmp_path) / MANIFEST_NAME
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    found = standing(place(tmp_path))
+    assert isinstance(found, str)
+    assert words in found
+    publish(place(tmp_path), ours, manifest_of(ours), never)
+    assert isinstance(standing(place(tmp_path)), Standing)
+    assert_whole(at(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b"c"), lambda path: path.write_bytes(b"")]
+)
+def test_files_that_were_lost_or_changed_are_published_again(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    ours = files(b"a", b"b")
+    publish(place(tmp_path), ours, manifest_of(ours), never)
+    damage(at(tmp_path) / "1.bin")
+    found = standing(place(tmp_path))
+    assert isinstance(found, str)
+    assert found.startswith("1.bin ")
+    publish(place(tmp_path), ours, manifest_of(ours), never)
+    assert_whole(at(tmp_path))
 
 
 class NoBucket(LocalStore):
@@ -160,5 +213,5 @@ class NoBucket(LocalStore):
 def test_a_missing_output_bucket_is_not_a_missing_source(tmp_path: Path) -> None:
     ours = files(b"a")
     with pytest.raises(RunError, match=r"order\.output") as caught:
-        publish(NoBucket(), address(tmp_path), ours, manifest_of(ours))
+        publish(place(tmp_path, NoBucket()), ours, manifest_of(ours), never)
     assert caught.value.reason == Reason.OUTPUT_NOT_FOUND
