@@ -13,9 +13,10 @@ from likeness_api.order import EraseOrder, Order, OrderModel, OrderStorage, RunO
 from likeness_api.personalization import PersonalizationSpec, default_token
 from likeness_api.reason import Reason
 from likeness_api.tuning import over_the_limits, resolve
-from likeness_api.tuning_profile import ModelSource, Storage, TuningProfileSpec, is_allowed
+from likeness_api.tuning_profile import ModelSource, ProfileLimits, Storage, TuningProfileSpec, is_allowed
 
 LOCAL_PREFIX = "file://"
+MOST_ORDER_BYTES = 120_000
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Refusal:
 
     reason: Reason
     message: str
+    can_change: bool = False
+    """Whether an edit of the same Personalization can put it right."""
 
 
 def accept(
@@ -56,9 +59,33 @@ def accept(
             output=spec.output,
             previews=spec.previews,
         )
-        return Order(run=run, subject=subject)
+        order = Order(run=run, subject=subject)
     except ValidationError as error:
         return Refusal(Reason.INVALID_SPEC, first_problem(error))
+    return _too_long(order) or order
+
+
+def over_the_times(spec: PersonalizationSpec, limits: ProfileLimits) -> str | None:
+    """A sentence naming the first time that is over the profile's limit, or None."""
+    for field in ("active_deadline_seconds", "ttl_seconds_after_finished"):
+        asked, most = getattr(spec, field), getattr(limits, field)
+        if most is not None and asked > most:
+            name = PersonalizationSpec.model_fields[field].alias
+            return f"spec.{name} is {asked}; the profile's limit is {most}: set spec.{name} to {most} or less"
+    return None
+
+
+def _too_long(order: Order) -> Refusal | None:
+    """The kernel takes 128 KiB in one variable of a process's environment, which the order is one of."""
+    text = order.encode()
+    size = len(text.encode()) + text.count("$")  # which is doubled for the kubelet
+    if size <= MOST_ORDER_BYTES:
+        return None
+    return Refusal(
+        Reason.LIMIT_EXCEEDED,
+        f"the spec and its profile make an order of {size} bytes; expected at most {MOST_ORDER_BYTES}: shorten"
+        " captions, prompts or addresses, or have the profile's storage.caBundle shortened",
+    )
 
 
 def accept_erase(
@@ -99,7 +126,10 @@ def _beyond_limits(spec: PersonalizationSpec, profile: TuningProfileSpec) -> Ref
             f"spec.previews has {previews} entries; the profile's limit is {profile.limits.previews}",
         )
     over = over_the_limits(resolve(spec.tuning, profile.defaults), profile.limits)
-    return Refusal(Reason.LIMIT_EXCEEDED, over) if over else None
+    if over:
+        return Refusal(Reason.LIMIT_EXCEEDED, over)
+    late = over_the_times(spec, profile.limits)
+    return Refusal(Reason.LIMIT_EXCEEDED, late, can_change=True) if late else None
 
 
 def _misplaced(spec: PersonalizationSpec, profile: TuningProfileSpec, namespace: str, *, local: bool) -> Refusal | None:

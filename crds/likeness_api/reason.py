@@ -66,6 +66,7 @@ class Reason(StrEnum):
 
     # The operator says these.
     PROFILE_NOT_FOUND = "ProfileNotFound"
+    PROFILE_NOT_ALLOWED = "ProfileNotAllowed"
     NO_DEFAULT_PROFILE = "NoDefaultProfile"
     LIMIT_EXCEEDED = "LimitExceeded"
     INVALID_PROFILE = "InvalidProfile"

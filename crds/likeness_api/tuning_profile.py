@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from likeness_api.audience import AllowedNamespaces
 from likeness_api.field import DnsLabel, DnsSubdomain, Model, ModelUri, Quantity, Sha256
 from likeness_api.tuning import RowsPerPass, Tuning, TuningLimits
 
@@ -134,11 +135,26 @@ class Storage(Model):
     """Addresses below which artifacts may be written, such as s3://artifacts/{namespace}; {namespace} is the
     Personalization's own.
     """
+    node_identity: bool = False
+    """Whether a pod without credentials may use the cloud role of its node (EC2 instance metadata); otherwise pods
+    reach the object store by credentialsSecretRef or by the role of their service account alone.
+    """
+
+
+class ProfileLimits(TuningLimits):
+    """The most that a Personalization may ask for, beside the numbers of its tuning."""
+
+    active_deadline_seconds: Annotated[int | None, Field(ge=1, le=604800)] = None
+    """The longest activeDeadlineSeconds that a Personalization may have."""
+    ttl_seconds_after_finished: Annotated[int | None, Field(ge=60, le=31536000)] = None
+    """The longest ttlSecondsAfterFinished that a Personalization may have."""
 
 
 class TuningProfileSpec(Model):
     default: bool = False
     """Whether a Personalization that names no profile uses this one; at most one TuningProfile should say so."""
+    allowed_namespaces: AllowedNamespaces | None = None
+    """The namespaces whose Personalizations may use this profile; all of them where it is not given."""
     model: ModelSource
     """The text-to-image model that subjects are taught to: a folder in diffusers layout."""
     encoder: ModelSource | None = None
@@ -149,7 +165,7 @@ class TuningProfileSpec(Model):
     """The pod that tunes: its image, its resources and the nodes it may run on."""
     defaults: Tuning = Tuning()
     """What a Personalization gets for each tuning setting that it does not give."""
-    limits: TuningLimits = TuningLimits()
+    limits: ProfileLimits = ProfileLimits()
     """The most that a Personalization may ask for; one that asks for more fails and is never silently cut."""
     storage: Storage
     """The object store that images are read from and artifacts are written to."""

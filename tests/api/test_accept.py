@@ -2,10 +2,11 @@ from typing import Any
 
 import pytest
 
-from likeness_api.accept import Refusal, accept, prompt_warning
+from likeness_api.accept import MOST_ORDER_BYTES, Refusal, accept, prompt_warning
 from likeness_api.order import Order
 from likeness_api.personalization import PersonalizationSpec, SubjectImage
 from likeness_api.reason import Reason
+from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS
 from likeness_api.tuning_profile import TuningProfileSpec
 
 
@@ -116,3 +117,20 @@ def test_a_prompt_without_the_token_is_warned_about() -> None:
     warning = prompt_warning(ordered(a_spec(previews=[good, bad]), a_profile()))
     assert warning is not None
     assert "spec.previews[1].prompt" in warning
+
+
+def test_the_largest_spec_makes_an_order_that_a_pod_can_be_given_or_is_refused() -> None:
+    """A variable of a process has 128 KiB at most; a pod with more could not be started."""
+    wide = "😀"
+    images = [{"uri": f"s3://catalogue/{wide * 1000}", "caption": f"{{token}} {wide * 500}"} for _ in range(MAX_IMAGES)]
+    previews = [{"prompt": wide * 1024} for _ in range(MAX_PREVIEWS)]
+    output = f"s3://artifacts/shop/{wide * 900}"
+    spec, profile = a_spec(subject={"images": images}, output=output, previews=previews), a_profile()
+    order = accept("x", "shop", spec, profile)
+    assert isinstance(order, Order)
+    assert 60_000 < len(order.encode().encode()) <= MOST_ORDER_BYTES
+    storage = profile.storage.model_copy(update={"ca_bundle": "x" * 65536})
+    refusal = accept("x", "shop", spec, profile.model_copy(update={"storage": storage}))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == Reason.LIMIT_EXCEEDED
+    assert f"at most {MOST_ORDER_BYTES}" in refusal.message

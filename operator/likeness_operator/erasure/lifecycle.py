@@ -91,7 +91,8 @@ class ErasureLifecycle:
                 assert about.spec is not None
                 # The default profile may be another one since; what was published lies where the former one says.
                 wanted = about.spec.profile or about.status.profile
-                return replace(observation, profile=await self.profiles.choose(wanted))
+                # Whom it is for now does not matter, either.
+                return replace(observation, profile=await self.profiles.choose(wanted, None))
             case Question.NAMESPACE_TERMINATING:
                 answer = await is_namespace_terminating(self.api, about.reference, self.instance, self.now())
                 return replace(observation, namespace_terminating=answer)

@@ -104,6 +104,9 @@ class ApiServer:
                 return
             query["continue"] = page["metadata"]["continue"]
 
+    async def namespace(self, name: str) -> K8sObject:
+        return await self._call("GET", f"/api/v1/namespaces/{name}")
+
     async def profile(self, name: str) -> K8sObject:
         return await self._call("GET", f"{OUR_API}/tuningprofiles/{name}")
 

@@ -28,6 +28,8 @@ TOKEN_SECONDS = 3600
 """The kubelet renews it in time."""
 ERASER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 """Limits as well: a namespace's quota may ask for them."""
+NO_NODE_IDENTITY = "AWS_EC2_METADATA_DISABLED"
+"""Keeps botocore from asking the node for its cloud role, which was given to the node and not to the namespace."""
 SECRET_KEYS = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
 """What a credentials Secret may put into the pod, and whether it may be left out. No other key gets in."""
 
@@ -185,9 +187,11 @@ def _resources(wanted: Resources) -> K8sObject:
 def _environment(
     profile: TuningProfileSpec, order: Order | EraseOrder, credentials: CredentialsSecretRef | None
 ) -> list[dict[str, object]]:
-    """The profile's variables may change HOME, but neither the order nor the credentials."""
+    """The profile's variables may change HOME, but neither the order nor whose credentials are used."""
     # The kubelet replaces $(NAME) in values; a doubled $ is its escape, so a prompt arrives as it was written.
     texts = {"HOME": "/tmp"} | {variable.name: variable.value for variable in profile.runtime.env}  # noqa: S108
+    if not profile.storage.node_identity:
+        texts[NO_NODE_IDENTITY] = "true"
     texts[ORDER_VARIABLE] = order.encode().replace("$", "$$")
     secrets = SECRET_KEYS if credentials else {}
     variables: list[dict[str, object]] = [

@@ -91,7 +91,7 @@ class TuningLifecycle:
         match question:
             case Question.PROFILE:
                 assert about.spec is not None
-                return replace(observation, profile=await self.profiles.choose(about.spec.profile))
+                return replace(observation, profile=await self.profiles.choose(about.spec.profile, about.namespace))
             case Question.SLOT:
                 return replace(observation, slot=await self._slot(observation, fresh=fresh))
             case Question.POD_REFUSAL:

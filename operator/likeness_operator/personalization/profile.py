@@ -21,17 +21,29 @@ class Profile:
     spec: TuningProfileSpec
 
 
-def choose_profile(wanted: str | None, profiles: list[K8sObject]) -> Profile | Refusal:
-    """The profile called `wanted`, or the default one where a Personalization names none."""
+def candidates(wanted: str | None, profiles: list[K8sObject]) -> list[Profile] | Refusal:
+    """The profile called `wanted`, or all that say they are the default one; at least one, each fitting its types."""
     if wanted is not None:
         named = [profile for profile in profiles if profile["metadata"]["name"] == wanted]
         if not named:
             return Refusal(Reason.PROFILE_NOT_FOUND, f"spec.profile is {wanted}, but there is no such TuningProfile")
-        return _read(named[0])
-    defaults = [profile for profile in profiles if profile["spec"].get("default")]
-    if len(defaults) == 1:
-        return _read(defaults[0])
-    names = ", ".join(sorted(profile["metadata"]["name"] for profile in defaults)) or "none"
+    else:
+        named = [profile for profile in profiles if profile["spec"].get("default")]
+        if not named:
+            return _not_one("none")
+    found = [_read(profile) for profile in named]
+    refusals = [each for each in found if isinstance(each, Refusal)]
+    return refusals[0] if refusals else [each for each in found if isinstance(each, Profile)]
+
+
+def only_one(admitted: list[Profile]) -> Profile | Refusal:
+    """The profile of several default ones that a namespace may use, where it is one."""
+    if len(admitted) == 1:
+        return admitted[0]
+    return _not_one(", ".join(sorted(profile.name for profile in admitted)))
+
+
+def _not_one(names: str) -> Refusal:
     return Refusal(
         Reason.NO_DEFAULT_PROFILE,
         f"spec.profile is not given and of the TuningProfiles {names} has spec.default; expected exactly one",

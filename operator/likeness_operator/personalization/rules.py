@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from likeness_api.accept import Refusal, accept
+from likeness_api.accept import Refusal, accept, over_the_times
 from likeness_api.order import Order
 from likeness_api.personalization import Waiting, default_token
 from likeness_api.reason import FINAL_EXIT_CODES, Reason
@@ -52,6 +52,8 @@ WAITS_FOR = {
     Reason.PROFILE_NOT_FOUND: "create the TuningProfile, or create the Personalization again with another spec.profile",
     Reason.NO_DEFAULT_PROFILE: "set spec.default on exactly one TuningProfile, or name one in spec.profile",
     Reason.INVALID_PROFILE: "correct the TuningProfile",
+    Reason.PROFILE_NOT_ALLOWED: "have the namespace added to the TuningProfile's allowedNamespaces (after a label was"
+    " added, it goes on within five minutes), or create the Personalization again with another spec.profile",
 }
 """What the platform team can put right; every other refusal is final, because the spec cannot change."""
 
@@ -135,6 +137,10 @@ def job_differs(o: Observation) -> PersonalizationDecision | None:
         "ttlSecondsAfterFinished": o.job.ttl_seconds_after_finished,
     }
     changes: K8sObject = {field: value for field, value in wanted.items() if found[field] != value}
+    if changes and o.profile is None:
+        return Decision(question=Question.PROFILE)
+    if isinstance(o.profile, Profile) and over_the_times(o.personalization.spec, o.profile.spec.limits):
+        changes = {}  # the Job keeps what it has; the status says so
     if o.job.suspended and not o.job.queued:
         if o.profile is None:
             return Decision(question=Question.PROFILE)
@@ -288,9 +294,10 @@ def _is_final(pod: Pod) -> bool:
 
 
 def _refused(o: Observation, refusal: Refusal) -> PersonalizationDecision:
-    if refusal.reason not in WAITS_FOR:
+    if refusal.reason not in WAITS_FOR and not refusal.can_change:
         return final_failure(status.refused_status(o, refusal.reason, refusal.message))
-    waiting = Waiting(reason=refusal.reason, message=truncate(refusal.message), next_step=WAITS_FOR[refusal.reason])
+    step = "edit the Personalization: it then goes on" if refusal.can_change else WAITS_FOR[refusal.reason]
+    waiting = Waiting(reason=refusal.reason, message=truncate(refusal.message), next_step=step)
     return Decision(status=status.not_accepted_status(o, refusal.reason, waiting))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from likeness_api import outcome
+from likeness_api.accept import over_the_times
 from likeness_api.field import Condition, timestamp
 from likeness_api.personalization import Attempt, Failure, JobRef, PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
@@ -14,6 +15,7 @@ from likeness_operator.personalization.attempt import MOST_ATTEMPTS, Verdict, wi
 from likeness_operator.personalization.facts import Personalization
 from likeness_operator.personalization.job_notes import read_job_notes
 from likeness_operator.personalization.observation import Observation
+from likeness_operator.personalization.profile import Profile
 
 
 def observed_status(o: Observation) -> PersonalizationStatus:
@@ -41,7 +43,7 @@ def observed_status(o: Observation) -> PersonalizationStatus:
 def _with_notes(o: Observation, status: PersonalizationStatus, job: Job) -> PersonalizationStatus:
     """What was written down about the Job when it was made."""
     notes = read_job_notes(job)
-    status = _accepted(o, status, job.profile)
+    status = _accepted(o, status, job.profile, _kept_times(o))
     if notes.token:
         status = status.model_copy(update={"token": notes.token})
     if notes.encoder_use:
@@ -123,8 +125,15 @@ def _without_progress(status: PersonalizationStatus) -> PersonalizationStatus:
     return status.model_copy(update={"progress": None})
 
 
-def _accepted(o: Observation, status: PersonalizationStatus, profile: str) -> PersonalizationStatus:
-    return _set(o, status, ("Accepted", True), Reason.PROFILE_MATCHED, f"TuningProfile {profile} allows it")
+def _accepted(o: Observation, status: PersonalizationStatus, profile: str, but: str = "") -> PersonalizationStatus:
+    return _set(o, status, ("Accepted", True), Reason.PROFILE_MATCHED, f"TuningProfile {profile} allows it{but}")
+
+
+def _kept_times(o: Observation) -> str:
+    """That an edit asks for more than the profile allows, so that the Job keeps what it has."""
+    spec, profile = o.personalization.spec, o.profile
+    over = over_the_times(spec, profile.spec.limits) if spec and isinstance(profile, Profile) else None
+    return f", but {over}; the Job keeps what it has" if over else ""
 
 
 def _waits(o: Observation, status: PersonalizationStatus, waiting: Waiting) -> PersonalizationStatus:

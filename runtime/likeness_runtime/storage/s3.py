@@ -152,7 +152,8 @@ def translate_error(uri: str, error: Exception) -> RunError:
         return _refusal(uri, error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         expected = (
-            "expected a service account with a role, or a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "expected a service account with a role, or a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; the"
+            " node's own role is used where the profile says storage.nodeIdentity: true"
         )
         return RunError(Reason.ACCESS_DENIED, f"{uri}: no usable credentials ({error}); {expected}")
     if isinstance(error, SSLError):

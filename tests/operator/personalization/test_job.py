@@ -5,12 +5,12 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from given import NAME, NAMESPACE, SPEC, UID, a_job, a_personalization, a_profile
+from given import NAME, NAMESPACE, PROFILE, SPEC, UID, a_job, a_personalization, a_profile
 from likeness_api.accept import Refusal, accept
 from likeness_api.order import Order
 from likeness_api.progress_report import PROGRESS_AUDIENCE, PROGRESS_TOKEN_FOLDER, PROGRESS_URL_VARIABLE
 from likeness_operator.kubernetes.k8s_object import K8sObject
-from likeness_operator.personalization.job import build_job, job_name
+from likeness_operator.personalization.job import NO_NODE_IDENTITY, build_job, job_name
 from likeness_operator.personalization.profile import Profile
 
 S3_MODEL = {"uri": "s3://models/sd15", "volume": {"emptyDir": {"sizeLimit": "8Gi"}}}
@@ -107,13 +107,20 @@ def test_the_pod_has_neither_rights_nor_a_token() -> None:
 
 def test_credentials_are_named_and_only_the_three_aws_keys_get_in() -> None:
     variables = environment(built({"credentialsSecretRef": {"name": "s3"}}))
-    secret = {key: value for key, value in variables.items() if key.startswith("AWS_")}
+    secret = {key: value for key, value in variables.items() if key.startswith("AWS_") and key != NO_NODE_IDENTITY}
     assert secret == {
         "AWS_ACCESS_KEY_ID": {"secretKeyRef": {"name": "s3", "key": "AWS_ACCESS_KEY_ID", "optional": False}},
         "AWS_SECRET_ACCESS_KEY": {"secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY", "optional": False}},
         "AWS_SESSION_TOKEN": {"secretKeyRef": {"name": "s3", "key": "AWS_SESSION_TOKEN", "optional": True}},
     }
-    assert not [key for key in environment(built()) if key.startswith("AWS_")]
+    assert [key for key in environment(built()) if key.startswith("AWS_")] == [NO_NODE_IDENTITY]
+
+
+def test_the_nodes_cloud_role_is_used_where_the_profile_says_so_and_nowhere_else() -> None:
+    undone = a_profile(runtime={"image": "i", "env": [{"name": NO_NODE_IDENTITY, "value": "false"}]})
+    assert environment(built(profile=undone))[NO_NODE_IDENTITY] == "true"
+    lent = a_profile(storage=PROFILE["storage"] | {"nodeIdentity": True})
+    assert NO_NODE_IDENTITY not in environment(built(profile=lent))
 
 
 def test_a_profiles_environment_cannot_replace_the_order_or_the_credentials() -> None:

@@ -5,11 +5,16 @@ import pytest
 from given import PROFILE
 from likeness_api.accept import Refusal
 from likeness_operator.kubernetes.k8s_object import K8sObject
-from likeness_operator.personalization.profile import Profile, choose_profile
+from likeness_operator.personalization.profile import Profile, candidates, only_one
 
 
 def a_manifest(name: str, **spec: object) -> K8sObject:
     return {"metadata": {"name": name}, "spec": PROFILE | spec}
+
+
+def choose_profile(wanted: str | None, profiles: list[K8sObject]) -> Profile | Refusal:
+    found = candidates(wanted, profiles)
+    return found if isinstance(found, Refusal) else only_one(found)
 
 
 def test_a_profile_is_taken_by_its_name() -> None:

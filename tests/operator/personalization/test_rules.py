@@ -357,7 +357,42 @@ def test_suspending_a_queued_one_deletes_its_job_without_counting_it() -> None:
     ],
 )
 def test_what_may_change_reaches_the_job(spec: dict[str, int], change: dict[str, int]) -> None:
-    assert reconcile(an_observation(a_personalization(spec), a_job())).action == PatchJob(a_job(), change)
+    wanted = an_observation(a_personalization(spec), a_job(), profile=a_profile())
+    assert reconcile(wanted).action == PatchJob(a_job(), change)
+    assert reconcile(replace(wanted, profile=None)) == Decision(question=Question.PROFILE)
+
+
+def test_an_edit_beyond_the_profiles_limit_leaves_the_job_and_is_told() -> None:
+    profile = a_profile(limits={"activeDeadlineSeconds": 3600})
+    beyond = a_personalization({"activeDeadlineSeconds": 7200})
+    pod = a_pod("Running")
+    decision = reconcile(an_observation(beyond, a_job(), pod, profile=profile))
+    assert decision.action is None
+    assert decision.status is not None
+    (accepted,) = [each for each in decision.status.conditions if each.type == "Accepted"]
+    assert "spec.activeDeadlineSeconds is 7200; the profile's limit is 3600" in accepted.message
+    assert "the Job keeps what it has" in accepted.message
+
+
+def test_a_time_beyond_the_profiles_limit_waits_for_an_edit() -> None:
+    profile = a_profile(limits={"ttlSecondsAfterFinished": 600})
+    decision = reconcile(an_observation(a_personalization({"ttlSecondsAfterFinished": 601}), profile=profile))
+    assert state(decision) == "Waiting"
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert decision.status.waiting.reason == "LimitExceeded"
+    assert "set spec.ttlSecondsAfterFinished to 600 or less" in decision.status.waiting.message
+    edited = an_observation(a_personalization({"ttlSecondsAfterFinished": 600}), profile=profile)
+    assert isinstance(reconcile(edited).action, CreateJob)
+
+
+def test_who_is_not_admitted_waits() -> None:
+    refusal = Refusal(Reason.PROFILE_NOT_ALLOWED, "TuningProfile sd15 does not admit namespace shop")
+    decision = reconcile(an_observation(profile=refusal))
+    assert state(decision) == "Waiting"
+    assert decision.status is not None
+    assert decision.status.waiting is not None
+    assert "allowedNamespaces" in decision.status.waiting.next_step
 
 
 def test_a_running_pod_makes_it_running() -> None:
