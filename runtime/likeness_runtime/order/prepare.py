@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from likeness_api.encoder_use import encoder_use
 from likeness_api.order import Order, RunOrder
 from likeness_api.reason import Reason
 from likeness_api.result import Result
@@ -19,8 +17,6 @@ from likeness_runtime.order.manifest import digest_of, folder_of, result_of
 from likeness_runtime.order.publish import standing
 from likeness_runtime.storage.model_folder import locate
 from likeness_runtime.storage.stores import Stores
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,9 +54,6 @@ def prepare(order: Order, context: RunContext, located: Callable[[], LocatedMode
     `located` is called once the pictures are there. Raises `RunError`, and whatever `context.check` does.
     """
     started = time.monotonic()
-    use = encoder_use(order)
-    if not use.used:
-        log.warning("%s/%s: %s.", order.subject.namespace, order.subject.name, use.message)
     check_allowed(order)
     pictures = fetch_pictures(order.subject.images, context.stores)
     context.check()

@@ -49,6 +49,13 @@ class LocalStore:
             return False
         return True
 
+    def version(self, uri: str) -> str | None:
+        try:
+            status = path_of(uri).stat()
+        except OSError:
+            return None
+        return f"{status.st_size} {status.st_mtime_ns}"
+
     def delete(self, uri: str) -> None:
         with _translated(uri):
             path_of(uri).unlink(missing_ok=True)

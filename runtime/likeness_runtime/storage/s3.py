@@ -103,6 +103,14 @@ class S3Store:
 
         return self._try(uri, put)
 
+    def version(self, uri: str) -> str | None:
+        bucket, key = bucket_and_key(uri)
+        try:
+            answer = self._try(uri, lambda: self._client.head_object(Bucket=bucket, Key=key))
+        except StorageMissingError:
+            return None
+        return f"{answer['ContentLength']} {answer['ETag']}"
+
     def delete(self, uri: str) -> None:
         bucket, key = bucket_and_key(uri)
         self._try(uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))

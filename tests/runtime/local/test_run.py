@@ -8,9 +8,9 @@ from PIL import Image
 from likeness_api.personalization import PersonalizationStatus
 from likeness_runtime.cli import main
 from likeness_runtime.denoiser.tiny import TinyKind
+from likeness_runtime.local.documents import Documents, PersonalizationDocument, TuningProfileDocument
+from likeness_runtime.local.run import profile_for
 from likeness_runtime.method.predictor import START_WORD
-from likeness_runtime.order.documents import Documents, PersonalizationDocument, TuningProfileDocument
-from likeness_runtime.order.run import profile_for
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 
@@ -174,7 +174,7 @@ A, B, DEFAULT = a_profile("a"), a_profile("b"), a_profile("c", default=True)
 )
 def test_the_profile_is(named: str | None, profiles: list[TuningProfileDocument], expected: str) -> None:
     document = a_personalization(named)
-    found = profile_for(document, Documents([document], profiles))
+    found = profile_for(document.spec.profile, [], Documents([document], [], profiles))
     assert expected == (found.model.uri if hasattr(found, "model") else found.reason)
 
 
