@@ -88,7 +88,7 @@ class PersonalizationBatchSpec(Model):
     mode: Literal["Run", "Plan"] = "Run"
     """Run tunes; Plan ends once the source is read and checked: counts and broken lines, nothing tuned."""
     workers: Workers = Workers()
-    """How many pods work at once."""
+    """Bounds of the number of pods that work at once."""
     complete_by: DateTime | None = None
     """When all subjects should be done, in RFC 3339; a wish, not a deadline."""
     passes: Annotated[list[Steps], Field(min_length=1, max_length=4)] = [12]

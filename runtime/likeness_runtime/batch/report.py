@@ -20,7 +20,7 @@ from likeness_runtime.batch.result_line import Outcome, ResultLine
 MOST_ROWS = 20_000
 """Subjects in the gallery: a page of some ten megabytes still opens at once."""
 MOST_BARS = 120
-LONGEST_MESSAGE = 200
+MESSAGE_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def report_page(facts: ReportFacts, lines: Iterable[ResultLine]) -> bytes:
             ["not yet", counts.pending],
         ],
         "failures": [
-            {"reason": each.reason, "count": each.count, "id": each.id, "message": each.message[:LONGEST_MESSAGE]}
+            {"reason": each.reason, "count": each.count, "id": each.id, "message": each.message[:MESSAGE_SHOWN]}
             for each in facts.failures
         ],
         "throughput": throughput(times),
@@ -103,7 +103,7 @@ def _row(line: ResultLine) -> dict[str, Any]:
         "id": line.id,
         "outcome": line.outcome,
         "reason": "Unchanged" if skipped else line.reason,
-        "message": line.message[:LONGEST_MESSAGE],
+        "message": line.message[:MESSAGE_SHOWN],
         "folder": "/".join((line.folder or "").rstrip("/").split("/")[-2:]) + "/",
         "pictures": line.previews,
         "metrics": line.metrics,

@@ -26,7 +26,7 @@ MOST_LINE_BYTES = 65_536
 MOST_BYTES = 8 * 2**30
 """Of a manifest, unpacked: a million lines of eight thousand bytes."""
 ROWS_AT_ONCE = 1000
-FORMATS = ".jsonl, .jsonl.gz, .csv or .parquet"
+MANIFEST_FORMATS = ".jsonl, .jsonl.gz, .csv or .parquet"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif")
 IMAGE_COLUMNS = ("image", *(f"image{number}" for number in range(2, MAX_IMAGES + 1)))
 """A CSV file has a column for each picture of a subject."""
@@ -44,7 +44,9 @@ def read_rows(path: Path, uri: str) -> Iterator[Row | Quarantined]:
     """The rows of the manifest that was fetched from `uri` to `path`. Raises `RunError`."""
     reader = _reader(uri.lower())
     if reader is None:
-        raise RunError(Reason.INVALID_SPEC, f"spec.source.manifest is {uri}; expected a file that ends in {FORMATS}")
+        raise RunError(
+            Reason.INVALID_SPEC, f"spec.source.manifest is {uri}; expected a file that ends in {MANIFEST_FORMATS}"
+        )
     with _told(uri):
         yield from reader(path)
 

@@ -114,6 +114,7 @@ def test_a_line_of_failed_jsonl_is_a_line_of_a_manifest() -> None:
         ("a.csv", b"name,picture\n", "name, picture; expected id and image"),
         ("a.csv", b'id,image\n"open,x\n', "a.csv"),
     ],
+    ids=["ending", "cut", "empty", "columns", "quote"],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, data: bytes, words: str) -> None:
     with pytest.raises(RunError, match=r"spec\.source\.manifest") as caught:

@@ -19,6 +19,7 @@ from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import InterruptedRunError
 from likeness_runtime.local.run_batch import LocalBatch
 from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.fulfil import fulfil_together
 from likeness_runtime.order.model_cache import ModelCache
 from likeness_runtime.storage.stores import Stores
 
@@ -132,7 +133,7 @@ def test_stopped_and_started_again_it_goes_on(shop: Shop, monkeypatch: pytest.Mo
     """With one subject a group: what was published before the stop is not worked on again."""
     monkeypatch.setattr("likeness_runtime.local.run_batch.SUBJECTS_A_PASS", 1)
     groups: list[str] = []
-    real = work.fulfil_together
+    real = fulfil_together
 
     def watched(run: Any, subjects: Any, *rest: Any) -> Any:
         groups.extend(subject.id for subject in subjects)
@@ -161,7 +162,7 @@ def test_a_new_revision_works_on_what_changed(shop: Shop, monkeypatch: pytest.Mo
         {"id": "new", "images": ["file://./2.png"]},
     ]
     worked: list[str] = []
-    real = work.fulfil_together
+    real = fulfil_together
 
     def watched(run: Any, subjects: Any, *rest: Any) -> Any:
         worked.extend(subject.id for subject in subjects)
