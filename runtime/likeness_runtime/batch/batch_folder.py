@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from likeness_runtime.failure import StorageMissingError
-from likeness_runtime.storage.object_store import ObjectStore
+from likeness_api.reason import Reason
+from likeness_runtime.failure import RunError, StorageMissingError
+from likeness_runtime.storage.object_store import ObjectStore, ObjectTooLargeError
 
 PLAN_NAME, RESULTS_NAME, REPORT_NAME = "plan.json", "results.jsonl", "report.html"
 BOOKS = ".batches"
@@ -35,19 +36,21 @@ class BatchFolder:
         return f"{self._home}{self._revision}/"
 
     def read(self, name: str) -> bytes | None:
-        """None where there is no such object. Raises `RunError`, and ObjectTooLargeError."""
+        """A shard's part of the books, or the plan; None where there is no such object. Raises `RunError`."""
         try:
             return self._store.read(self.address + name, MOST_SHARD_BYTES)
         except StorageMissingError:
             return None
+        except ObjectTooLargeError as error:
+            message = f"{self.address}{name} has {error.size} bytes; expected at most {MOST_SHARD_BYTES}"
+            raise RunError(Reason.SOURCE_UNREADABLE, message) from None
 
     def write(self, name: str, data: bytes, media_type: str = JSON_LINES) -> None:
         self._store.write(self.address + name, data, media_type)
 
-    def segments(self) -> set[str]:
-        """The names of the segments that are there, such as segments/0-00000.jsonl."""
-        found = self._store.list(self.address + "segments/")
-        return {uri.removeprefix(self.address) for uri in found}
+    def upload(self, path: Path, name: str, media_type: str = JSON_LINES) -> None:
+        """As `write`, from a file of any size."""
+        self._store.upload(path, self.address + name, media_type)
 
     def earlier(self) -> BatchFolder | None:
         """The newest revision before this one that came to an end."""

@@ -57,22 +57,24 @@ def collect(plan: BatchPlan, folder: BatchFolder, passes: int, scratch: Path) ->
         (scratch / "failed").open("wb") as failed,
         (scratch / "index").open("wb") as index,
     ):
-        for line in all_results(plan, folder, passes):
+        for line in all_results(plan, folder, passes, scratch):
             tally.add(line)
             all_lines.write(line.encode())
             if line.outcome is not Outcome.FAILED:
                 index.write(_json_line(index_entry(line, plan.model)))
             elif (entry := failed_entry(line)) is not None:
                 failed.write(_json_line(entry))
-    folder.write("index.jsonl", (scratch / "index").read_bytes())
-    folder.write("failed.jsonl", (scratch / "failed").read_bytes())
-    folder.write(RESULTS_NAME, results.read_bytes())
+    folder.upload(scratch / "index", "index.jsonl")
+    folder.upload(scratch / "failed", "failed.jsonl")
+    folder.upload(results, RESULTS_NAME)
     return tally, results
 
 
-def all_results(plan: BatchPlan, folder: BatchFolder, passes: int) -> Iterator[ResultLine]:
-    """Every line that there is so far, in the source's order; of several passes the last one that published."""
-    sources = (read_lines(folder.read(name)) for name in ("quarantined.jsonl", "skipped.jsonl"))
+def all_results(plan: BatchPlan, folder: BatchFolder, passes: int, scratch: Path) -> Iterator[ResultLine]:
+    """Every line that there is so far, in the source's order; of several passes the last one that published. `scratch`
+    takes what is too much for memory.
+    """
+    sources = (_fetched(folder, name, scratch) for name in ("quarantined.jsonl", "skipped.jsonl"))
     worked = (line for index in range(len(plan.shards)) for line in shard_results(folder, index, passes))
     yield from heapq.merge(*sources, worked, key=lambda line: line.line)
 
@@ -88,6 +90,12 @@ def shard_results(folder: BatchFolder, index: int, passes: int) -> list[ResultLi
             if line.outcome is not Outcome.FAILED or line.line not in best:
                 best[line.line] = line
     return [best[number] for number in sorted(best)]
+
+
+def _fetched(folder: BatchFolder, name: str, scratch: Path) -> Iterator[ResultLine]:
+    folder.download(name, scratch / name)
+    with (scratch / name).open("rb") as lines:
+        yield from (ResultLine.decode(line) for line in lines)
 
 
 def read_lines(data: bytes | None) -> Iterator[ResultLine]:

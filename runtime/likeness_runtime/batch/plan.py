@@ -179,17 +179,20 @@ def write_plan(planner: Planner, folder: BatchFolder, basis: str, model: str | N
     with (planner.scratch / "planned").open("rb") as planned:
         for index, size in enumerate(sizes):
             folder.write(shard_name(index), b"".join(planned.readline() for _ in range(size)))
-    for name in ("quarantined", "skipped"):
-        folder.write(f"{name}.jsonl", (planner.scratch / name).read_bytes())
-    removed = [line.encode() for line in planner.earlier.left()] if planner.earlier else []
-    folder.write("removed.jsonl", b"".join(removed))
+    removed = 0
+    with (planner.scratch / "removed").open("wb") as gone:
+        for line in planner.earlier.left() if planner.earlier else ():
+            removed += 1
+            gone.write(line.encode())
+    for name in ("quarantined", "skipped", "removed"):
+        folder.upload(planner.scratch / name, f"{name}.jsonl")
     plan = BatchPlan(
         basis=basis,
         model=model,
         lines=planner.lines,
         quarantined=planner.quarantined,
         skipped=planner.skipped,
-        removed=len(removed),
+        removed=removed,
         shards=sizes,
     )
     folder.write(PLAN_NAME, plan.encode(), JSON)

@@ -35,6 +35,9 @@ class ObjectStore(Protocol):
         Raises `StorageMissingError` where there is no such bucket.
         """
 
+    def upload(self, path: Path, uri: str, media_type: str) -> None:
+        """As `write`, from a file of any size."""
+
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
         """As `write`, but False and no change where there is an object already."""
 

@@ -91,6 +91,11 @@ class S3Store:
     def write(self, uri: str, data: bytes, media_type: str) -> None:
         self._try(uri, lambda: self._client.put_object(**_put(uri, data, media_type)))
 
+    def upload(self, path: Path, uri: str, media_type: str) -> None:
+        bucket, key = bucket_and_key(uri)
+        extra = {"ContentType": media_type}
+        self._try(uri, lambda: self._client.upload_file(str(path), bucket, key, ExtraArgs=extra))
+
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
         def put() -> bool:
             try:

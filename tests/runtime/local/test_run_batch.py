@@ -22,6 +22,7 @@ from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.fulfil import fulfil_together
 from likeness_runtime.order.model_cache import ModelCache
 from likeness_runtime.storage.stores import Stores
+from seaweed import ADMIN, Seaweed
 
 MODELS = ModelCache()
 """Loaded once for all tests here."""
@@ -33,6 +34,7 @@ class Shop:
     def __init__(self, folder: Path, photo: Image.Image, model: Path) -> None:
         self.folder = folder
         self.model = model
+        self.storage: dict[str, Any] = {"sourcePrefixes": ["s3://catalogue"], "outputPrefixes": ["s3://artifacts"]}
         for number, picture in enumerate([photo, ImageOps.mirror(photo), ImageOps.flip(photo)]):
             picture.save(folder / f"{number}.png")
         self.lines: list[Any] = [{"id": f"sku/{number}", "images": [f"file://./{number}.png"]} for number in range(3)]
@@ -53,7 +55,7 @@ class Shop:
         profile = TuningProfileSpec(
             model={"uri": f"file://{self.model}"},
             runtime=Runtime(image="none"),
-            storage=Storage(source_prefixes=["s3://catalogue"], output_prefixes=["s3://artifacts"]),
+            storage=Storage.model_validate(self.storage),
         )
         stores = Stores(storage_of(profile), lambda _seconds: None)
         context = RunContext(stores, lambda _step, _total: None, check, MODELS)
@@ -251,6 +253,40 @@ def test_a_manifest_from_a_bucket_reaches_no_file_of_this_machine(shop: Shop, tm
     line = SubjectLine.model_validate({"id": "a", "images": ["file:///etc/passwd.png"]})
     assert reaches_this_machine(line)
     assert not reaches_this_machine(line.model_copy(update={"images": []}))
+
+
+def test_all_of_it_in_a_bucket(shop: Shop, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Source, pictures, books and artifacts; unchanged, nothing is fetched again."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
+    client = seaweed.client()
+    for number in range(3):
+        client.upload_file(str(shop.folder / f"{number}.png"), "catalogue", f"batch/pictures/sku {number}#/1.png")
+    shop.storage = {
+        "endpoint": seaweed.endpoint,
+        "pathStyle": True,
+        "sourcePrefixes": ["s3://catalogue"],
+        "outputPrefixes": ["s3://artifacts"],
+    }
+    there = {"output": "s3://artifacts/batch", "tuning": {"batchSize": 1}}
+    status, _ = shop.run(source={"prefix": "s3://catalogue/batch/pictures"}, template=there, maxFailedPercent=100)
+    assert (status.counts.total, status.counts.failed) == (3, 3)  # "#" in an address is refused, by line
+    lines = "".join(
+        json.dumps({"id": str(number), "images": [f"s3://catalogue/batch/{number}.png"]}) + "\n" for number in range(3)
+    )
+    for number in range(3):
+        client.upload_file(str(shop.folder / f"{number}.png"), "catalogue", f"batch/{number}.png")
+    client.put_object(
+        Bucket="catalogue", Key="batch/m.jsonl", Body=(lines + '{"id": "x", "images": ["file:///x.png"]}').encode()
+    )
+    source = {"manifest": "s3://catalogue/batch/m.jsonl"}
+    status, _ = shop.run(source=source, template=there, revision=2)
+    assert (status.counts.succeeded, status.failures[0].reason) == (3, "BucketNotAllowed")
+    status, _ = shop.run(source=source, template=there, revision=3)
+    assert (status.counts.succeeded, status.counts.skipped) == (0, 3)
+    keys = seaweed.keys("artifacts", "batch/shop/")
+    assert "batch/shop/.batches/autumn/3/report.html" in keys
+    assert sum(key.endswith("/manifest.json") for key in keys) == 3
 
 
 def test_the_command_prints_the_status(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
