@@ -65,7 +65,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--subjects", type=int, default=100_000)
     count: int = options.parse_args().subjects
-    work.fulfil_together = acted  # type: ignore[assignment]
+    work.fulfil_together = acted  # type: ignore[assignment, attr-defined]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number in range(PICTURES):
