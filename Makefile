@@ -18,7 +18,7 @@ demo: .venv/demo ## teach a subject from one picture, here and now; leaves .demo
 check: .venv/ready ## format, lint, types, layers, generated files
 	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && .ci/generated
 test: .venv/test ## the unit suite
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not cluster and not slow" --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not cluster and not slow and not browser" --numprocesses 2 --dist worksteal
 coverage: export PYTEST_ADDOPTS := --cov --cov-report=term
 coverage: test ## the unit suite, and how much of the code it runs
 slow-test: .venv/test ## what the unit suite leaves out to stay under a minute

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from likeness_api.order import EraseOrder, Order, OrderModel, OrderStorage, RunOrder, SubjectOrder, first_problem
 from likeness_api.personalization import PersonalizationSpec, default_token
 from likeness_api.reason import Reason
-from likeness_api.tuning import over_the_limits, resolve
+from likeness_api.tuning import Tuning, over_the_limits, resolve
 from likeness_api.tuning_profile import ModelSource, ProfileLimits, Storage, TuningProfileSpec, is_allowed
 
 LOCAL_PREFIX = "file://"
@@ -30,9 +30,17 @@ class Refusal:
 
 
 def accept(
-    name: str, namespace: str, spec: PersonalizationSpec, profile: TuningProfileSpec, *, local: bool = False
+    name: str,
+    namespace: str,
+    spec: PersonalizationSpec,
+    profile: TuningProfileSpec,
+    *,
+    local: bool = False,
+    subject_id: str | None = None,
 ) -> Order | Refusal:
-    """The order for one Personalization. `local` lets `file://` addresses in, for runs without a cluster."""
+    """The order for one Personalization, or for the subject of a catalogue that has this id. `local` lets `file://`
+    addresses in, for runs without a cluster.
+    """
     refusal = _beyond_limits(spec, profile) or _misplaced(spec, profile, namespace, local=local)
     if refusal:
         return refusal
@@ -43,17 +51,11 @@ def accept(
             " persistentVolumeClaim to fetch the model to",
         )
     try:
-        run = RunOrder(
-            model=_order_model(profile.model),
-            encoder=profile.encoder and _order_model(profile.encoder),
-            tuning=resolve(spec.tuning, profile.defaults),
-            storage=_storage(profile.storage, namespace, local=local),
-            device=profile.runtime.device,
-            rows_per_pass=profile.runtime.rows_per_pass,
-        )
+        run = run_order(spec.tuning, profile, namespace, local=local)
         subject = SubjectOrder(
             namespace=namespace,
             name=name,
+            id=subject_id,
             token=spec.token or default_token(name),
             images=spec.subject.images,
             output=spec.output,
@@ -85,6 +87,18 @@ def _too_long(order: Order) -> Refusal | None:
         Reason.LIMIT_EXCEEDED,
         f"the spec and its profile make an order of {size} bytes; expected at most {MOST_ORDER_BYTES}: shorten"
         " captions, prompts or addresses, or have the profile's storage.caBundle shortened",
+    )
+
+
+def run_order(tuning: Tuning, profile: TuningProfileSpec, namespace: str, *, local: bool = False) -> RunOrder:
+    """The part of an order that does not depend on the subject."""
+    return RunOrder(
+        model=_order_model(profile.model),
+        encoder=profile.encoder and _order_model(profile.encoder),
+        tuning=resolve(tuning, profile.defaults),
+        storage=_storage(profile.storage, namespace, local=local),
+        device=profile.runtime.device,
+        rows_per_pass=profile.runtime.rows_per_pass,
     )
 
 

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from likeness_api.field import DnsLabel, LocalOrS3Uri, Model, ModelUri, Sha256, Token
 from likeness_api.personalization import Preview, SubjectImage
+from likeness_api.subject_id import SubjectId, folder_name
 from likeness_api.tuning import MAX_IMAGES, MAX_PREVIEWS, ResolvedTuning, RowsPerPass, Seed
 from likeness_api.tuning_profile import ShortText
 
@@ -68,6 +69,9 @@ class SubjectOrder(Model):
 
     namespace: DnsLabel
     name: DnsLabel
+    """What its files are called."""
+    id: SubjectId | None = None
+    """What a catalogue calls it; its folder is named by it then, and by `name` otherwise."""
     token: Token
     images: Annotated[list[SubjectImage], Field(min_length=1, max_length=MAX_IMAGES)]
     output: LocalOrS3Uri
@@ -76,6 +80,11 @@ class SubjectOrder(Model):
     """Of every random draw for this subject, in place of the run's: whatever company it is tuned in, the draws are the
     same ones.
     """
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder below `<output>/<namespace>/`."""
+        return self.name if self.id is None else folder_name(self.id)
 
 
 class Order(_Encoded):

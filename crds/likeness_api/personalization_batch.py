@@ -1,23 +1,35 @@
-"""PersonalizationBatch: a catalogue of subjects overnight. The type only; its controller is not there yet."""
+"""PersonalizationBatch: a catalogue of subjects overnight. `likeness run` fulfils one; it has no controller yet."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, model_validator
 
 from likeness_api.field import Condition, DnsSubdomain, LocalOrS3Uri, Model, StatusModel
-from likeness_api.personalization import CredentialsSecretRef, DateTime, Metric, Name, Preview, Text
-from likeness_api.tuning import MAX_PREVIEWS, Tuning
+from likeness_api.personalization import CredentialsSecretRef, DateTime, Name, Preview, Text
+from likeness_api.subject_id import SubjectId
+from likeness_api.tuning import MAX_PREVIEWS, Steps, Tuning
+
+TOKEN_PLACE, ID_PLACE = "{token}", "{id}"
+"""What a preview's prompt writes where each subject's own token or id stands."""
+MOST_WORKERS = 1000
 
 
 class BatchSource(Model):
-    """Exactly one: a JSON-lines object (one subject a line), or a prefix whose sub-folders are subjects."""
+    """Exactly one: a manifest, or a prefix whose sub-folders are subjects."""
 
     manifest: LocalOrS3Uri | None = None
-    """Address of a JSON-lines file with one subject a line; not together with prefix."""
+    """Address of a file with one subject a line: .jsonl, .jsonl.gz, .csv or .parquet; not together with prefix."""
     prefix: LocalOrS3Uri | None = None
     """Address below which each sub-folder holds the pictures of one subject; not together with manifest."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> BatchSource:
+        if (self.manifest is None) == (self.prefix is None):
+            found = "neither" if self.manifest is None else "both"
+            raise ValueError(f"{found} of manifest and prefix given; expected exactly one")
+        return self
 
 
 class BatchTemplate(Model):
@@ -28,58 +40,109 @@ class BatchTemplate(Model):
     output: LocalOrS3Uri
     """Prefix below which artifacts of all subjects are published, such as s3://artifacts/shop."""
     previews: Annotated[list[Preview], Field(max_length=MAX_PREVIEWS)] = []
-    """Pictures to draw of each subject once it is learned."""
+    """Pictures to draw of each subject once it is learned. {token} in a prompt stands for the subject's own token, and
+    {id} for its id, such as "a photo of a {token} on a beach".
+    """
     tuning: Tuning = Tuning()
-    """Settings of the tuning; what is not given comes from the TuningProfile's defaults."""
+    """Settings of the tuning; what is not given comes from the TuningProfile's defaults. Its steps are in passes."""
     service_account_name: DnsSubdomain | None = None
     """ServiceAccount that the pods run as and reach the object store with; not together with credentialsSecretRef."""
     credentials_secret_ref: CredentialsSecretRef | None = None
     """Secret that the pods reach the object store with; not together with serviceAccountName."""
 
+    @model_validator(mode="after")
+    def _shows_the_subject(self) -> BatchTemplate:
+        for index, preview in enumerate(self.previews):
+            if TOKEN_PLACE not in preview.prompt:
+                raise ValueError(
+                    f"previews[{index}].prompt is {preview.prompt!r:.100} and would not show the subject; write"
+                    f" {TOKEN_PLACE} in its place, such as 'a photo of a {TOKEN_PLACE} on a beach'"
+                )
+        if self.tuning.steps is not None:
+            raise ValueError(f"tuning.steps is {self.tuning.steps}; a batch says its steps in spec.passes")
+        return self
+
+
+class Workers(Model):
+    """How many pods work at once."""
+
+    min: Annotated[int, Field(ge=0, le=MOST_WORKERS)] = 1
+    """The fewest, also where the batch is ahead of completeBy."""
+    max: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = 1
+    """The most, also where it is behind."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Workers:
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min} and max is {self.max}; expected min to be at most max")
+        return self
+
 
 class PersonalizationBatchSpec(Model):
     source: BatchSource
     """Where the subjects are listed; exactly one of manifest, prefix."""
+    revision: Annotated[int, Field(ge=1)] = 1
+    """Raise it to have the source read again: what is unchanged is skipped without fetching a picture."""
     template: BatchTemplate
     """Settings that all subjects share: profile, output, previews, tuning and credentials."""
-    subjects_per_shard: Annotated[int, Field(ge=1, le=1000)] = 200
-    """How many subjects one pod tunes, one after the other, with the model loaded once."""
-    parallelism: Annotated[int, Field(ge=1, le=1000)] = 1
-    """The most pods that tune at once."""
+    mode: Literal["Run", "Plan"] = "Run"
+    """Run tunes; Plan ends once the source is read and checked: counts and broken lines, nothing tuned."""
+    workers: Workers = Workers()
+    """Bounds of the number of pods that work at once."""
     complete_by: DateTime | None = None
     """When all subjects should be done, in RFC 3339; a wish, not a deadline."""
+    passes: Annotated[list[Steps], Field(min_length=1, max_length=4)] = [12]
+    """Optimizer steps of each pass over all subjects: [0, 12] publishes everybody's prediction first and then tunes."""
     max_failed_percent: Annotated[int, Field(ge=0, le=100)] = 10
-    """Share of the subjects that may fail, in percent, before the batch fails."""
+    """Share of the subjects that may fail, in percent, before the batch fails; judged from 100 subjects on."""
+    retry_failed: bool = False
+    """Whether what succeeded in the last revision is left as it is, changed or not: only failures and new subjects are
+    tuned.
+    """
     suspend: bool = False
     """Whether tuning is held: true stops it or keeps it from starting, false lets it go on."""
+    priority_class_name: DnsSubdomain | None = None
+    """PriorityClass of the pods, where the TuningProfile allows one."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] = 86400
     """Seconds after which the finished Jobs and their pods are deleted; this resource stays."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """Whether artifacts outlive this resource (Retain) or are erased when it is deleted (Delete)."""
+
+    @model_validator(mode="after")
+    def _passes_grow(self) -> PersonalizationBatchSpec:
+        if any(later <= earlier for earlier, later in zip(self.passes, self.passes[1:], strict=False)):
+            raise ValueError(f"passes is {self.passes}; expected each pass to have more steps than the one before it")
+        return self
 
 
 class Counts(StatusModel):
+    """Every subject is counted once, whatever the number of passes."""
+
     total: Annotated[int, Field(ge=0)] = 0
-    """Subjects in the source."""
+    """Lines in the source, broken ones included."""
     succeeded: Annotated[int, Field(ge=0)] = 0
     """Subjects that were learned and published."""
     skipped: Annotated[int, Field(ge=0)] = 0
     """Subjects that needed no tuning, because the very same had been published before."""
     failed: Annotated[int, Field(ge=0)] = 0
-    """Subjects that failed for good."""
+    """Subjects that failed for good, and lines that say no subject."""
     running: Annotated[int, Field(ge=0)] = 0
     """Subjects that are being tuned."""
     pending: Annotated[int, Field(ge=0)] = 0
     """Subjects that have not been started."""
 
 
-class SubjectFailure(StatusModel):
-    """One subject that failed for good."""
+class FailureSample(StatusModel):
+    """A reason for which subjects failed, with one of them."""
 
-    id: Annotated[str, StringConstraints(max_length=256)]
-    """Id of the subject in the source."""
     reason: Name
-    """One word for why it failed; docs/troubleshooting.md explains each."""
+    """One word for why they failed; docs/troubleshooting.md explains each."""
+    count: Annotated[int, Field(ge=1)]
+    """How many failed for this reason."""
+    id: SubjectId | None = None
+    """Id of one of them; missing where its line does not say one."""
     message: Text
-    """A sentence for a person: the object or field, what was found and what was expected."""
+    """A sentence about that one: the object or field, what was found and what was expected."""
 
 
 class PersonalizationBatchStatus(StatusModel):
@@ -93,17 +156,21 @@ class PersonalizationBatchStatus(StatusModel):
         ),
     ] = []
     """Conditions, one for each type; the first that is True is the state."""
+    revision: Annotated[int, Field(ge=0)] = 0
+    """The revision that the counts are of."""
     counts: Counts = Counts()
     """How many subjects are in which state."""
+    start_time: DateTime | None = None
+    """When the first subject was started, in RFC 3339."""
+    completion_time: DateTime | None = None
+    """When the last subject was done, in RFC 3339."""
     eta_time: DateTime | None = None
     """When the last subject will be done by the present pace, in RFC 3339."""
     subjects_per_hour: Annotated[int | None, Field(ge=0)] = None
     """Subjects that are done in an hour by the present pace."""
-    gpu_seconds: Annotated[int | None, Field(ge=0)] = None
-    """Seconds of GPU time that were used, all pods together."""
-    failures: Annotated[list[SubjectFailure], Field(max_length=10)] = []
-    """Ten subjects that failed, as samples; the report has all."""
+    failures: Annotated[list[FailureSample], Field(max_length=10)] = []
+    """The ten most frequent reasons, most frequent first; failed.jsonl has every one that failed."""
+    results: Text | None = None
+    """Address of results.jsonl, with one line for each subject."""
     report: Text | None = None
-    """Address of the report with one line for each subject."""
-    metrics: Annotated[list[Metric], Field(max_length=32)] = []
-    """Measurements over all subjects."""
+    """Address of report.html."""

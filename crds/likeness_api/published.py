@@ -22,6 +22,8 @@ class Ordered:
 
     home: str
     """The address below which the subject's artifact folders are, with its closing slash."""
+    namespace: str
+    name: str
     token: str
     images: int
     previews: int
@@ -37,6 +39,8 @@ def ordered_by(namespace: str, name: str, spec: PersonalizationSpec) -> Ordered:
     """What the result of a Personalization has to agree with: its spec's word, so that no Job is believed."""
     return Ordered(
         home=subject_home(spec.output, namespace, name),
+        namespace=namespace,
+        name=name,
         token=spec.token or default_token(name),
         images=len(spec.subject.images),
         previews=len(spec.previews) or 1,
@@ -46,7 +50,9 @@ def ordered_by(namespace: str, name: str, spec: PersonalizationSpec) -> Ordered:
 def ordered_in(subject: SubjectOrder) -> Ordered:
     """The same of an order."""
     return Ordered(
-        home=subject_home(subject.output, subject.namespace, subject.name),
+        home=subject_home(subject.output, subject.namespace, subject.folder),
+        namespace=subject.namespace,
+        name=subject.name,
         token=subject.token,
         images=len(subject.images),
         previews=len(subject.previews) or 1,

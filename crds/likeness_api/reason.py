@@ -64,6 +64,12 @@ class Reason(StrEnum):
     INTERRUPTED = "Interrupted"
     ERASED = "Erased"
 
+    # The runtime says these about a line of a catalogue, or about the whole of it.
+    INVALID_LINE = "InvalidLine"
+    DUPLICATE_ID = "DuplicateId"
+    SOURCE_UNREADABLE = "SourceUnreadable"
+    TOO_MANY_FAILED = "TooManyFailed"
+
     # The operator says these.
     PROFILE_NOT_FOUND = "ProfileNotFound"
     PROFILE_NOT_ALLOWED = "ProfileNotAllowed"
@@ -110,6 +116,10 @@ EXIT_CODE_OF: dict[Reason, ExitCode] = {
     Reason.IMAGE_TOO_SMALL: ExitCode.INPUT_WRONG,
     Reason.TOO_MANY_IMAGES: ExitCode.INPUT_WRONG,
     Reason.INVALID_SPEC: ExitCode.INPUT_WRONG,
+    Reason.INVALID_LINE: ExitCode.INPUT_WRONG,
+    Reason.DUPLICATE_ID: ExitCode.INPUT_WRONG,
+    Reason.SOURCE_UNREADABLE: ExitCode.INPUT_WRONG,
+    Reason.TOO_MANY_FAILED: ExitCode.INPUT_WRONG,
     Reason.ACCESS_DENIED: ExitCode.NOT_ALLOWED,
     Reason.BUCKET_NOT_ALLOWED: ExitCode.NOT_ALLOWED,
     Reason.MODEL_NOT_FOUND: ExitCode.SETUP_WRONG,

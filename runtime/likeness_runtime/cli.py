@@ -13,7 +13,7 @@ from likeness_runtime.extension import COMMAND_GROUP, LAB, LAB_COMMANDS, extensi
 from likeness_runtime.version import CODE_VERSION
 
 COMMANDS = (
-    "likeness_runtime.order.run",
+    "likeness_runtime.local.run",
     "likeness_runtime.order.pod",
     "likeness_runtime.denoiser.tiny",
     "likeness_runtime.pretrain.command",

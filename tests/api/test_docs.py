@@ -28,6 +28,9 @@ NOT_OURS = {
     "NAME.safetensors", "NAME.diffusers.safetensors",
     "encoder/contexts.safetensors", "log.jsonl",  # in an encoder's folder, and its pre-training's
     "records.jsonl", "results.md", "curves.png",  # written by likeness bench
+    "results.jsonl", "index.jsonl", "failed.jsonl", "removed.jsonl", "report.html",  # of a catalogue
+    "plan.json", "shards/", "segments/", "quarantined.jsonl", "skipped.jsonl",
+    ".jsonl", ".jsonl.gz", ".csv", ".parquet",  # endings of its manifest
 }  # fmt: skip
 """Names of files that Likeness writes, wherever it is told to."""
 NOT_TO_BE = {"operator/__init__.py", "docs/design/YYYYMMDD-title.md"}

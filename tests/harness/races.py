@@ -101,6 +101,13 @@ class Publisher:
         self._turn()
         self._objects.pop(uri, None)
 
+    def upload(self, path: Path, uri: str, media_type: str) -> None:
+        self.write(uri, path.read_bytes(), media_type)
+
+    def version(self, uri: str) -> str | None:
+        self._turn()
+        return str(len(self._objects[uri])) if uri in self._objects else None
+
     def download(self, uri: str, path: Path) -> None:
         path.write_bytes(self.read(uri, 2**40))
 

@@ -8,10 +8,12 @@ really tuned pays for them.
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from likeness_api.encoder_use import encoder_use
 from likeness_api.order import Order, RunOrder, SubjectOrder
 from likeness_api.reason import Reason
 from likeness_api.result import MESSAGE_CHARACTERS, Result
@@ -24,40 +26,59 @@ from likeness_runtime.order.publish import publish
 if TYPE_CHECKING:
     from likeness_runtime.order.produce import Product
 
+log = logging.getLogger(__name__)
+
 
 def fulfil(order: Order, context: RunContext) -> Result:
     """Tunes and publishes one subject, all of it or nothing.
 
     Raises `RunError` with the reason, and `InterruptedRunError` where `context.check` does.
     """
+    use = encoder_use(order)
+    if not use.used:
+        log.warning("%s/%s: %s.", order.subject.namespace, order.subject.name, use.message)
     (outcome,) = _outcomes(order.run, [order.subject], context, group_size=1)
     if isinstance(outcome, RunError):
         raise outcome
     return outcome
 
 
-def fulfil_together(run: RunOrder, subjects: list[SubjectOrder], context: RunContext, group_size: int) -> list[Result]:
-    """Each subject's result, in their order; at most `group_size` share a forward pass.
+def fulfil_together(
+    run: RunOrder,
+    subjects: list[SubjectOrder],
+    context: RunContext,
+    group_size: int,
+    models: LocatedModels | None = None,
+) -> list[Result]:
+    """Each subject's result, in their order; at most `group_size` share a forward pass. `models`: the run's, where they
+    were located before.
 
     What is wrong with one subject is in its own result and fails none beside it; what is wrong with the run (its model
     is missing) is in the result of each. All pictures are in memory at once. Raises `InterruptedRunError` where
     `context.check` does; what is published until then stays.
     """
-    outcomes = _outcomes(run, subjects, context, group_size=group_size)
+    outcomes = _outcomes(run, subjects, context, group_size=group_size, models=models)
     return [each.as_result() if isinstance(each, RunError) else each for each in outcomes]
 
 
 def _outcomes(
-    run: RunOrder, subjects: list[SubjectOrder], context: RunContext, *, group_size: int
+    run: RunOrder,
+    subjects: list[SubjectOrder],
+    context: RunContext,
+    *,
+    group_size: int,
+    models: LocatedModels | None = None,
 ) -> list[Result | RunError]:
-    found = cache(partial(attempt, partial(locate_models, run, context.stores)))
+    found = (
+        (lambda: models) if models is not None else cache(partial(attempt, partial(locate_models, run, context.stores)))
+    )
 
     def located() -> LocatedModels:
         """Asked of the stores once, also where they do not have them."""
-        models = found()
-        if isinstance(models, RunError):
-            raise models
-        return models
+        here = found()
+        if isinstance(here, RunError):
+            raise here
+        return here
 
     orders = [Order(run=run, subject=subject) for subject in subjects]
     prepared = [attempt(partial(prepare, order, context, located)) for order in orders]

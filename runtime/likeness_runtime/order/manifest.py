@@ -74,7 +74,7 @@ class ArtifactManifest(Model):
 
 NOT_IN_DIGEST = {
     "run": frozenset({"storage", "device", "rows_per_pass"}),
-    "subject": frozenset({"namespace", "name", "output", "seed"}),
+    "subject": frozenset({"namespace", "name", "id", "output", "seed"}),
 }
 """Fields of an order's two parts that say where something lies or what computes it, and not what comes out; the seed
 counts among the tuning's numbers. Pictures, model and encoder count by their content, not by their address. Whatever
@@ -109,7 +109,8 @@ def digest_of(order: Order, image_sha256: list[str], model_digest: str, encoder_
 
 def home_of(subject: SubjectOrder | EraseOrder) -> str:
     """Where the artifact folders of one subject are, with its closing slash."""
-    return subject_home(subject.output, subject.namespace, subject.name)
+    folder = subject.folder if isinstance(subject, SubjectOrder) else subject.name
+    return subject_home(subject.output, subject.namespace, folder)
 
 
 def folder_of(order: Order, digest: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from likeness_api.encoder_use import encoder_use
 from likeness_api.order import Order, RunOrder
 from likeness_api.published import ordered_in
 from likeness_api.reason import Reason
@@ -61,9 +60,6 @@ def prepare(order: Order, context: RunContext, located: Callable[[], LocatedMode
     `located` is called once the pictures are there. Raises `RunError`, and whatever `context.check` does.
     """
     started = time.monotonic()
-    use = encoder_use(order)
-    if not use.used:
-        log.warning("%s/%s: %s.", order.subject.namespace, order.subject.name, use.message)
     check_allowed(order)
     pictures = fetch_pictures(order.subject.images, context.stores)
     context.check()

@@ -111,11 +111,12 @@ def _write(place: Place, files: list[File], manifest: bytes, *, over: bool) -> N
 
 def _not_as_ordered(manifest: ArtifactManifest, data: bytes, place: Place) -> str | None:
     folder, ordered = place.folder, place.ordered
-    digest, name = folder.rstrip("/").rsplit("/", 1)[-1], ordered.home.rstrip("/").rsplit("/", 2)[-2:]
+    digest = folder.rstrip("/").rsplit("/", 1)[-1]
     if manifest.digest != digest:
         return f"{MANIFEST_NAME}: digest is {manifest.digest}; expected {digest}"
-    if [manifest.namespace, manifest.name] != name:
-        return f"{MANIFEST_NAME}: it is of {manifest.namespace}/{manifest.name}; expected {'/'.join(name)}"
+    if (manifest.namespace, manifest.name) != (ordered.namespace, ordered.name):
+        expected = f"{ordered.namespace}/{ordered.name}"
+        return f"{MANIFEST_NAME}: it is of {manifest.namespace}/{manifest.name}; expected {expected}"
     try:
         result = result_of(manifest, data, folder, Reason.ALREADY_PUBLISHED, "")
     except ValueError as error:

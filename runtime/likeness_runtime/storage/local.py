@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError, StorageMissingError
@@ -42,12 +44,23 @@ class LocalStore:
     def write(self, uri: str, data: bytes, media_type: str) -> None:  # noqa: ARG002 - files have no media type
         _write(uri, data, Path.replace)
 
+    def upload(self, path: Path, uri: str, media_type: str) -> None:  # noqa: ARG002
+        with path.open("rb") as content:
+            _write(uri, content, Path.replace)
+
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:  # noqa: ARG002
         try:
             _write(uri, data, lambda temporary, path: path.hardlink_to(temporary))
         except FileExistsError:
             return False
         return True
+
+    def version(self, uri: str) -> str | None:
+        try:
+            status = path_of(uri).stat()
+        except OSError:
+            return None
+        return f"{status.st_size} {status.st_mtime_ns}"
 
     def delete(self, uri: str) -> None:
         with _translated(uri):
@@ -67,14 +80,14 @@ class LocalStore:
         return sorted(f"file://{path}" for path in folder.rglob("*") if path.is_file())
 
 
-def _write(uri: str, data: bytes, appear: Callable[[Path, Path], object]) -> None:
+def _write(uri: str, data: bytes | BinaryIO, appear: Callable[[Path, Path], object]) -> None:
     path = path_of(uri)
     with _translated(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file)
                 file.flush()
                 os.fsync(file.fileno())
             appear(temporary, path)

@@ -35,8 +35,16 @@ class ObjectStore(Protocol):
         Raises `StorageMissingError` where there is no such bucket.
         """
 
+    def upload(self, path: Path, uri: str, media_type: str) -> None:
+        """As `write`, from a file of any size."""
+
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
         """As `write`, but False and no change where there is an object already."""
+
+    def version(self, uri: str) -> str | None:
+        """What changes when the object does (its ETag, or its size and time), without its content; None where there is
+        no object.
+        """
 
     def delete(self, uri: str) -> None:
         """The object is gone; nothing happens where there was none.

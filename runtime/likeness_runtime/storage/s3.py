@@ -91,6 +91,11 @@ class S3Store:
     def write(self, uri: str, data: bytes, media_type: str) -> None:
         self._try(uri, lambda: self._client.put_object(**_put(uri, data, media_type)))
 
+    def upload(self, path: Path, uri: str, media_type: str) -> None:
+        bucket, key = bucket_and_key(uri)
+        extra = {"ContentType": media_type}
+        self._try(uri, lambda: self._client.upload_file(str(path), bucket, key, ExtraArgs=extra))
+
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
         def put() -> bool:
             try:
@@ -102,6 +107,14 @@ class S3Store:
             return True
 
         return self._try(uri, put)
+
+    def version(self, uri: str) -> str | None:
+        bucket, key = bucket_and_key(uri)
+        try:
+            answer = self._try(uri, lambda: self._client.head_object(Bucket=bucket, Key=key))
+        except StorageMissingError:
+            return None
+        return f"{answer['ContentLength']} {answer['ETag']}"
 
     def delete(self, uri: str) -> None:
         bucket, key = bucket_and_key(uri)

@@ -13,7 +13,11 @@ from likeness_runtime.storage.local import LocalStore
 RUN = RunOrder(model=OrderModel(uri="builtin://pocket"), storage=OrderStorage(source_prefixes=[], output_prefixes=[]))
 
 MODEL = (Path("/models"), "0" * 64)
-PLACE = Place(LocalStore(), "file:///out/", Ordered(home="file:///", token="<pot>", images=1, previews=1))
+PLACE = Place(
+    LocalStore(),
+    "file:///out/",
+    Ordered(home="file:///", namespace="shop", name="pot", token="<pot>", images=1, previews=1),
+)
 
 
 def a_subject(number: int) -> PreparedSubject:

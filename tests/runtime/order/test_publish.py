@@ -17,7 +17,7 @@ from likeness_runtime.storage.local import LocalStore
 from likeness_runtime.storage.object_store import ObjectStore
 
 HASH = "0" * 64
-ORDERED = Ordered(home="", token="<x>", images=1, previews=1)
+ORDERED = Ordered(home="", namespace="shop", name="x", token="<x>", images=1, previews=1)
 
 
 def files(*contents: bytes) -> list[File]:

@@ -23,7 +23,7 @@ from seaweed import Seaweed
 DIGEST = "0" * 64
 HOME = "s3://artifacts/shop/shop/x/"
 FOLDER = f"{HOME}{DIGEST}/"
-ORDERED = Ordered(home=HOME, token="<x>", images=1, previews=1)
+ORDERED = Ordered(home=HOME, namespace="shop", name="x", token="<x>", images=1, previews=1)
 RACES = 1000
 
 
@@ -105,7 +105,10 @@ def test_on_a_real_server(seaweed: Seaweed, kind: type[S3Store]) -> None:
     for number in range(50):
         home = f"s3://artifacts/{name}/pot-{number}/"
         stores = [kind(seaweed.client(), time.sleep) for _ in "ab"]
-        places = [Place(store, f"{home}{DIGEST}/", replace(ORDERED, home=home)) for store in stores]
+        places = [
+            Place(store, f"{home}{DIGEST}/", replace(ORDERED, home=home, namespace=name, name=f"pot-{number}"))
+            for store in stores
+        ]
         threads = []
         for mark, place in zip("ab", places, strict=True):
             files, manifest = product(mark)

@@ -7,7 +7,7 @@ import yaml
 
 from likeness_api.accept import accept
 from likeness_api.order import Order
-from likeness_runtime.order.documents import read_all
+from likeness_runtime.local.documents import read_all
 
 ROOT = Path(__file__).parents[3]
 QUICKSTART = ROOT / "examples/quickstart"

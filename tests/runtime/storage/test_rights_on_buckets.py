@@ -20,6 +20,8 @@ TUNER = Identity("tuner-key", "tuner-secret", policy=POLICY)
 ACTION_OF_CALL = {
     "get_object": "s3:GetObject",
     "download_file": "s3:GetObject",
+    "head_object": "s3:GetObject",
+    "upload_file": "s3:PutObject",
     "put_object": "s3:PutObject",
     "delete_object": "s3:DeleteObject",
     "list_objects_v2": "s3:ListBucket",

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from likeness_runtime.order.documents import DocumentError, absolute, read_all
+from likeness_runtime.local.documents import DocumentError, absolute, read_all
 
 PERSONALIZATION = """\
 apiVersion: likeness.dev/v1alpha1

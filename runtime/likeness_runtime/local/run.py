@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from likeness_api.accept import Refusal, accept
+from likeness_api.accept import Refusal, accept, run_order
+from likeness_api.field import StatusModel
 from likeness_api.order import Order
-from likeness_api.personalization import PersonalizationSpec, PersonalizationStatus
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_api.result import Result
 from likeness_api.status import status_of
 from likeness_api.tuning_profile import ModelSource, Runtime, Storage, TuningProfileSpec
 from likeness_runtime.failure import InterruptedRunError, RunError
-from likeness_runtime.order.documents import DocumentError, Documents, PersonalizationDocument, read_all
+from likeness_runtime.local.documents import (
+    BatchDocument,
+    DocumentError,
+    Documents,
+    PersonalizationDocument,
+    read_all,
+)
 from likeness_runtime.order.stop import Stop
 
 if TYPE_CHECKING:
@@ -48,8 +54,10 @@ class _Session:
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("run", help="fulfil Personalizations from YAML files, without a cluster")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Personalizations, maybe a TuningProfile")
+    parser = subparsers.add_parser("run", help="fulfil Personalizations and batches from YAML files")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="Personalizations or batches, maybe a TuningProfile"
+    )
     parser.add_argument("--model", help="use this model folder (or s3:// address) instead of the profile's")
     parser.add_argument("--output", help="publish below this folder (or s3:// prefix) instead of spec.output")
     parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="draw input, before and after side by side")
@@ -72,6 +80,8 @@ def handle(arguments: argparse.Namespace) -> int:
         for document in documents.personalizations:
             placed = _with_output(document, arguments.output)
             codes.append(_fulfilled(placed, _order(placed, documents, arguments.model), session))
+        for batch in documents.batches:
+            codes.append(_batch(batch, documents, arguments, session))
         if session.sheet:
             _write_sheet(session.sheet, arguments.contact_sheet)
     except InterruptedRunError:
@@ -80,11 +90,12 @@ def handle(arguments: argparse.Namespace) -> int:
     return next((code for code in codes if code), 0)
 
 
-def profile_for(document: PersonalizationDocument, documents: Documents) -> TuningProfileSpec | Refusal:
-    """The named profile, else the default one, else the only one; the built-in one where the files hold none."""
-    named = document.spec.profile
+def profile_for(named: str | None, uris: list[str], documents: Documents) -> TuningProfileSpec | Refusal:
+    """The named profile, else the default one, else the only one; the built-in one where the files hold none, for the
+    buckets of these addresses.
+    """
     if not documents.profiles and named is None:
-        return built_in_profile(document.spec)
+        return built_in_profile(uris)
     for profile in documents.profiles:
         if profile.metadata.name == named or (named is None and (profile.spec.default or len(documents.profiles) == 1)):
             return profile.spec
@@ -93,15 +104,9 @@ def profile_for(document: PersonalizationDocument, documents: Documents) -> Tuni
     return Refusal(reason, f"spec.profile is {named or 'not given'}; the files hold {names}")
 
 
-def built_in_profile(spec: PersonalizationSpec) -> TuningProfileSpec:
-    """Without a platform team: the model that ships with Likeness, and the buckets that the resource itself names."""
-    buckets = sorted(
-        {
-            _bucket(uri)
-            for uri in [*(image.uri for image in spec.subject.images), spec.output]
-            if uri.startswith("s3://")
-        }
-    )
+def built_in_profile(uris: list[str]) -> TuningProfileSpec:
+    """Without a platform team: the model that ships with Likeness, and the buckets of these addresses."""
+    buckets = sorted({_bucket(uri) for uri in uris if uri.startswith("s3://")})
     prefixes = buckets or ["s3://{namespace}"]  # a profile has to name one; nothing will be read from it
     return TuningProfileSpec(
         model=BUILT_IN,
@@ -117,14 +122,47 @@ def exit_code_of(result: Result | Refusal) -> int:
 
 
 def _order(document: PersonalizationDocument, documents: Documents, model: str | None) -> Order | Refusal:
-    profile = profile_for(document, documents)
+    uris = [*(image.uri for image in document.spec.subject.images), document.spec.output]
+    profile = profile_for(document.spec.profile, uris, documents)
     if isinstance(profile, Refusal):
         return profile
-    if model:
-        # The encoder that ships fits the model that ships; a profile's own is taken to fit the other model, too.
-        encoder = None if profile.encoder == BUILT_IN else profile.encoder
-        profile = profile.model_copy(update={"model": ModelSource(uri=_address(model)), "encoder": encoder})
+    profile = _with_model(profile, model)
     return accept(document.metadata.name, document.metadata.namespace, document.spec, profile, local=True)
+
+
+def _with_model(profile: TuningProfileSpec, model: str | None) -> TuningProfileSpec:
+    """The encoder that ships fits the model that ships; a profile's own is taken to fit the other model, too."""
+    if not model:
+        return profile
+    encoder = None if profile.encoder == BUILT_IN else profile.encoder
+    return profile.model_copy(update={"model": ModelSource(uri=_address(model)), "encoder": encoder})
+
+
+def _batch(document: BatchDocument, documents: Documents, arguments: argparse.Namespace, session: _Session) -> int:
+    """Fulfils a batch and prints its status; returns the exit code."""
+    from likeness_runtime.local.run_batch import LocalBatch
+    from likeness_runtime.order.context import RunContext
+    from likeness_runtime.storage.stores import Stores
+
+    spec, source = document.spec, document.spec.source
+    if arguments.output is not None:
+        template = spec.template.model_copy(update={"output": _address(arguments.output)})
+        spec = spec.model_copy(update={"template": template})
+    uris = [uri for uri in (source.manifest, source.prefix, spec.template.output) if uri is not None]
+    profile = profile_for(spec.template.profile, uris, documents)
+    if isinstance(profile, Refusal):
+        sys.stderr.write(f"likeness run: {document.metadata.name}: {profile.message}\n")
+        return exit_code_of(profile)
+    profile = _with_model(profile, arguments.model)
+    storage = run_order(spec.template.tuning, profile, document.metadata.namespace, local=True).storage
+    context = RunContext(Stores(storage, session.stop.sleep), _no_steps, session.stop.check, session.models)
+    status, code = LocalBatch(document.metadata.name, document.metadata.namespace, spec, profile, context).run()
+    _print(document, status)
+    return code
+
+
+def _no_steps(step: int, total: int) -> None:
+    """A batch counts subjects."""
 
 
 def _fulfilled(document: PersonalizationDocument, order: Order | Refusal, session: _Session) -> int:
@@ -177,7 +215,7 @@ def _progress_bar(name: str, stop: Stop) -> Iterator[ProgressCallback]:
 
 
 def _sheet_rows(order: Order, result: Result, session: _Session) -> list[SheetRow]:
-    from likeness_runtime.order.before_and_after import sheet_rows
+    from likeness_runtime.local.before_and_after import sheet_rows
     from likeness_runtime.storage.stores import Stores
 
     stores = Stores(order.run.storage, session.stop.sleep)
@@ -197,7 +235,7 @@ def _with_output(document: PersonalizationDocument, output: str | None) -> Perso
     return document.model_copy(update={"spec": document.spec.model_copy(update={"output": _address(output)})})
 
 
-def _print(document: PersonalizationDocument, status: PersonalizationStatus) -> None:
+def _print(document: PersonalizationDocument | BatchDocument, status: StatusModel) -> None:
     content = {
         "apiVersion": document.api_version,
         "kind": document.kind,

@@ -14,6 +14,7 @@ from likeness_api import API_VERSION
 from likeness_api.field import DnsLabel, DnsSubdomain, Model
 from likeness_api.order import first_problem
 from likeness_api.personalization import PersonalizationSpec
+from likeness_api.personalization_batch import PersonalizationBatchSpec
 from likeness_api.tuning_profile import TuningProfileSpec
 
 RELATIVE = ("file://./", "file://../")
@@ -35,6 +36,13 @@ class PersonalizationDocument(Model):
     spec: PersonalizationSpec
 
 
+class BatchDocument(Model):
+    api_version: Literal["likeness.dev/v1alpha1"]
+    kind: Literal["PersonalizationBatch"]
+    metadata: Metadata
+    spec: PersonalizationBatchSpec
+
+
 class TuningProfileDocument(Model):
     api_version: Literal["likeness.dev/v1alpha1"]
     kind: Literal["TuningProfile"]
@@ -42,8 +50,8 @@ class TuningProfileDocument(Model):
     spec: TuningProfileSpec
 
 
-Document = Annotated[PersonalizationDocument | TuningProfileDocument, Field(discriminator="kind")]
-DOCUMENT: TypeAdapter[PersonalizationDocument | TuningProfileDocument] = TypeAdapter(Document)
+Document = PersonalizationDocument | BatchDocument | TuningProfileDocument
+DOCUMENT: TypeAdapter[Document] = TypeAdapter(Annotated[Document, Field(discriminator="kind")])
 
 
 class DocumentError(Exception):
@@ -55,6 +63,7 @@ class Documents:
     """All that was read, in the order of the files."""
 
     personalizations: list[PersonalizationDocument]
+    batches: list[BatchDocument]
     profiles: list[TuningProfileDocument]
 
 
@@ -63,11 +72,12 @@ def read_all(paths: list[Path]) -> Documents:
     found = [document for path in paths for document in read_documents(path)]
     return Documents(
         [document for document in found if isinstance(document, PersonalizationDocument)],
+        [document for document in found if isinstance(document, BatchDocument)],
         [document for document in found if isinstance(document, TuningProfileDocument)],
     )
 
 
-def read_documents(path: Path) -> Iterator[PersonalizationDocument | TuningProfileDocument]:
+def read_documents(path: Path) -> Iterator[Document]:
     try:
         contents = list(yaml.safe_load_all(path.read_text()))
     except OSError as error:
@@ -79,7 +89,7 @@ def read_documents(path: Path) -> Iterator[PersonalizationDocument | TuningProfi
             yield _document(content, path.parent, f"{path}, document {number}")
 
 
-def _document(content: Any, folder: Path, where: str) -> PersonalizationDocument | TuningProfileDocument:
+def _document(content: Any, folder: Path, where: str) -> Document:
     if not isinstance(content, dict) or content.get("apiVersion") != API_VERSION:
         raise DocumentError(f"{where}: expected a resource with apiVersion {API_VERSION}")
     try:

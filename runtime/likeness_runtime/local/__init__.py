@@ -1,0 +1,1 @@
+"""`likeness run`: the YAML of a cluster, fulfilled here and now."""
