@@ -88,6 +88,7 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "RetriesExhausted"
     JOB_DELETED = "JobDeleted"
     JOB_NAME_TAKEN = "JobNameTaken"
+    TOO_MANY_OBJECTS = "TooManyObjects"
     JOB_REFUSED = "JobRefused"
     QUOTA_EXCEEDED = "QuotaExceeded"
     CONCURRENCY_LIMIT = "ConcurrencyLimit"

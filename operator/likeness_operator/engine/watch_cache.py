@@ -1,17 +1,25 @@
-"""What the watches have reported of the objects that are not done, so that most reconciliations read nothing."""
+"""What the watches have reported of the objects that are not done, so that most reconciliations read nothing.
+
+All that is kept here is bounded, and shared fairly among namespaces (fair_share.py). Where there is no room for all
+that is known of an object, only its name is kept, and its reconciliations read it from the API server. Where there is
+none for its name, it is left out until there is (left_out.py).
+"""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from likeness_operator.engine.concurrency_limiter import ConcurrencyLimiter
+from likeness_operator.engine.fair_share import FairShare
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Snapshot, WatchedKind
 from likeness_operator.engine.work_queue import WorkQueue
+from likeness_operator.kubernetes import label
+from likeness_operator.kubernetes.cut import cut
 from likeness_operator.kubernetes.job import Job, read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.pod import Pod, read_pod
@@ -22,6 +30,18 @@ GATHER_SECONDS = 0.1
 """Jobs and pods change several times in a moment; one reconciliation afterwards is enough."""
 MOST_REMOVED_PODS = 10
 """Pods kept of each object: as many as a history has entries."""
+MOST_PARTS = 20
+"""Jobs, and pods, kept of each object. There are more only where somebody else makes them."""
+MOST_OBJECTS = 20_000
+"""Objects that are not done, a kilobyte each; one namespace alone may have half of them."""
+MOST_BYTES = 40_000_000
+"""What is kept of them beside that: a few kilobytes each, a hundred at most."""
+MOST_UNOWNED_JOBS = 2_000
+MOST_STRANGERS = 1_000
+"""Keys of a namespace in the queue, above which a Job of no object that is kept here is passed over."""
+MOST_UNCONFIRMED = 10_000
+MOST_VERSIONS = 10_000
+"""Namespaces of which the newest version is kept."""
 Part = TypeVar("Part", Job, Pod)
 
 
@@ -41,11 +61,31 @@ class _Entry:
     """Pods that were taken off their node, or ended well, and are gone, by uid: the API server forgets them before a
     status has them."""
     complete: bool = False
-    """Whether all there is has been seen. Otherwise the next reconciliation reads all of it."""
+    """Whether all there is has been seen, and is kept. Otherwise the next reconciliation reads all of it."""
     losses: int = 0
     """Jobs and pods that were seen to go."""
     waiting: str | None = None
     """The reason in `status.waiting`."""
+    bytes_taken: int = 0
+    """What all this takes of its namespace's share."""
+
+    def bytes_held(self) -> int:
+        parts: list[Job | Pod] = [*self.jobs.values(), *self.pods.values(), *self.removed_pods.values()]
+        return len(self.manifest) + sum(part.bytes_held for part in parts)
+
+    def keep_the_name_alone(self) -> None:
+        self.manifest = b""
+        self.jobs, self.pods, self.removed_pods = {}, {}, {}
+        self.complete = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One of the objects of its namespace that are left out."""
+
+    key: Key
+    uid: str
+    version: str
 
 
 class WatchCache:
@@ -63,10 +103,14 @@ class WatchCache:
         self.limiter = ConcurrencyLimiter(queue.add)
         self.on_drop: list[Callable[[Key], None]] = []
         """Called with each key that is dropped."""
-        self._entries: dict[Key, _Entry] = {}
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._objects, self._bytes = FairShare(MOST_OBJECTS), FairShare(MOST_BYTES)
+        self._left_out: dict[tuple[str, str], LeftOut] = {}
+        """By kind and namespace: the first that was left out."""
         self._unowned_jobs: dict[Key, Job] = {}
         """Jobs that work for an object that does not control them. One may outlive its object, if somebody took the
         finalizer off."""
+        self._unowned = FairShare(MOST_UNOWNED_JOBS)
         self._unconfirmed_writes: dict[Key, tuple[str, float]] = {}
         """The first version written of those that the watch has not reported yet, and when it was written."""
         self._newest_versions: dict[tuple[str, str], str] = {}
@@ -78,6 +122,27 @@ class WatchCache:
 
     def keys(self) -> Iterator[Key]:
         return iter(tuple(self._entries))
+
+    def postpone(self, key: Key) -> None:
+        """Puts an object behind all others in `keys`."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """One object of each kind and namespace of which some were left out, for want of room."""
+        return tuple(self._left_out.values())
+
+    def admit(self, key: Key) -> bool:
+        """Whether there is room for one more object of the namespace. Takes back that some of them are left out."""
+        if not self._objects.take(key.namespace):
+            return False
+        self._objects.give_back(key.namespace)
+        self._left_out.pop((key.kind, key.namespace), None)
+        return True
+
+    def leave_out(self, left_out: LeftOut) -> None:
+        """Takes note that an object, and maybe others of its namespace, are still to be taken up."""
+        self._left_out.setdefault((left_out.key.kind, left_out.key.namespace), left_out)
 
     def waiting(self) -> Counter[str]:
         """How many objects wait for each reason."""
@@ -97,7 +162,7 @@ class WatchCache:
 
     def wrote(self, key: Key, version: str) -> None:
         """Takes note of a status that was written; the watch will report it, if it has not already."""
-        if is_later(version, self._newest_version(key)):
+        if is_later(version, self._newest_version(key)) and len(self._unconfirmed_writes) < MOST_UNCONFIRMED:
             self._unconfirmed_writes.setdefault(key, (version, self._clock()))
 
     def get(self, key: Key) -> Snapshot | None:
@@ -125,7 +190,8 @@ class WatchCache:
             _newest(entry.jobs, job)
         for pod in snapshot.pods:
             _newest(entry.pods, pod)
-        entry.complete = (entry.complete or complete) and entry.losses == losses
+        entry.complete = (entry.complete or complete) and entry.losses == losses and bool(entry.manifest)
+        self._bound(key, entry)
 
     def invalidate(self, key: Key) -> None:
         """Has the next reconciliation read all there is from the API server."""
@@ -134,10 +200,14 @@ class WatchCache:
             entry.complete = False
             entry.jobs.clear()
             entry.pods.clear()
+            self._bound(key, entry)
 
     def drop(self, key: Key) -> None:
         """Keeps nothing of an object any more."""
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._objects.give_back(key.namespace)
+            self._bytes.give_back(key.namespace, entry.bytes_taken)
         self.limiter.cancel(key)
         for listener in self.on_drop:
             listener(key)
@@ -180,15 +250,20 @@ class WatchCache:
                 self._queue.add(key)
             return
         entry, new = self._entries.get(key), False
+        if entry is None and not self._objects.take(key.namespace):
+            self.leave_out(LeftOut(key, metadata["uid"], metadata["resourceVersion"]))
+            return
         if entry is None or entry.uid != metadata["uid"]:
             new = event == "ADDED" and "status" not in manifest
-            entry = _Entry(None, metadata["uid"], "", complete=new)
+            taken = entry.bytes_taken if entry else 0
+            entry = _Entry(None, metadata["uid"], "", complete=new, bytes_taken=taken)
             self._entries[key] = entry
         elif event is None:
             self.invalidate(key)  # the watch broke; what went meanwhile is never reported
         elif not is_later(metadata["resourceVersion"], entry.version):
             return  # our own write, which we have known for longer than the watch
         self._keep(key, entry, manifest)
+        self._bound(key, entry)
         self._queue.add(key, new=new)
 
     def saw_job(self, manifest: K8sObject, event: str | None) -> None:
@@ -201,19 +276,18 @@ class WatchCache:
             return
         if job.works_for_uid is None:
             self.limiter.observe_job(key.namespace, job, gone=event == "DELETED")
-        elif event == "DELETED" or job.outcome_decided:
-            self._unowned_jobs.pop(key, None)
         else:
-            self._unowned_jobs[key] = job
+            self._saw_unowned_job(key, job, gone=event == "DELETED")
         if entry is None:
-            if event != "DELETED" and not job.finished:
+            if event != "DELETED" and not job.finished and self._queue.length(key.namespace) < MOST_STRANGERS:
                 self._queue.add_after(key, GATHER_SECONDS)
         elif event == "DELETED":
             entry.jobs.pop(job.uid, None)
             entry.losses += 1
+            self._bound(key, entry)
             self._queue.add_after(key, REPLACE_SECONDS)
         else:
-            self._saw_part(key, entry.jobs, job)
+            self._saw_part(key, entry, entry.jobs, job)
 
     def saw_pod(self, manifest: K8sObject, event: str | None) -> None:
         """Takes a pod from a watch."""
@@ -229,9 +303,10 @@ class WatchCache:
                 for oldest in list(entry.removed_pods)[:-MOST_REMOVED_PODS]:
                     del entry.removed_pods[oldest]
             entry.losses += 1
+            self._bound(key, entry)
             self._queue.add_after(key, GATHER_SECONDS)
         else:
-            self._saw_part(key, entry.pods, pod)
+            self._saw_part(key, entry, entry.pods, pod)
 
     def saw_profile(self, name: str) -> None:
         """Has those reconciled that ask for a TuningProfile, or for the default one: they may have waited for it."""
@@ -245,25 +320,50 @@ class WatchCache:
 
     def _saw_version(self, key: Key, version: str) -> None:
         if is_later(version, self._newest_version(key)):
+            self._newest_versions.pop((key.kind, key.namespace), None)
             self._newest_versions[key.kind, key.namespace] = version
+            if len(self._newest_versions) > MOST_VERSIONS:
+                del self._newest_versions[next(iter(self._newest_versions))]
         written, _ = self._unconfirmed_writes.get(key, ("", 0.0))
         if written and not is_later(written, version):
             del self._unconfirmed_writes[key]
 
-    def _saw_part(self, key: Key, parts: dict[str, Part], part: Part) -> None:
+    def _saw_unowned_job(self, key: Key, job: Job, *, gone: bool) -> None:
+        known = self._unowned_jobs.pop(key, None)
+        if known is not None:
+            self._unowned.give_back(key.namespace)
+        if not gone and not job.outcome_decided and self._unowned.take(key.namespace):
+            self._unowned_jobs[key] = replace(job, annotations=())
+
+    def _saw_part(self, key: Key, entry: _Entry, parts: dict[str, Part], part: Part) -> None:
         """Has `key` reconciled where something changed that the rules read."""
         before = parts.get(part.uid)
         _newest(parts, part)
         if parts[part.uid] != before:
+            self._bound(key, entry)
             self._queue.add_after(key, GATHER_SECONDS)
 
+    def _bound(self, key: Key, entry: _Entry) -> None:
+        """Keeps no more of an object than its namespace has room for."""
+        self._bytes.give_back(key.namespace, entry.bytes_taken)
+        entry.bytes_taken = entry.bytes_held()
+        crowded = max(len(entry.jobs), len(entry.pods)) > MOST_PARTS
+        if crowded or not self._bytes.take(key.namespace, entry.bytes_taken):
+            entry.keep_the_name_alone()
+            entry.bytes_taken = 0
+
     def _keep(self, key: Key, entry: _Entry, manifest: K8sObject) -> None:
-        """Without managedFields, which are most of an object and nothing that we read."""
+        """Of finalizers ours alone: whoever writes them has read them anew."""
         metadata = manifest["metadata"]
-        if not is_later(metadata["resourceVersion"], entry.version):
+        if entry.version == metadata["resourceVersion"]:
+            if entry.manifest:
+                return
+        elif not is_later(metadata["resourceVersion"], entry.version):
             return
-        kept = manifest | {"metadata": {field: metadata[field] for field in metadata if field != "managedFields"}}
-        entry.manifest = json.dumps(kept, separators=(",", ":")).encode()
+        kept = cut(manifest)
+        if "finalizers" in metadata:
+            kept["metadata"]["finalizers"] = [name for name in metadata["finalizers"] if name == label.FINALIZER]
+        entry.manifest = json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
         entry.version = metadata["resourceVersion"]
         entry.profile = self._kinds[key.kind].profile_name(manifest)
         entry.waiting = manifest.get("status", {}).get("waiting", {}).get("reason")
