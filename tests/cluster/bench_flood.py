@@ -25,12 +25,14 @@ import asyncio
 import contextlib
 import itertools
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,7 @@ AGAIN = 10
 """Personalizations of the other namespace after the operator was killed."""
 GIVE_UP_SECONDS = 120.0
 """A Job that has not come by then counts with this time."""
+PLACE = "name-of-one"
 NO_LIMIT = aiohttp.ClientTimeout(total=None)
 DENSE_LABELS, LONG_LABELS = 60_000, 2_200
 """More than the API server takes; lowered until it does."""
@@ -130,13 +133,24 @@ async def both(
 ) -> tuple[str, dict[str, datetime], dict[str, float]]:
     """Floods one namespace and creates in the other; returns what was made, and when the others were asked for."""
     token = kubectl("-n", tenant, "create", "token", "tenant", "--duration=2h").strip()
-    async with administrator() as session:
-        session.headers["Authorization"] = f"Bearer {token}"
-        flooding = asyncio.create_task(pour(session, flood, tenant, count))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:  # it takes all of an event loop
+        flooding = asyncio.get_running_loop().run_in_executor(elsewhere, flood_with, token, flood, tenant, count)
         await asyncio.sleep(HEAD_START_SECONDS)
         asked, told = await watched(other, create(other, options.others, options.rate, "beside", "flood"))
         still = "" if flooding.done() else ", still going on when the last of the others was created"
         return await flooding + still, asked, told
+
+
+def flood_with(token: str, flood: str, namespace: str, count: int) -> str:
+    """In a process of its own; returns what was made."""
+
+    async def go() -> str:
+        async with administrator() as session:
+            session.headers["Authorization"] = f"Bearer {token}"
+            session.headers["Content-Type"] = "application/json"
+            return await pour(session, flood, namespace, count)
+
+    return asyncio.run(go())
 
 
 async def watched(
@@ -169,12 +183,13 @@ async def pour(session: aiohttp.ClientSession, flood: str, namespace: str, count
     """Makes the flood, as fast as the API server takes it."""
     numbers, began, refused = iter(range(count)), time.monotonic(), 0
     labels = await most_labels(session, flood, namespace) if flood in ("large", "dense") else 0
+    bodies = [(path, json.dumps(manifest)) for path, manifest in drop(flood, namespace, PLACE, labels)]
 
     async def some() -> None:
         nonlocal refused
         for number in numbers:
-            for path, manifest in drop(flood, namespace, number, labels):
-                async with session.post(path, json=manifest) as answer:
+            for path, body in bodies:
+                async with session.post(path, data=body.replace(PLACE, f"f{number}")) as answer:
                     refused += answer.status != 201
 
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
@@ -185,17 +200,16 @@ async def pour(session: aiohttp.ClientSession, flood: str, namespace: str, count
 async def most_labels(session: aiohttp.ClientSession, flood: str, namespace: str) -> int:
     count = DENSE_LABELS if flood == "dense" else LONG_LABELS
     for number in itertools.count():
-        ((path, manifest),) = drop(flood, namespace, -1 - number, count)
-        async with session.post(path, json=manifest) as answer:
+        ((path, manifest),) = drop(flood, namespace, f"try{number}", count)
+        async with session.post(path, data=json.dumps(manifest)) as answer:
             if answer.status == 201:
                 return count
         count = count * 97 // 100
     raise AssertionError
 
 
-def drop(flood: str, namespace: str, number: int, labels: int) -> list[tuple[str, K8sObject]]:
+def drop(flood: str, namespace: str, name: str, labels: int) -> list[tuple[str, K8sObject]]:
     """What is created, and where: one object of a flood, of Jobs and pods one of each."""
-    name = f"f{number}" if number >= 0 else f"try{-number}"
     if flood == "parts":
         return parts(namespace, name)
     order = personalization(namespace, name, "there-is-none")
@@ -209,16 +223,16 @@ def drop(flood: str, namespace: str, number: int, labels: int) -> list[tuple[str
 
 
 def parts(namespace: str, name: str) -> list[tuple[str, K8sObject]]:
-    """A Job and a pod that nothing runs; every second pair names the same object."""
-    owner = name if int(name[1:]) % 2 else "one"
-    labels = {"app.kubernetes.io/managed-by": "likeness", "likeness.dev/personalization": owner}
+    """A Job that never starts, with an object of its own by its label, and a pod that is another one's, as all are."""
+    labels = {"app.kubernetes.io/managed-by": "likeness", "likeness.dev/personalization": name}
     labels |= {"likeness.dev/profile": name, "app.kubernetes.io/component": "tuner"}
     metadata = {"name": name, "labels": labels, "annotations": {"likeness.dev/token": "t" * 20_000}}
     pod = {"containers": [{"name": "tuner", "image": "none:1"}], "schedulerName": "nobody", "restartPolicy": "Never"}
+    one = labels | {"likeness.dev/personalization": "one"}
     job = {"suspend": True, "template": {"metadata": {"labels": labels}, "spec": pod}}
     return [
         (f"/apis/batch/v1/namespaces/{namespace}/jobs", {"metadata": metadata, "spec": job}),
-        (f"/api/v1/namespaces/{namespace}/pods", {"metadata": metadata, "spec": pod}),
+        (f"/api/v1/namespaces/{namespace}/pods", {"metadata": metadata | {"labels": one}, "spec": pod}),
     ]
 
 
