@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--floods", default="large,many", help=f"some of {', '.join(COUNTS)}")
     parser.add_argument("--count", type=int, help="objects of each flood, where not as many as is usual")
+    parser.add_argument("--flood-rate", type=float, help="objects a second; as many as the API server takes without it")
     parser.add_argument("--others", type=int, default=50, help="Personalizations of the other namespace")
     parser.add_argument("--rate", type=float, default=2.0, help="of these a second")
     parser.add_argument("--limit-mib", type=float, default=256, help="the operator's memory limit")
@@ -134,21 +135,23 @@ async def both(
     """Floods one namespace and creates in the other; returns what was made, and when the others were asked for."""
     token = kubectl("-n", tenant, "create", "token", "tenant", "--duration=2h").strip()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:  # it takes all of an event loop
-        flooding = asyncio.get_running_loop().run_in_executor(elsewhere, flood_with, token, flood, tenant, count)
+        flooding = asyncio.get_running_loop().run_in_executor(
+            elsewhere, flood_with, token, flood, tenant, count, options.flood_rate
+        )
         await asyncio.sleep(HEAD_START_SECONDS)
         asked, told = await watched(other, create(other, options.others, options.rate, "beside", "flood"))
         still = "" if flooding.done() else ", still going on when the last of the others was created"
         return await flooding + still, asked, told
 
 
-def flood_with(token: str, flood: str, namespace: str, count: int) -> str:
+def flood_with(token: str, flood: str, namespace: str, count: int, rate: float | None) -> str:
     """In a process of its own; returns what was made."""
 
     async def go() -> str:
         async with administrator() as session:
             session.headers["Authorization"] = f"Bearer {token}"
             session.headers["Content-Type"] = "application/json"
-            return await pour(session, flood, namespace, count)
+            return await pour(session, flood, namespace, count, rate)
 
     return asyncio.run(go())
 
@@ -179,8 +182,8 @@ async def watched(
     return asked, {name: (seen[name] - moment).total_seconds() for name, moment in asked.items() if name in seen}
 
 
-async def pour(session: aiohttp.ClientSession, flood: str, namespace: str, count: int) -> str:
-    """Makes the flood, as fast as the API server takes it."""
+async def pour(session: aiohttp.ClientSession, flood: str, namespace: str, count: int, rate: float | None) -> str:
+    """Makes the flood, at this rate or as fast as the API server takes it."""
     numbers, began, refused = iter(range(count)), time.monotonic(), 0
     labels = await most_labels(session, flood, namespace) if flood in ("large", "dense") else 0
     bodies = [(path, json.dumps(manifest)) for path, manifest in drop(flood, namespace, PLACE, labels)]
@@ -188,6 +191,7 @@ async def pour(session: aiohttp.ClientSession, flood: str, namespace: str, count
     async def some() -> None:
         nonlocal refused
         for number in numbers:
+            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()) if rate else 0.0)
             for path, body in bodies:
                 async with session.post(path, data=body.replace(PLACE, f"f{number}")) as answer:
                     refused += answer.status != 201

@@ -26,6 +26,8 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from time import monotonic
 
 import aiohttp
 import kopf
@@ -35,6 +37,7 @@ from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.api_error import RefusedError, UnauthorizedError, UnavailableError, error_of
 from likeness_operator.kubernetes.cut import parse_list, parse_object
 from likeness_operator.kubernetes.k8s_object import K8sObject
+from likeness_operator.kubernetes.pace import Pace
 from likeness_operator.kubernetes.resource import OUR_API, Resource
 from likeness_operator.kubernetes.token_bucket import TokenBucket
 
@@ -70,6 +73,7 @@ class ApiServer:
         self._log_in = log_in
         self._bucket = bucket
         self._may_write = may_write
+        self._pace = Pace(monotonic)
         self._page = asyncio.Lock()
         """Held while a page of a list is read: one at a time in memory, whoever waits for others."""
         self._login = log_in()
@@ -225,8 +229,7 @@ class ApiServer:
         """All objects of a list, page by page."""
         query["limit"] = str(PAGE)
         while True:
-            async with self._page:
-                items, query["continue"] = parse_list(await self._answer("GET", path, query=query))
+            items, query["continue"] = parse_list(await self._answer("GET", path, query=query, turn=self._page))
             for item in items:
                 yield item
             if not query["continue"]:
@@ -246,17 +249,24 @@ class ApiServer:
         query: dict[str, str] | None = None,
         body: K8sObject | None = None,
         accept: str = "application/json",
+        turn: AbstractAsyncContextManager[None] | None = None,
     ) -> str:
+        """The text of the answer. What is asked in `turn` is asked one after the other."""
+        namespace = _namespace(path)
+        await self._pace.wait(namespace)
         await self._bucket.take()
         if method != "GET" and not self._may_write():
             raise UnavailableError(0, "NotLeading", f"{method} {path}: not sent, for another operator may act by now")
-        try:
-            return await self._send(method, path, query, body, accept)
-        except UnauthorizedError:
-            # Service account tokens are replaced on disk every hour or so; the one we hold may have run out.
-            logger.info("the API server refused our token; logging in again")
-            self._login = self._log_in()
-            return await self._send(method, path, query, body, accept)
+        async with turn or nullcontext():
+            try:
+                answer = await self._send(method, path, query, body, accept)
+            except UnauthorizedError:
+                # Service account tokens are replaced on disk every hour or so; the one we hold may have run out.
+                logger.info("the API server refused our token; logging in again")
+                self._login = self._log_in()
+                answer = await self._send(method, path, query, body, accept)
+        self._pace.got(namespace, len(answer))
+        return answer
 
     async def _send(
         self, method: str, path: str, query: dict[str, str] | None, body: K8sObject | None, accept: str
@@ -273,6 +283,11 @@ class ApiServer:
             reason, message = _explanation(text)
             raise error_of(answer.status, reason, message, answer.headers.get("Retry-After"))
         return text
+
+
+def _namespace(path: str) -> str:
+    """The namespace that a request is about; "" for none."""
+    return path.partition("/namespaces/")[2].partition("/")[0]
 
 
 def _explanation(text: str) -> tuple[str, str]:
