@@ -34,7 +34,7 @@ MOST_PARTS = 20
 """Jobs, and pods, kept of each object. There are more only where somebody else makes them."""
 MOST_OBJECTS = 20_000
 """Objects that are not done, a kilobyte each; one namespace alone may have half of them."""
-MOST_BYTES = 40_000_000
+MOST_BYTES = 32_000_000
 """What is kept of them beside that: a few kilobytes each, a hundred at most."""
 MOST_UNOWNED_JOBS = 2_000
 MOST_STRANGERS = 1_000

@@ -6,6 +6,8 @@ object of the largest at a time is in memory, however many come.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +15,11 @@ from kopf._cogs.clients import fetching, watching  # kopf has no public name for
 
 from likeness_operator.kubernetes.cut import cut
 
+logger = logging.getLogger(__name__)
+
+OVERLOADED = (429, 500, 503, 504)
+"""504 is what it says while what it has in memory is older than what it has stored."""
+PAUSE_SECONDS = 1.0
 BEGIN_ANEW = {"type": "ERROR", "object": {"code": 410}}
 """What the API server says where a watch cannot go on; kopf then begins with all there is."""
 
@@ -24,18 +31,25 @@ def cut_what_kopf_reads() -> None:
 
 
 def _cut_events(watch_objs: Any) -> Any:
-    """A watch that starts with what there is, and breaks before it has said all of it, begins anew.
+    """A watch that starts with what there is, and breaks before it has said all of it, begins anew. So does one that the
+    API server ends because it is overloaded.
 
-    kopf 1.45.2 goes on from the last object's own version, and would never hear of those that were still to come.
+    kopf 1.45.2 goes on from the last object's own version, and would never hear of those that were still to come; and
+    it ends the process for any error but 410.
     """
 
     async def cut_events(**call: Any) -> AsyncIterator[Any]:
         whole = call["since"] is not None or not call["settings"].watching.initial_streaming
         async for event in watch_objs(**call):
+            if event["type"] == "ERROR" and event["object"].get("code") in OVERLOADED:
+                logger.warning("a watch begins anew in %.0f s: %s", PAUSE_SECONDS, event["object"].get("message"))
+                whole = False
+                break
             whole = whole or event["type"] == "BOOKMARK"
             event["object"] = cut(event["object"])  # in place: kopf, too, holds the event while it waits for the next
             yield event
         if not whole:
+            await asyncio.sleep(PAUSE_SECONDS)
             yield BEGIN_ANEW
 
     return cut_events

@@ -20,6 +20,11 @@ def added(manifest: K8sObject) -> dict[str, Any]:
     return {"type": "ADDED", "object": manifest | {}}
 
 
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kopf_stream, "PAUSE_SECONDS", 0.0)
+
+
 async def events_of(sent: list[dict[str, Any]], since: str | None, *, stream_lists: bool = True) -> list[Any]:
     """What kopf is told by a watch that sends this and then breaks."""
     settings = kopf.OperatorSettings()
@@ -40,6 +45,17 @@ async def test_kopf_gets_and_holds_only_what_is_read() -> None:
 
 async def test_a_watch_that_breaks_before_it_has_said_all_there_is_begins_anew() -> None:
     assert await events_of([added(SMALL)], since=None) == [added(SMALL), kopf_stream.BEGIN_ANEW]
+
+
+@pytest.mark.parametrize("since", [None, "7"])
+async def test_a_watch_of_an_overloaded_api_server_begins_anew(since: str | None) -> None:
+    overloaded = {"type": "ERROR", "object": {"code": 504, "message": "Too large resource version"}}
+    assert await events_of([BOOKMARK, overloaded, added(SMALL)], since) == [BOOKMARK, kopf_stream.BEGIN_ANEW]
+
+
+async def test_any_other_error_is_kopfs_own_to_judge() -> None:
+    expired: dict[str, Any] = {"type": "ERROR", "object": {"code": 410, "metadata": {}}}
+    assert await events_of([expired], since="7") == [expired]
 
 
 @pytest.mark.parametrize(
