@@ -31,8 +31,8 @@ def cut_what_kopf_reads() -> None:
 
 
 def _cut_events(watch_objs: Any) -> Any:
-    """A watch that starts with what there is, and breaks before it has said all of it, begins anew. So does one that the
-    API server ends because it is overloaded.
+    """A watch that starts with what there is, and breaks before it has said all of it, begins anew. So does one that
+    the API server ends because it is overloaded.
 
     kopf 1.45.2 goes on from the last object's own version, and would never hear of those that were still to come; and
     it ends the process for any error but 410.
