@@ -265,7 +265,7 @@ class ApiServer:
                 logger.info("the API server refused our token; logging in again")
                 self._login = self._log_in()
                 answer = await self._send(method, path, query, body, accept)
-        self._pace.got(namespace, len(answer))
+        self._pace.got(namespace, len(answer), int((query or {}).get("limit", "1")))
         return answer
 
     async def _send(

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 LARGE_BYTES = 64 * 1024
-"""An answer up to this size counts for nothing: ordinary objects have a few kilobytes."""
+"""An object up to this size counts for nothing: ordinary ones have a few kilobytes."""
 BYTES_PER_SECOND = 2_000_000
 
 
@@ -28,8 +28,8 @@ class Pace:
             await asyncio.sleep(seconds)
         self._free_at.pop(namespace, None)
 
-    def got(self, namespace: str, answer_bytes: int) -> None:
-        """Takes note of the size of an answer."""
-        if answer_bytes > LARGE_BYTES:
+    def got(self, namespace: str, answer_bytes: int, most_objects: int = 1) -> None:
+        """Takes note of the size of an answer with up to so many objects. What is in no namespace costs no time."""
+        if namespace and answer_bytes > LARGE_BYTES * most_objects:
             since = max(self._free_at.get(namespace, 0.0), self._clock())
             self._free_at[namespace] = since + answer_bytes / BYTES_PER_SECOND

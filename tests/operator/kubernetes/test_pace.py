@@ -32,6 +32,16 @@ async def test_a_namespace_with_large_objects_waits_and_no_other_does() -> None:
     assert await seconds_for(pace, "flood") == 0
 
 
+async def test_a_page_of_ordinary_objects_and_what_is_in_no_namespace_cost_no_time() -> None:
+    pace = Pace(virtual_time.now)
+    pace.got("shop", 10 * LARGE_BYTES, 10)
+    pace.got("", 100 * BYTES_PER_SECOND)
+    assert await seconds_for(pace, "shop") == 0
+    assert await seconds_for(pace, "") == 0
+    pace.got("shop", 10 * LARGE_BYTES + 1, 10)
+    assert await seconds_for(pace, "shop") > 0
+
+
 async def test_however_many_ask_they_get_no_more_than_that_a_second() -> None:
     pace, got = Pace(virtual_time.now), 0
 
