@@ -152,6 +152,8 @@ async def run_operator(options: argparse.Namespace) -> None:
     ready = asyncio.Event()
     queue = WorkQueue(workers=options.workers)
     cache = WatchCache(queue, monotonic, {kind.resource.kind: kind for kind in WATCHED_KINDS})
+    metrics.UNFINISHED.set_function(lambda: len(cache))
+    metrics.QUEUE_DEPTH.set_function(lambda: len(queue))
     metrics.QUEUE_AGE_SECONDS.set_function(queue.oldest_wait_seconds)
     metrics.WATCH_LAG_SECONDS.set_function(cache.watch_lag_seconds)
     metrics.WAITING.set_function(cache.waiting)

@@ -35,7 +35,6 @@ async def work(queue: WorkQueue, cache: WatchCache, reconciler: Reconciler, vita
     while True:
         key = await queue.get()
         log.ABOUT.set(str(key))
-        metrics.QUEUE_DEPTH.set(len(queue))
         started = monotonic()
         task = asyncio.create_task(reconciler.reconcile(key), name=str(key))
         try:
@@ -47,7 +46,6 @@ async def work(queue: WorkQueue, cache: WatchCache, reconciler: Reconciler, vita
             queue.done(key)
             vitals.reconciled()
             metrics.RECONCILE_SECONDS.observe(monotonic() - started)
-            metrics.UNFINISHED.set(len(cache))
 
 
 def _requeue(key: Key, task: asyncio.Task[ReconcileResult], queue: WorkQueue, cache: WatchCache) -> None:
