@@ -124,9 +124,10 @@ class WorkQueue:
         """Ends the work on `key`, which then may be queued again."""
         self._busy.discard(key)
         self._workers.give_back(key.namespace)
-        self._changed.set()
         if key in self._waiting:
             self._put(key)
+        elif self._lines:
+            self._changed.set()  # the namespace may have another worker now
 
     def _next(self) -> Key | None:
         """The first key of the first namespace that may have one more worker; the namespace then goes to the end."""
