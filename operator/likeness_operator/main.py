@@ -224,7 +224,10 @@ async def readable(api: ApiServer, namespaces: Sequence[str]) -> bool:
         lists += [(f"/apis/batch/v1/{scope}jobs", {}), (f"/api/v1/{scope}pods", {})]
     for path, query in lists:
         await answered(path, partial(api.probe, path, **query))
-    return await answered("with a watch", api.streams_lists)
+    stream_lists = await answered("with a watch", api.streams_lists)
+    if not stream_lists:
+        logger.info("this API server starts no watch with what there is (WatchList): listing in pages")
+    return stream_lists
 
 
 async def answered(path: str, ask: Callable[[], Awaitable[T]]) -> T:
