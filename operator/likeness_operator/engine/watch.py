@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 LIST_CHUNK = 10
 """Objects a page, where the API server does not start a watch with what there is. A page takes many times its size, and
 each object may have more than a megabyte."""
-IDLE_SECONDS = 0.1
+IDLE_SECONDS = 0.25
 """How long kopf keeps a task for an object after its last event. With its own five seconds a start has one for nearly
-each, of ten thousand with half a second for a thousand."""
+each; with less, the few events of one object in a burst take a task each."""
 STOP_SECONDS = 8.0
 """kopf itself gives its handlers five."""
 LEAVE_SECONDS = 3.0
