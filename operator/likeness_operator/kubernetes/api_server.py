@@ -49,7 +49,7 @@ PAGE = 10
 """Objects of a list at a time: each may have more than a megabyte."""
 NAMES_PAGE = 500
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
-MOST_LISTED = 200
+MOST_LISTED = 50
 """Of what belongs to one object: more pods, events or Workloads than we could have caused are somebody's mischief."""
 JOBS = "/apis/batch/v1"
 EVENTS = "/apis/events.k8s.io/v1"

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 import virtual_time
-from likeness_operator.kubernetes.pace import BYTES_PER_SECOND, LARGE_BYTES, Pace
+from likeness_operator.kubernetes.api_error import UnavailableError
+from likeness_operator.kubernetes.pace import BYTES_PER_SECOND, LARGE_BYTES, LONGEST_WAIT_SECONDS, Pace
 
 pytestmark = pytest.mark.virtual_time
 
@@ -30,6 +31,15 @@ async def test_a_namespace_with_large_objects_waits_and_no_other_does() -> None:
     assert await seconds_for(pace, "shop") == 0
     assert await seconds_for(pace, "flood") == 3
     assert await seconds_for(pace, "flood") == 0
+
+
+async def test_nobody_holds_a_worker_while_it_would_wait_for_long() -> None:
+    pace = Pace(virtual_time.now)
+    pace.got("flood", int(BYTES_PER_SECOND * LONGEST_WAIT_SECONDS) + 1)
+    with pytest.raises(UnavailableError) as refused:
+        await pace.wait("flood")
+    assert refused.value.retry_after_seconds > LONGEST_WAIT_SECONDS
+    assert await seconds_for(pace, "shop") == 0
 
 
 async def test_a_page_of_ordinary_objects_and_what_is_in_no_namespace_cost_no_time() -> None:
