@@ -7,19 +7,16 @@ none for its name, it is left out until there is (left_out.py).
 
 from __future__ import annotations
 
-import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
+from likeness_operator.engine.cache_entry import CacheEntry, Part, is_later, keep_newest
 from likeness_operator.engine.concurrency_limiter import ConcurrencyLimiter
 from likeness_operator.engine.fair_share import FairShare
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Snapshot, WatchedKind
 from likeness_operator.engine.work_queue import WorkQueue
-from likeness_operator.kubernetes import label
-from likeness_operator.kubernetes.cut import cut
 from likeness_operator.kubernetes.job import Job, read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.pod import Pod, read_pod
@@ -28,10 +25,6 @@ REPLACE_SECONDS = 1.0
 """Until a Job that was deleted is replaced: who deletes Jobs in a loop must not make us create them in a loop."""
 GATHER_SECONDS = 0.1
 """Jobs and pods change several times in a moment; one reconciliation afterwards is enough."""
-MOST_REMOVED_PODS = 10
-"""Pods kept of each object: as many as a history has entries."""
-MOST_PARTS = 20
-"""Jobs, and pods, kept of each object. There are more only where somebody else makes them."""
 MOST_OBJECTS = 20_000
 """Objects that are not done, a kilobyte each; one namespace alone may have half of them."""
 MOST_BYTES = 32_000_000
@@ -42,41 +35,6 @@ MOST_STRANGERS = 1_000
 MOST_UNCONFIRMED = 10_000
 MOST_VERSIONS = 10_000
 """Namespaces of which the newest version is kept."""
-Part = TypeVar("Part", Job, Pod)
-
-
-@dataclass(slots=True)
-class _Entry:
-    """An object that is not done."""
-
-    profile: str | None
-    uid: str
-    version: str
-    manifest: bytes = b""
-    """The object as JSON, which takes a fraction of the memory that the parsed object does."""
-    jobs: dict[str, Job] = field(default_factory=dict)
-    pods: dict[str, Pod] = field(default_factory=dict)
-    """Pods by uid. There may be some of a namesake that was deleted: whoever reads them goes by owner."""
-    removed_pods: dict[str, Pod] = field(default_factory=dict)
-    """Pods that were taken off their node, or ended well, and are gone, by uid: the API server forgets them before a
-    status has them."""
-    complete: bool = False
-    """Whether all there is has been seen, and is kept. Otherwise the next reconciliation reads all of it."""
-    losses: int = 0
-    """Jobs and pods that were seen to go."""
-    waiting: str | None = None
-    """The reason in `status.waiting`."""
-    bytes_taken: int = 0
-    """What all this takes of its namespace's share."""
-
-    def bytes_held(self) -> int:
-        parts: list[Job | Pod] = [*self.jobs.values(), *self.pods.values(), *self.removed_pods.values()]
-        return len(self.manifest) + sum(part.bytes_held for part in parts)
-
-    def keep_the_name_alone(self) -> None:
-        self.manifest = b""
-        self.jobs, self.pods, self.removed_pods = {}, {}, {}
-        self.complete = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +61,7 @@ class WatchCache:
         self.limiter = ConcurrencyLimiter(queue.add)
         self.on_drop: list[Callable[[Key], None]] = []
         """Called with each key that is dropped."""
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Key, CacheEntry] = OrderedDict()
         self._objects, self._bytes = FairShare(MOST_OBJECTS), FairShare(MOST_BYTES)
         self._left_out: dict[tuple[str, str], LeftOut] = {}
         """By kind and namespace: the first that was left out."""
@@ -170,8 +128,7 @@ class WatchCache:
         entry = self._entries.get(key)
         if entry is None or not entry.complete:
             return None
-        jobs, pods = tuple(entry.jobs.values()), tuple(entry.pods.values())
-        return Snapshot(json.loads(entry.manifest), jobs, pods, tuple(entry.removed_pods.values()))
+        return entry.snapshot()
 
     def put(self, key: Key, snapshot: Snapshot, losses: int, *, complete: bool) -> None:
         """Takes over what a reconciliation has read and written, where no watch has reported anything newer.
@@ -185,11 +142,11 @@ class WatchCache:
         if self._kinds[key.kind].is_done(snapshot.manifest):
             self.drop(key)
             return
-        self._keep(key, entry, snapshot.manifest)
+        entry.keep(snapshot.manifest, self._kinds[key.kind].profile_name(snapshot.manifest))
         for job in snapshot.jobs:
-            _newest(entry.jobs, job)
+            keep_newest(entry.jobs, job)
         for pod in snapshot.pods:
-            _newest(entry.pods, pod)
+            keep_newest(entry.pods, pod)
         entry.complete = (entry.complete or complete) and entry.losses == losses and bool(entry.manifest)
         self._bound(key, entry)
 
@@ -256,13 +213,13 @@ class WatchCache:
         if entry is None or entry.uid != metadata["uid"]:
             new = event == "ADDED" and "status" not in manifest
             taken = entry.bytes_taken if entry else 0
-            entry = _Entry(None, metadata["uid"], "", complete=new, bytes_taken=taken)
+            entry = CacheEntry(metadata["uid"], complete=new, bytes_taken=taken)
             self._entries[key] = entry
         elif event is None:
             self.invalidate(key)  # the watch broke; what went meanwhile is never reported
         elif not is_later(metadata["resourceVersion"], entry.version):
             return  # our own write, which we have known for longer than the watch
-        self._keep(key, entry, manifest)
+        entry.keep(manifest, self._kinds[kind].profile_name(manifest))
         self._bound(key, entry)
         self._queue.add(key, new=new)
 
@@ -298,10 +255,7 @@ class WatchCache:
         pod = read_pod(manifest)
         if event == "DELETED":
             entry.pods.pop(pod.uid, None)
-            if pod.disruption is not None or pod.phase == "Succeeded":
-                entry.removed_pods[pod.uid] = pod if pod.finished else replace(pod, phase="Failed")
-                for oldest in list(entry.removed_pods)[:-MOST_REMOVED_PODS]:
-                    del entry.removed_pods[oldest]
+            entry.keep_removed_pod(pod)
             entry.losses += 1
             self._bound(key, entry)
             self._queue.add_after(key, GATHER_SECONDS)
@@ -335,38 +289,19 @@ class WatchCache:
         if not gone and not job.outcome_decided and self._unowned.take(key.namespace):
             self._unowned_jobs[key] = replace(job, annotations=())
 
-    def _saw_part(self, key: Key, entry: _Entry, parts: dict[str, Part], part: Part) -> None:
+    def _saw_part(self, key: Key, entry: CacheEntry, parts: dict[str, Part], part: Part) -> None:
         """Has `key` reconciled where something changed that the rules read."""
-        before = parts.get(part.uid)
-        _newest(parts, part)
-        if parts[part.uid] != before:
+        if keep_newest(parts, part):
             self._bound(key, entry)
             self._queue.add_after(key, GATHER_SECONDS)
 
-    def _bound(self, key: Key, entry: _Entry) -> None:
+    def _bound(self, key: Key, entry: CacheEntry) -> None:
         """Keeps no more of an object than its namespace has room for."""
         self._bytes.give_back(key.namespace, entry.bytes_taken)
         entry.bytes_taken = entry.bytes_held()
-        crowded = max(len(entry.jobs), len(entry.pods)) > MOST_PARTS
-        if crowded or not self._bytes.take(key.namespace, entry.bytes_taken):
+        if entry.crowded or not self._bytes.take(key.namespace, entry.bytes_taken):
             entry.keep_the_name_alone()
             entry.bytes_taken = 0
-
-    def _keep(self, key: Key, entry: _Entry, manifest: K8sObject) -> None:
-        """Of finalizers ours alone: whoever writes them has read them anew."""
-        metadata = manifest["metadata"]
-        if entry.version == metadata["resourceVersion"]:
-            if entry.manifest:
-                return
-        elif not is_later(metadata["resourceVersion"], entry.version):
-            return
-        kept = cut(manifest)
-        if "finalizers" in metadata:
-            kept["metadata"]["finalizers"] = [name for name in metadata["finalizers"] if name == label.FINALIZER]
-        entry.manifest = json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode()
-        entry.version = metadata["resourceVersion"]
-        entry.profile = self._kinds[key.kind].profile_name(manifest)
-        entry.waiting = manifest.get("status", {}).get("waiting", {}).get("reason")
 
     def _owner(self, manifest: K8sObject) -> Key | None:
         """The object that a Job or pod is labelled with."""
@@ -376,14 +311,3 @@ class WatchCache:
             if name := labels.get(watched.owner_label):
                 return Key(kind, metadata["namespace"], name)
         return None
-
-
-def is_later(version: str, than: str) -> bool:
-    """Whether one resourceVersion comes after another: they are numbers that grow (Kubernetes 1.35 promises it)."""
-    return not (version.isdecimal() and than.isdecimal()) or int(version) > int(than)
-
-
-def _newest(parts: dict[str, Part], part: Part) -> None:
-    known = parts.get(part.uid)
-    if known is None or is_later(part.resource_version, known.resource_version):
-        parts[part.uid] = part
