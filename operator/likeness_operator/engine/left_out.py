@@ -22,7 +22,7 @@ from likeness_operator.kubernetes.event import EventContent, ObjectReference, bu
 
 logger = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 10.0
+LOOK_SECONDS = 10.0
 """Between two looks at a namespace: a look lists all the names in it."""
 EVENT = EventContent(
     "Warning",
@@ -54,7 +54,7 @@ class LeftOutObjects:
 
     async def look_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
             await self.look()
 
     async def look(self) -> None:
@@ -65,7 +65,7 @@ class LeftOutObjects:
                 await self._take_up(some)
             except ApiError as error:
                 self._cache.leave_out(some)
-                logger.warning("left out in %s: %s; trying again in %.0f s", some.key.namespace, error, PAUSE_SECONDS)
+                logger.warning("left out in %s: %s; trying again in %.0f s", some.key.namespace, error, LOOK_SECONDS)
         left = {(some.key.kind, some.key.namespace) for some in self._cache.left_out()}
         for _, namespace in self._told - left:
             logger.info("in %s nothing is left out any more", namespace)

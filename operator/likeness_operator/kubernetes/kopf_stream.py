@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 OVERLOADED = (429, 500, 503, 504)
 """504 is what it says while what it has in memory is older than what it has stored."""
-PAUSE_SECONDS = 1.0
+ANEW_AFTER_SECONDS = 1.0
 BEGIN_ANEW = {"type": "ERROR", "object": {"code": 410}}
 """What the API server says where a watch cannot go on; kopf then begins with all there is."""
 
@@ -42,14 +42,14 @@ def _cut_events(watch_objs: Any) -> Any:
         whole = call["since"] is not None or not call["settings"].watching.initial_streaming
         async for event in watch_objs(**call):
             if event["type"] == "ERROR" and event["object"].get("code") in OVERLOADED:
-                logger.warning("a watch begins anew in %.0f s: %s", PAUSE_SECONDS, event["object"].get("message"))
+                logger.warning("a watch begins anew in %.0f s: %s", ANEW_AFTER_SECONDS, event["object"].get("message"))
                 whole = False
                 break
             whole = whole or event["type"] == "BOOKMARK"
             event["object"] = cut(event["object"])  # in place: kopf, too, holds the event while it waits for the next
             yield event
         if not whole:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(ANEW_AFTER_SECONDS)
             yield BEGIN_ANEW
 
     return cut_events

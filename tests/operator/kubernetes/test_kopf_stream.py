@@ -22,7 +22,7 @@ def added(manifest: K8sObject) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kopf_stream, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(kopf_stream, "ANEW_AFTER_SECONDS", 0.0)
 
 
 async def events_of(sent: list[dict[str, Any]], since: str | None, *, stream_lists: bool = True) -> list[Any]:
