@@ -14,7 +14,7 @@ from likeness_operator.kubernetes.api_error import UnavailableError
 LARGE_BYTES = 64 * 1024
 """An object up to this size counts for nothing: ordinary ones have a few kilobytes."""
 BYTES_PER_SECOND = 2_000_000
-PATIENCE_SECONDS = 20.0
+LONGEST_TURN_SECONDS = 20.0
 """Whoever would wait for longer comes back later, and lets go of the worker meanwhile."""
 
 
@@ -29,7 +29,7 @@ class Pace:
     async def wait(self, namespace: str) -> None:
         """Waits for the turn of a request about a namespace; raises UnavailableError where that takes too long."""
         while (seconds := self._free_at.get(namespace, 0.0) - self._clock()) > 0:
-            if seconds > PATIENCE_SECONDS:
+            if seconds > LONGEST_TURN_SECONDS:
                 raise UnavailableError(429, "LargeObjects", f"the objects of {namespace} are too large", seconds)
             await asyncio.sleep(seconds)
         self._free_at.pop(namespace, None)

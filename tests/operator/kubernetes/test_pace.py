@@ -6,7 +6,7 @@ import pytest
 
 import virtual_time
 from likeness_operator.kubernetes.api_error import UnavailableError
-from likeness_operator.kubernetes.pace import BYTES_PER_SECOND, LARGE_BYTES, PATIENCE_SECONDS, Pace
+from likeness_operator.kubernetes.pace import BYTES_PER_SECOND, LARGE_BYTES, LONGEST_TURN_SECONDS, Pace
 
 pytestmark = pytest.mark.virtual_time
 
@@ -35,10 +35,10 @@ async def test_a_namespace_with_large_objects_waits_and_no_other_does() -> None:
 
 async def test_nobody_holds_a_worker_while_it_would_wait_for_long() -> None:
     pace = Pace(virtual_time.now)
-    pace.got("flood", int(BYTES_PER_SECOND * PATIENCE_SECONDS) + 1)
+    pace.got("flood", int(BYTES_PER_SECOND * LONGEST_TURN_SECONDS) + 1)
     with pytest.raises(UnavailableError) as refused:
         await pace.wait("flood")
-    assert refused.value.retry_after_seconds > PATIENCE_SECONDS
+    assert refused.value.retry_after_seconds > LONGEST_TURN_SECONDS
     assert await seconds_for(pace, "shop") == 0
 
 
