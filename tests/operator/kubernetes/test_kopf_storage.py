@@ -49,6 +49,6 @@ def test_what_is_used_of_kopf_is_said_in_one_place() -> None:
     assert public - TYPES_OF_THE_STORAGES <= said
     private = [line for source in sources for line in re.findall(r"^.*\bkopf\._.*$", source, re.MULTILINE)]
     assert sorted(private) == [
-        "from kopf._cogs.clients import fetching, watching  # kopf has no public name for them",
+        "from kopf._cogs.clients import errors, fetching, watching  # kopf has no public name for them",
         "from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory  # kopf has no public name for them",
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import kopf
 import pytest
-from kopf._cogs.clients import fetching, watching
+from kopf._cogs.clients import errors, fetching, watching
 
 from likeness_operator.kubernetes import kopf_stream
 from likeness_operator.kubernetes.k8s_object import K8sObject
@@ -53,6 +53,21 @@ async def test_a_watch_of_an_overloaded_api_server_begins_anew(since: str | None
     assert await events_of([BOOKMARK, overloaded, added(SMALL)], since) == [BOOKMARK, kopf_stream.BEGIN_ANEW]
 
 
+@pytest.mark.parametrize(("status", "begins_anew"), [(410, True), (403, False)])
+async def test_a_watch_that_is_not_taken_up_begins_anew_where_its_version_is_gone(
+    status: int, begins_anew: bool
+) -> None:
+    def watch_objs(**_: Any) -> AsyncIterator[Any]:
+        raise errors.APIError("too old", status=status, headers={})
+
+    cut = kopf_stream._cut_events(watch_objs)(since="7", settings=kopf.OperatorSettings())
+    if begins_anew:
+        assert [event async for event in cut] == [kopf_stream.BEGIN_ANEW]
+    else:
+        with pytest.raises(errors.APIError):
+            await anext(cut)
+
+
 async def test_any_other_error_is_kopfs_own_to_judge() -> None:
     expired: dict[str, Any] = {"type": "ERROR", "object": {"code": 410, "metadata": {}}}
     assert await events_of([expired], since="7") == [expired]
@@ -85,4 +100,5 @@ def test_kopf_still_calls_what_we_replace() -> None:
     assert "stream = watch_objs(" in source
     assert "in fetching.fetch_objs(" in source
     assert {"since", "settings"} <= inspect.signature(watching.watch_objs).parameters.keys()
+    assert hasattr(errors.APIError, "status")
     assert {"settings"} <= inspect.signature(fetching.fetch_objs).parameters.keys()
