@@ -96,6 +96,7 @@ class Reason(StrEnum):
     JOB_DELETED = "JobDeleted"
     RESULT_INVALID = "ResultInvalid"
     JOB_NAME_TAKEN = "JobNameTaken"
+    TOO_MANY_OBJECTS = "TooManyObjects"
     JOB_REFUSED = "JobRefused"
     QUOTA_EXCEEDED = "QuotaExceeded"
     CONCURRENCY_LIMIT = "ConcurrencyLimit"

@@ -9,21 +9,24 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from time import monotonic
+from typing import TypeVar
 
 import kopf
 import prometheus_client
 
 from likeness_operator import log, metrics
+from likeness_operator.engine.left_out import LeftOutObjects
 from likeness_operator.engine.lifecycle import Stages
 from likeness_operator.engine.reconciler import Reconciler
 from likeness_operator.engine.vitals import Vitals
 from likeness_operator.engine.watch import watch
 from likeness_operator.engine.watch_cache import WatchCache
-from likeness_operator.engine.work_queue import WorkQueue
+from likeness_operator.engine.work_queue import WORKERS, WorkQueue
 from likeness_operator.engine.worker import resync, work
 from likeness_operator.erasure.lifecycle import ErasureLifecycle
 from likeness_operator.health import serve_probes
@@ -40,6 +43,7 @@ from likeness_operator.personalization.progress import ProgressTracker
 from likeness_operator.personalization.progress_endpoint import serve_progress
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PROBE_AGAIN_SECONDS = 2.0
 WATCHED_KINDS = (PERSONALIZATION,)
@@ -92,7 +96,9 @@ def parser() -> argparse.ArgumentParser:
     )
     new.add_argument("--log-format", choices=["json", "text"], default="json")
     new.add_argument("--probe-port", type=int, default=8080, help="for /livez, /readyz, /metrics; 0 for none")
-    new.add_argument("--workers", type=at_least_one, default=16, help="Personalizations reconciled at the same time")
+    new.add_argument(
+        "--workers", type=at_least_one, default=WORKERS, help="Personalizations reconciled at the same time"
+    )
     new.add_argument(
         "--qps",
         type=at_least_one,
@@ -144,8 +150,10 @@ async def run_operator(options: argparse.Namespace) -> None:
     bucket = TokenBucket(options.qps, 2 * options.qps, monotonic)
     api = ApiServer(log_in, bucket, may_write=lease.held if lease else lambda: True)
     ready = asyncio.Event()
-    queue = WorkQueue()
+    queue = WorkQueue(workers=options.workers)
     cache = WatchCache(queue, monotonic, {kind.resource.kind: kind for kind in WATCHED_KINDS})
+    metrics.UNFINISHED.set_function(lambda: len(cache))
+    metrics.QUEUE_DEPTH.set_function(lambda: len(queue))
     metrics.QUEUE_AGE_SECONDS.set_function(queue.oldest_wait_seconds)
     metrics.WATCH_LAG_SECONDS.set_function(cache.watch_lag_seconds)
     metrics.WAITING.set_function(cache.waiting)
@@ -172,7 +180,8 @@ async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: arg
     erasure = ErasureLifecycle(api, profiles, instance, utc_now)
     stages = {PERSONALIZATION.resource.kind: Stages(PERSONALIZATION, live=tuning, terminating=erasure)}
     reconciler = Reconciler(api, cache, stages, instance, utc_now)
-    await readable(api, options.namespace)
+    left_out = LeftOutObjects(api, cache, {kind.resource.kind: kind for kind in WATCHED_KINDS}, instance, utc_now)
+    stream_lists = await readable(api, options.namespace)
     # Whichever part ends by an error ends the process: the kubelet starts it anew, and nothing is lost.
     async with (
         serve_progress(options.progress_port, tracker, TokenReviews(api, monotonic)),
@@ -180,8 +189,17 @@ async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: arg
     ):
         tasks = [group.create_task(work(queue, cache, reconciler, vitals)) for _ in range(options.workers)]
         tasks.append(group.create_task(resync(queue, cache)))
+        tasks.append(group.create_task(left_out.look_for_ever()))
         logger.info("watching %s", ", ".join(options.namespace) or "all namespaces")
-        await watch(cache, WATCHED_KINDS, profiles.changed, log_in, namespaces=options.namespace, ready=ready)
+        await watch(
+            cache,
+            WATCHED_KINDS,
+            profiles.changed,
+            log_in,
+            namespaces=options.namespace,
+            stream_lists=stream_lists,
+            ready=ready,
+        )
         logger.info("stopping")
         for background in tasks:
             background.cancel()
@@ -191,8 +209,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def readable(api: ApiServer, namespaces: Sequence[str]) -> None:
-    """Waits until every kind can be listed: the CRDs may come after us, and kopf never looks for them again."""
+async def readable(api: ApiServer, namespaces: Sequence[str]) -> bool:
+    """Waits until every kind can be listed: the CRDs may come after us, and kopf never looks for them again.
+
+    Returns whether the API server starts a watch with what there is, so that nothing need be listed.
+    """
     scopes = [f"namespaces/{namespace}/" for namespace in namespaces] or [""]
     lists: list[tuple[str, dict[str, str]]] = [(f"{OUR_API}/tuningprofiles", {})]
     for scope in scopes:
@@ -202,13 +223,21 @@ async def readable(api: ApiServer, namespaces: Sequence[str]) -> None:
         ]
         lists += [(f"/apis/batch/v1/{scope}jobs", {}), (f"/api/v1/{scope}pods", {})]
     for path, query in lists:
-        while True:
-            try:
-                await api.probe(path, **query)
-                break
-            except ApiError as error:
-                logger.warning("cannot list %s yet: %s; trying again in %.0f s", path, error, PROBE_AGAIN_SECONDS)
-                await asyncio.sleep(PROBE_AGAIN_SECONDS)
+        await answered(path, partial(api.probe, path, **query))
+    stream_lists = await answered("with a watch", api.streams_lists)
+    if not stream_lists:
+        logger.info("this API server starts no watch with what there is (WatchList): listing in pages")
+    return stream_lists
+
+
+async def answered(path: str, ask: Callable[[], Awaitable[T]]) -> T:
+    """What `ask` returns once it raises no ApiError."""
+    while True:
+        try:
+            return await ask()
+        except ApiError as error:
+            logger.warning("cannot list %s yet: %s; trying again in %.0f s", path, error, PROBE_AGAIN_SECONDS)
+            await asyncio.sleep(PROBE_AGAIN_SECONDS)
 
 
 if __name__ == "__main__":

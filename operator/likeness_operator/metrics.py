@@ -29,6 +29,11 @@ QUEUE_AGE_SECONDS = Gauge(
 WATCH_LAG_SECONDS = Gauge(
     "likeness_watch_lag_seconds", "For how long the watch has not reported a write of our own.", registry=REGISTRY
 )
+NAMESPACES_LEFT_OUT = Gauge(
+    "likeness_namespaces_left_out",
+    "Namespaces with more unfinished Personalizations than their share, of which some wait to be taken up.",
+    registry=REGISTRY,
+)
 LEASES_LOST = Counter("likeness_leases_lost", "Times that the Lease could not be kept.", registry=REGISTRY)
 ATTEMPTS = Counter(
     "likeness_attempts", "Ended attempts of Personalizations that ended, by reason.", ["reason"], registry=REGISTRY

@@ -24,6 +24,25 @@ def test_every_string_and_list_of_a_spec_is_bounded(kind: Kind) -> None:
     assert list(unbounded(spec, "spec")) == []
 
 
+def test_a_personalization_is_no_larger_than_the_operator_keeps_hundreds_of() -> None:
+    """In UTF-8 each character takes up to four bytes: a hundred kilobytes."""
+    personalization = next(kind for kind in KINDS if kind.kind == "Personalization")
+    root = manifest(personalization)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert most_characters(root["properties"]["spec"]) <= 25_000
+
+
+def most_characters(schema: dict[str, Any]) -> int:
+    """Of all strings that an object of this schema can have, names of fields and what is not text left out."""
+    match schema.get("type"):
+        case "object":
+            return sum(map(most_characters, schema.get("properties", {}).values()))
+        case "array":
+            return int(schema["maxItems"]) * most_characters(schema["items"])
+        case "string":
+            return int(schema.get("maxLength", 0))
+    return 0
+
+
 def unbounded(schema: dict[str, Any], path: str) -> Any:
     """Paths of strings and lists without an upper bound: they would make CEL costs and objects unbounded."""
     kind = schema.get("type")

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -30,14 +30,12 @@ from outside import (  # noqa: E402
     WRITES,
     Operator,
     acted_node,
-    administrator,
     audited,
+    create,
     install_rights,
     percentile,
-    personalization,
     profile,
     running,
-    url_of,
 )
 
 FORGET_SECONDS = 8.0
@@ -58,7 +56,7 @@ def main() -> None:
         apply(profile("burst", **({"queueName": "for-ever"} if options.queued else {})))
         ends = ("Waiting",) if options.queued else ("Succeeded", "Failed")
         with running(Operator(Path(folder), *options.operator)) as operator:
-            asked = asyncio.run(create(namespace, options.count, options.rate))
+            asked = asyncio.run(create(namespace, options.count, options.rate, "b", "burst"))
             every = max(2.0, options.count / 500)  # a look at very many takes the API server seconds
             wait_for("the last end", lambda: not unfinished(namespace, options.count, ends), 600, every)
             report(namespace, asked, operator)
@@ -69,25 +67,6 @@ def main() -> None:
         said = operator.said("WARNING", "ERROR")
         print(f"{len(said)} warnings and errors", *said[:10], sep="\n", flush=True)
     kubectl("delete", "namespace", namespace, "--wait=false")
-
-
-async def create(namespace: str, count: int, rate: float) -> dict[str, datetime]:
-    """Creates them evenly, each in a request of its own; returns when each one was asked for."""
-    asked = {}
-    async with administrator() as session:
-
-        async def one(name: str) -> None:
-            asked[name] = datetime.now(UTC)
-            order = personalization(namespace, name, "burst")
-            async with session.post(url_of("personalizations", namespace), json=order) as answer:
-                assert answer.status == 201, await answer.text()
-
-        began = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for number in range(count):
-                group.create_task(one(f"b{number}"))
-                await asyncio.sleep(max(0.0, began + (number + 1) / rate - time.monotonic()))
-    return asked
 
 
 def unfinished(namespace: str, count: int, ends: tuple[str, ...]) -> int:

@@ -27,6 +27,8 @@ class ApiStub:
         self.url = ""
         self.terminating = False
         """Whether nothing can be created any more, as in a namespace that is being deleted."""
+        self.unavailable = False
+        """Whether it answers nothing but 503."""
         self.tokens: dict[str, K8sObject] = {}
         """The status of a TokenReview, by token; every other token is nobody's."""
         self._versions = itertools.count(100)
@@ -58,12 +60,14 @@ class ApiStub:
         path = request.path.removesuffix("/status")
         body = json.loads(await request.text() or "null")
         self.calls.append(f"{request.method} {request.path}")
+        if self.unavailable:
+            return refusal(503, "ServiceUnavailable")
         held = self.objects.get(path)
         if request.method == "POST":
             return self._create(request, f"{path}/{body['metadata']['name']}", body)
         items = [item for below, item in self.objects.items() if below.startswith(f"{path}/")]
         if held is None and request.method == "GET" and (items or path.rpartition("/")[2] in LISTS):
-            return web.json_response({"items": items})
+            return web.json_response(table(items) if "as=Table" in request.headers["Accept"] else {"items": items})
         if held is None:
             return refusal(404, "NotFound")
         if request.method in ("PUT", "PATCH"):
@@ -99,6 +103,10 @@ class ApiStub:
         if "dryRun" in request.query:
             return web.json_response(manifest, status=201)
         return web.json_response(self.put(path, manifest), status=201)
+
+
+def table(items: list[K8sObject]) -> K8sObject:
+    return {"metadata": {}, "rows": [{"cells": [item["metadata"]["name"], "Waiting"]} for item in items]}
 
 
 def refusal(code: int, reason: str, message: str = "") -> web.Response:

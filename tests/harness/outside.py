@@ -5,6 +5,7 @@ All of it needs `kubectl` and `helm` on PATH, `kwok` too where a node is acted, 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -12,7 +13,9 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,25 @@ async def administrator() -> AsyncIterator[aiohttp.ClientSession]:
     headers = login.as_http_headers()
     async with aiohttp.ClientSession(login.server, connector=connector, headers=headers) as session:
         yield session
+
+
+async def create(namespace: str, count: int, rate: float, prefix: str, profile: str) -> dict[str, datetime]:
+    """Creates them evenly, each in a request of its own; returns when each one was asked for, by its name."""
+    asked = {}
+    async with administrator() as session:
+
+        async def one(name: str) -> None:
+            asked[name] = datetime.now(UTC)
+            order = personalization(namespace, name, profile)
+            async with session.post(url_of("personalizations", namespace), json=order) as answer:
+                assert answer.status == 201, await answer.text()
+
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                group.create_task(one(f"{prefix}{number}"))
+                await asyncio.sleep(max(0.0, began + (number + 1) / rate - time.monotonic()))
+    return asked
 
 
 def upstream() -> tuple[str, ssl.SSLContext]:

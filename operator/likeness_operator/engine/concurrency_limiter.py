@@ -7,13 +7,17 @@ API server's list of Jobs has the last word (`confirm`).
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from likeness_operator.engine.fair_share import FairShare
 from likeness_operator.engine.key import Key
 from likeness_operator.kubernetes.job import Job
+
+MOST_COUNTED = 20_000
+"""Jobs that are counted, by fair shares. Anybody may make Jobs with our labels; one that is not counted is still in the
+API server's list."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,11 @@ class ConcurrencyLimiter:
 
     def __init__(self, wake: Callable[[Key], None]) -> None:
         self._wake = wake
-        self._occupied: dict[LimitGroup, dict[str, int]] = defaultdict(dict)
+        self._occupied: dict[LimitGroup, dict[str, int]] = {}
         """The uids of Jobs that run or are about to, and the tick at which each was last observed."""
+        self._counted = FairShare(MOST_COUNTED)
         self._tick = 0
-        self._waiting: dict[LimitGroup, list[Position]] = defaultdict(list)
+        self._waiting: dict[LimitGroup, list[Position]] = {}
         self._positions: dict[Key, tuple[LimitGroup, Position]] = {}
         """Those of the objects in `_waiting`."""
         self._acquired: dict[Key, LimitGroup] = {}
@@ -64,26 +69,27 @@ class ConcurrencyLimiter:
         if self._positions.get(key, (group, position)) != (group, position):
             self.cancel(key)  # of another profile, or a namesake that is gone
         acquired = sum(1 for other, its in self._acquired.items() if its == group and other != key)
-        ahead = bisect_left(self._waiting[group], position)
-        if len(self._occupied[group]) + acquired + ahead < request.limit:
+        ahead = bisect_left(self._waiting.get(group, []), position)
+        if len(self._occupied.get(group, ())) + acquired + ahead < request.limit:
             self._acquired[key] = group
             self.cancel(key)
             return True
         self._acquired.pop(key, None)
         if key not in self._positions:
             self._positions[key] = (group, position)
-            insort(self._waiting[group], position)
+            insort(self._waiting.setdefault(group, []), position)
         return False
 
-    def confirm(self, request: SlotRequest, jobs: Iterable[Job], listed_at: int) -> bool:
+    def confirm(self, request: SlotRequest, jobs: Iterable[Job], listed_at: int = 0) -> bool:
         """Acquires a slot by the API server's list of the group's Jobs, requested after the tick `listed_at`.
 
-        Jobs that no watch has reported yet count; Jobs that the watch failed to report as gone do not.
+        Jobs that no watch has reported yet count; Jobs that the watch failed to report as gone do not, unless the list
+        was not read to its end and `listed_at` is 0.
         """
         listed = {job.uid for job in jobs if occupies_slot(job)}
-        occupied = self._occupied[request.group]
+        occupied = self._occupied.get(request.group, {})
         for uid in [uid for uid, tick in occupied.items() if tick < listed_at and uid not in listed]:
-            del occupied[uid]
+            self._vacate(request.group, uid)
         return self.acquire(replace(request, limit=request.limit - len(listed - occupied.keys())))
 
     def release(self, key: Key) -> None:
@@ -105,16 +111,19 @@ class ConcurrencyLimiter:
         if group is not None and position is not None:
             waiting = self._waiting[group]
             del waiting[bisect_left(waiting, position)]
+            if not waiting:
+                del self._waiting[group]
             self._wake_next(group)
 
     def observe_job(self, namespace: str, job: Job, *, gone: bool = False) -> None:
         """Takes note of a Job that tunes, as the watch or the answer to its creation has it."""
         group = LimitGroup(namespace, job.profile)
-        occupied = self._occupied[group]
+        occupied = self._occupied.get(group, {})
         if occupies_slot(job) and not gone:
-            occupied[job.uid] = self.tick()
+            if job.uid in occupied or self._counted.take(namespace):
+                self._occupied.setdefault(group, {})[job.uid] = self.tick()
         elif job.uid in occupied:
-            del occupied[job.uid]
+            self._vacate(group, job.uid)
             self._wake_next(group)
 
     def tick(self) -> int:
@@ -122,9 +131,15 @@ class ConcurrencyLimiter:
         self._tick += 1
         return self._tick
 
+    def _vacate(self, group: LimitGroup, uid: str) -> None:
+        self._counted.give_back(group.namespace)
+        del self._occupied[group][uid]
+        if not self._occupied[group]:
+            del self._occupied[group]
+
     def _wake_next(self, group: LimitGroup) -> None:
         """The object that gets a slot by this wakes the one after it."""
-        if self._waiting[group]:
+        if group in self._waiting:
             self._wake(self._waiting[group][0][1])
 
 

@@ -9,7 +9,8 @@ from likeness_operator.engine.watch_cache import WatchCache
 from likeness_operator.engine.work_queue import WorkQueue
 
 LONGEST_WAIT_SECONDS = 60.0
-"""An object that waits longer for a worker makes the operator unready: it does not keep up."""
+"""A namespace that has objects waiting and gets no worker for longer makes the operator unready: it does not keep up.
+That one namespace has more than can be done soon does not: nobody else feels it."""
 LONGEST_STALL_SECONDS = 180.0
 """No reconciliation ends while some wait, or the watch does not report our own writes: only a restart helps. A call
 takes 30 s at most."""
@@ -53,7 +54,7 @@ class Vitals:
         if not self.watching():
             standby = self.lease_read_at is not None and self.clock() - self.lease_read_at < LONGEST_SILENCE_SECONDS
             return None if standby else "not yet watching, and no other operator's Lease was seen"
-        waited = self.queue.oldest_wait_seconds()
+        waited = self.queue.longest_turn_seconds()
         if waited > LONGEST_WAIT_SECONDS:
-            return f"{len(self.queue)} objects wait, one for {waited:.0f} s"
+            return f"{len(self.queue)} objects wait, and of one namespace none was reconciled for {waited:.0f} s"
         return self.why_not_alive()

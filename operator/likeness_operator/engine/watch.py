@@ -3,15 +3,17 @@
 No finalizers, no annotations, no events of its own, no scanning: kopf writes nothing and needs no rights beyond
 get, list and watch. What is used of it, and why:
 
-    watching      OperatorRegistry, on.event, OperatorSettings, spawn_tasks, run_tasks: lists in pages, and watches that
-                  are taken up again after an outage
+    watching      OperatorRegistry, on.event, OperatorSettings, spawn_tasks, run_tasks: watches that start with what
+                  there is (or a list in pages, where the API server cannot), and are taken up again after an outage
     credentials   on.login, ConnectionInfo, login_with_kubeconfig, login_with_service_account, LoginError: kubeconfigs
                   and service accounts, read anew when a token expires; our own calls (api_server.py) take them, too
     nothing kept  DiffBaseStorage, ProgressStorage: the public way to have kopf store nothing (kopf_storage.py)
     not public    ResourceMemories, which has no public name: without ours, kopf keeps a kilobyte of each Job and pod
+                  watch_objs, fetch_objs: where objects are cut down before kopf holds them (kopf_stream.py)
 
-Hence pyproject.toml holds kopf to a minor version. Should the private class go, kopf's own memories work as well, for
-that much memory; should kopf go, what replaces it is a list and a watch of each kind on the session of api_server.py.
+Hence pyproject.toml holds kopf to a minor version. Should ResourceMemories go, kopf's own work as well, for that much
+memory; should the others go, a flood of large objects takes what memory there is (a test says whether they are there);
+should kopf go, what replaces it is a list and a watch of each kind on the session of api_server.py.
 """
 
 from __future__ import annotations
@@ -31,14 +33,16 @@ from likeness_operator.engine.watch_cache import WatchCache
 from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.kopf_storage import NoEssence, NoMemories, NoProgress
+from likeness_operator.kubernetes.kopf_stream import cut_what_kopf_reads
 
 logger = logging.getLogger(__name__)
 
-LIST_CHUNK = 100
-"""Objects a page. Pages of several kinds are read at once, and take many times their size: 500 cost 23 MB more."""
-IDLE_SECONDS = 0.5
+LIST_CHUNK = 10
+"""Objects a page, where the API server does not start a watch with what there is. A page takes many times its size, and
+each object may have more than a megabyte."""
+IDLE_SECONDS = 0.25
 """How long kopf keeps a task for an object after its last event. With its own five seconds a start has one for nearly
-each."""
+each; with less, the few events of one object in a burst take a task each."""
 STOP_SECONDS = 8.0
 """kopf itself gives its handlers five."""
 LEAVE_SECONDS = 3.0
@@ -50,13 +54,14 @@ IDENTITY: Any = "likeness"
 type for this is not public."""
 
 
-def kopf_settings(kinds: Iterable[WatchedKind]) -> kopf.OperatorSettings:
+def kopf_settings(kinds: Iterable[WatchedKind], *, stream_lists: bool) -> kopf.OperatorSettings:
     """kopf as a watch adapter: nothing posted, scanned or stored, and only what may concern us selected."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
     chosen.persistence.diffbase_storage = NoEssence()
     chosen.persistence.progress_storage = NoProgress()
+    chosen.watching.initial_streaming = stream_lists
     chosen.watching.chunk_size = LIST_CHUNK
     chosen.queueing.idle_timeout = IDLE_SECONDS
     chosen.networking.request_timeout = 60
@@ -112,17 +117,19 @@ async def watch(
     log_in: Callable[[], kopf.ConnectionInfo],
     *,
     namespaces: Sequence[str],
+    stream_lists: bool,
     ready: asyncio.Event,
 ) -> None:
-    """Watches until SIGTERM or SIGINT. Without namespaces: the whole cluster.
+    """Watches until SIGTERM or SIGINT. Without namespaces: the whole cluster. `stream_lists`: as the API server can.
 
     An error that kopf does not get over (a list that expired, say) is raised here, so that the process ends.
     """
     ours = asyncio.all_tasks()
+    cut_what_kopf_reads()
     tasks = await kopf.spawn_tasks(
         identity=IDENTITY,
         registry=registry(cache, kinds, profile_changed, log_in),
-        settings=kopf_settings(kinds),
+        settings=kopf_settings(kinds, stream_lists=stream_lists),
         memories=NoMemories(),
         standalone=True,
         clusterwide=not namespaces,

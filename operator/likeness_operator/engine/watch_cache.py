@@ -1,14 +1,19 @@
-"""What the watches have reported of the objects that are not done, so that most reconciliations read nothing."""
+"""What the watches have reported of the objects that are not done, so that most reconciliations read nothing.
+
+All that is kept here is bounded, and shared fairly among namespaces (fair_share.py). Where there is no room for all
+that is known of an object, only its name is kept, and its reconciliations read it from the API server. Where there is
+none for its name, it is left out until there is (left_out.py).
+"""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
+from likeness_operator.engine.cache_entry import CacheEntry, Part, is_later, keep_newest
 from likeness_operator.engine.concurrency_limiter import ConcurrencyLimiter
+from likeness_operator.engine.fair_share import FairShare
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Snapshot, WatchedKind
 from likeness_operator.engine.work_queue import WorkQueue
@@ -20,32 +25,25 @@ REPLACE_SECONDS = 1.0
 """Until a Job that was deleted is replaced: who deletes Jobs in a loop must not make us create them in a loop."""
 GATHER_SECONDS = 0.1
 """Jobs and pods change several times in a moment; one reconciliation afterwards is enough."""
-MOST_REMOVED_PODS = 10
-"""Pods kept of each object: as many as a history has entries."""
-Part = TypeVar("Part", Job, Pod)
+MOST_OBJECTS = 20_000
+"""Objects that are not done, a kilobyte each; one namespace alone may have half of them."""
+MOST_BYTES = 32_000_000
+"""What is kept of them beside that: a few kilobytes each, a hundred at most."""
+MOST_UNOWNED_JOBS = 2_000
+MOST_STRANGERS = 1_000
+"""Keys of a namespace in the queue, above which a Job of no object that is kept here is passed over."""
+MOST_UNCONFIRMED = 10_000
+MOST_VERSIONS = 10_000
+"""Namespaces of which the newest version is kept."""
 
 
-@dataclass(slots=True)
-class _Entry:
-    """An object that is not done."""
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One of the objects of its namespace that are left out."""
 
-    profile: str | None
+    key: Key
     uid: str
     version: str
-    manifest: bytes = b""
-    """The object as JSON, which takes a fraction of the memory that the parsed object does."""
-    jobs: dict[str, Job] = field(default_factory=dict)
-    pods: dict[str, Pod] = field(default_factory=dict)
-    """Pods by uid. There may be some of a namesake that was deleted: whoever reads them goes by owner."""
-    removed_pods: dict[str, Pod] = field(default_factory=dict)
-    """Pods that were taken off their node, or ended well, and are gone, by uid: the API server forgets them before a
-    status has them."""
-    complete: bool = False
-    """Whether all there is has been seen. Otherwise the next reconciliation reads all of it."""
-    losses: int = 0
-    """Jobs and pods that were seen to go."""
-    waiting: str | None = None
-    """The reason in `status.waiting`."""
 
 
 class WatchCache:
@@ -63,10 +61,14 @@ class WatchCache:
         self.limiter = ConcurrencyLimiter(queue.add)
         self.on_drop: list[Callable[[Key], None]] = []
         """Called with each key that is dropped."""
-        self._entries: dict[Key, _Entry] = {}
+        self._entries: OrderedDict[Key, CacheEntry] = OrderedDict()
+        self._objects, self._bytes = FairShare(MOST_OBJECTS), FairShare(MOST_BYTES)
+        self._left_out: dict[tuple[str, str], LeftOut] = {}
+        """By kind and namespace: the first that was left out."""
         self._unowned_jobs: dict[Key, Job] = {}
         """Jobs that work for an object that does not control them. One may outlive its object, if somebody took the
         finalizer off."""
+        self._unowned = FairShare(MOST_UNOWNED_JOBS)
         self._unconfirmed_writes: dict[Key, tuple[str, float]] = {}
         """The first version written of those that the watch has not reported yet, and when it was written."""
         self._newest_versions: dict[tuple[str, str], str] = {}
@@ -78,6 +80,27 @@ class WatchCache:
 
     def keys(self) -> Iterator[Key]:
         return iter(tuple(self._entries))
+
+    def postpone(self, key: Key) -> None:
+        """Puts an object behind all others in `keys`."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """One object of each kind and namespace of which some were left out, for want of room."""
+        return tuple(self._left_out.values())
+
+    def admit(self, key: Key) -> bool:
+        """Whether there is room for one more object of the namespace. Takes back that some of them are left out."""
+        if not self._objects.take(key.namespace):
+            return False
+        self._objects.give_back(key.namespace)
+        self._left_out.pop((key.kind, key.namespace), None)
+        return True
+
+    def leave_out(self, left_out: LeftOut) -> None:
+        """Takes note that an object, and maybe others of its namespace, are still to be taken up."""
+        self._left_out.setdefault((left_out.key.kind, left_out.key.namespace), left_out)
 
     def waiting(self) -> Counter[str]:
         """How many objects wait for each reason."""
@@ -97,7 +120,7 @@ class WatchCache:
 
     def wrote(self, key: Key, version: str) -> None:
         """Takes note of a status that was written; the watch will report it, if it has not already."""
-        if is_later(version, self._newest_version(key)):
+        if is_later(version, self._newest_version(key)) and len(self._unconfirmed_writes) < MOST_UNCONFIRMED:
             self._unconfirmed_writes.setdefault(key, (version, self._clock()))
 
     def get(self, key: Key) -> Snapshot | None:
@@ -105,8 +128,7 @@ class WatchCache:
         entry = self._entries.get(key)
         if entry is None or not entry.complete:
             return None
-        jobs, pods = tuple(entry.jobs.values()), tuple(entry.pods.values())
-        return Snapshot(json.loads(entry.manifest), jobs, pods, tuple(entry.removed_pods.values()))
+        return entry.snapshot()
 
     def put(self, key: Key, snapshot: Snapshot, losses: int, *, complete: bool) -> None:
         """Takes over what a reconciliation has read and written, where no watch has reported anything newer.
@@ -120,12 +142,13 @@ class WatchCache:
         if self._kinds[key.kind].is_done(snapshot.manifest):
             self.drop(key)
             return
-        self._keep(key, entry, snapshot.manifest)
+        entry.keep(snapshot.manifest, self._kinds[key.kind].profile_name(snapshot.manifest))
         for job in snapshot.jobs:
-            _newest(entry.jobs, job)
+            keep_newest(entry.jobs, job)
         for pod in snapshot.pods:
-            _newest(entry.pods, pod)
-        entry.complete = (entry.complete or complete) and entry.losses == losses
+            keep_newest(entry.pods, pod)
+        entry.complete = (entry.complete or complete) and entry.losses == losses and bool(entry.manifest)
+        self._bound(key, entry)
 
     def invalidate(self, key: Key) -> None:
         """Has the next reconciliation read all there is from the API server."""
@@ -134,10 +157,14 @@ class WatchCache:
             entry.complete = False
             entry.jobs.clear()
             entry.pods.clear()
+            self._bound(key, entry)
 
     def drop(self, key: Key) -> None:
         """Keeps nothing of an object any more."""
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._objects.give_back(key.namespace)
+            self._bytes.give_back(key.namespace, entry.bytes_taken)
         self.limiter.cancel(key)
         for listener in self.on_drop:
             listener(key)
@@ -180,15 +207,20 @@ class WatchCache:
                 self._queue.add(key)
             return
         entry, new = self._entries.get(key), False
+        if entry is None and not self._objects.take(key.namespace):
+            self.leave_out(LeftOut(key, metadata["uid"], metadata["resourceVersion"]))
+            return
         if entry is None or entry.uid != metadata["uid"]:
             new = event == "ADDED" and "status" not in manifest
-            entry = _Entry(None, metadata["uid"], "", complete=new)
+            taken = entry.bytes_taken if entry else 0
+            entry = CacheEntry(metadata["uid"], complete=new, bytes_taken=taken)
             self._entries[key] = entry
         elif event is None:
             self.invalidate(key)  # the watch broke; what went meanwhile is never reported
         elif not is_later(metadata["resourceVersion"], entry.version):
             return  # our own write, which we have known for longer than the watch
-        self._keep(key, entry, manifest)
+        entry.keep(manifest, self._kinds[kind].profile_name(manifest))
+        self._bound(key, entry)
         self._queue.add(key, new=new)
 
     def saw_job(self, manifest: K8sObject, event: str | None) -> None:
@@ -201,19 +233,18 @@ class WatchCache:
             return
         if job.works_for_uid is None:
             self.limiter.observe_job(key.namespace, job, gone=event == "DELETED")
-        elif event == "DELETED" or job.outcome_decided:
-            self._unowned_jobs.pop(key, None)
         else:
-            self._unowned_jobs[key] = job
+            self._saw_unowned_job(key, job, gone=event == "DELETED")
         if entry is None:
-            if event != "DELETED" and not job.finished:
+            if event != "DELETED" and not job.finished and self._queue.length(key.namespace) < MOST_STRANGERS:
                 self._queue.add_after(key, GATHER_SECONDS)
         elif event == "DELETED":
             entry.jobs.pop(job.uid, None)
             entry.losses += 1
+            self._bound(key, entry)
             self._queue.add_after(key, REPLACE_SECONDS)
         else:
-            self._saw_part(key, entry.jobs, job)
+            self._saw_part(key, entry, entry.jobs, job)
 
     def saw_pod(self, manifest: K8sObject, event: str | None) -> None:
         """Takes a pod from a watch."""
@@ -224,14 +255,12 @@ class WatchCache:
         pod = read_pod(manifest)
         if event == "DELETED":
             entry.pods.pop(pod.uid, None)
-            if pod.disruption is not None or pod.phase == "Succeeded":
-                entry.removed_pods[pod.uid] = pod if pod.finished else replace(pod, phase="Failed")
-                for oldest in list(entry.removed_pods)[:-MOST_REMOVED_PODS]:
-                    del entry.removed_pods[oldest]
+            entry.keep_removed_pod(pod)
             entry.losses += 1
+            self._bound(key, entry)
             self._queue.add_after(key, GATHER_SECONDS)
         else:
-            self._saw_part(key, entry.pods, pod)
+            self._saw_part(key, entry, entry.pods, pod)
 
     def saw_profile(self, name: str) -> None:
         """Has those reconciled that ask for a TuningProfile, or for the default one: they may have waited for it."""
@@ -245,28 +274,34 @@ class WatchCache:
 
     def _saw_version(self, key: Key, version: str) -> None:
         if is_later(version, self._newest_version(key)):
+            self._newest_versions.pop((key.kind, key.namespace), None)
             self._newest_versions[key.kind, key.namespace] = version
+            if len(self._newest_versions) > MOST_VERSIONS:
+                del self._newest_versions[next(iter(self._newest_versions))]
         written, _ = self._unconfirmed_writes.get(key, ("", 0.0))
         if written and not is_later(written, version):
             del self._unconfirmed_writes[key]
 
-    def _saw_part(self, key: Key, parts: dict[str, Part], part: Part) -> None:
+    def _saw_unowned_job(self, key: Key, job: Job, *, gone: bool) -> None:
+        known = self._unowned_jobs.pop(key, None)
+        if known is not None:
+            self._unowned.give_back(key.namespace)
+        if not gone and not job.outcome_decided and self._unowned.take(key.namespace):
+            self._unowned_jobs[key] = replace(job, annotations=())
+
+    def _saw_part(self, key: Key, entry: CacheEntry, parts: dict[str, Part], part: Part) -> None:
         """Has `key` reconciled where something changed that the rules read."""
-        before = parts.get(part.uid)
-        _newest(parts, part)
-        if parts[part.uid] != before:
+        if keep_newest(parts, part):
+            self._bound(key, entry)
             self._queue.add_after(key, GATHER_SECONDS)
 
-    def _keep(self, key: Key, entry: _Entry, manifest: K8sObject) -> None:
-        """Without managedFields, which are most of an object and nothing that we read."""
-        metadata = manifest["metadata"]
-        if not is_later(metadata["resourceVersion"], entry.version):
-            return
-        kept = manifest | {"metadata": {field: metadata[field] for field in metadata if field != "managedFields"}}
-        entry.manifest = json.dumps(kept, separators=(",", ":")).encode()
-        entry.version = metadata["resourceVersion"]
-        entry.profile = self._kinds[key.kind].profile_name(manifest)
-        entry.waiting = manifest.get("status", {}).get("waiting", {}).get("reason")
+    def _bound(self, key: Key, entry: CacheEntry) -> None:
+        """Keeps no more of an object than its namespace has room for."""
+        self._bytes.give_back(key.namespace, entry.bytes_taken)
+        entry.bytes_taken = entry.bytes_held()
+        if entry.crowded or not self._bytes.take(key.namespace, entry.bytes_taken):
+            entry.keep_the_name_alone()
+            entry.bytes_taken = 0
 
     def _owner(self, manifest: K8sObject) -> Key | None:
         """The object that a Job or pod is labelled with."""
@@ -276,14 +311,3 @@ class WatchCache:
             if name := labels.get(watched.owner_label):
                 return Key(kind, metadata["namespace"], name)
         return None
-
-
-def is_later(version: str, than: str) -> bool:
-    """Whether one resourceVersion comes after another: they are numbers that grow (Kubernetes 1.35 promises it)."""
-    return not (version.isdecimal() and than.isdecimal()) or int(version) > int(than)
-
-
-def _newest(parts: dict[str, Part], part: Part) -> None:
-    known = parts.get(part.uid)
-    if known is None or is_later(part.resource_version, known.resource_version):
-        parts[part.uid] = part

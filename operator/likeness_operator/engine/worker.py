@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from time import monotonic
 
 from likeness_operator import log, metrics
@@ -19,7 +22,8 @@ logger = logging.getLogger(__name__)
 RESYNC_SECONDS = 300.0
 """In this time each object that is not done is read anew once, in case a watch missed something."""
 RESYNC_LONGEST_RATE = 10.0
-"""Keys a second: with very many objects the round takes longer instead of hurting the API server."""
+"""Keys a second: with very many objects each one's turn comes more seldom, instead of hurting the API server."""
+MOST_IN_A_ROUND = round(RESYNC_SECONDS * RESYNC_LONGEST_RATE)
 FIRST_REFUSAL_SECONDS = 5.0
 """A quota or a profile is put right by people, not within a second."""
 OUTAGE_BACKOFF_SECONDS = 15.0
@@ -31,7 +35,6 @@ async def work(queue: WorkQueue, cache: WatchCache, reconciler: Reconciler, vita
     while True:
         key = await queue.get()
         log.ABOUT.set(str(key))
-        metrics.QUEUE_DEPTH.set(len(queue))
         started = monotonic()
         task = asyncio.create_task(reconciler.reconcile(key), name=str(key))
         try:
@@ -43,7 +46,6 @@ async def work(queue: WorkQueue, cache: WatchCache, reconciler: Reconciler, vita
             queue.done(key)
             vitals.reconciled()
             metrics.RECONCILE_SECONDS.observe(monotonic() - started)
-            metrics.UNFINISHED.set(len(cache))
 
 
 def _requeue(key: Key, task: asyncio.Task[ReconcileResult], queue: WorkQueue, cache: WatchCache) -> None:
@@ -85,13 +87,29 @@ def _requeue_after(key: Key, result: ReconcileResult, queue: WorkQueue) -> None:
 
 
 async def resync(queue: WorkQueue, cache: WatchCache) -> None:
-    """Goes round the objects that are not done for ever, evenly spread."""
+    """Goes round the objects that are not done for ever, evenly spread.
+
+    Where there are more than a round takes, a round takes those of small namespaces, and the next ones of large ones.
+    """
     while True:
-        keys = list(cache.keys())
+        keys = list(islice(in_turn(cache.keys()), MOST_IN_A_ROUND))
         pause = max(RESYNC_SECONDS / max(len(keys), 1), 1 / RESYNC_LONGEST_RATE)
         for key in keys:
             await asyncio.sleep(pause)
             cache.invalidate(key)
+            cache.postpone(key)
             queue.add(key)
         if not keys:
             await asyncio.sleep(RESYNC_SECONDS)
+
+
+def in_turn(keys: Iterable[Key]) -> Iterator[Key]:
+    """One of each namespace, then the next of each, in their order."""
+    lines: dict[str, deque[Key]] = {}
+    for key in keys:
+        lines.setdefault(key.namespace, deque()).append(key)
+    while lines:
+        for namespace, line in list(lines.items()):
+            yield line.popleft()
+            if not line:
+                del lines[namespace]

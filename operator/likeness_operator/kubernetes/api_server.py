@@ -22,17 +22,22 @@ and of uninstall.py, which has an identity of its own:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from time import monotonic
 
 import aiohttp
 import kopf
 
 from likeness_api import API_VERSION
 from likeness_operator.kubernetes import label
-from likeness_operator.kubernetes.api_error import UnauthorizedError, UnavailableError, error_of
+from likeness_operator.kubernetes.api_error import RefusedError, UnauthorizedError, UnavailableError, error_of
+from likeness_operator.kubernetes.cut import parse_list, parse_object
 from likeness_operator.kubernetes.k8s_object import K8sObject
+from likeness_operator.kubernetes.pace import Pace
 from likeness_operator.kubernetes.resource import OUR_API, Resource
 from likeness_operator.kubernetes.token_bucket import TokenBucket
 
@@ -40,8 +45,12 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 """The time limit of every call, in seconds. The API server itself gives up on a request after 60."""
-PAGE = 500
-"""Objects of a list at a time."""
+PAGE = 10
+"""Objects of a list at a time: each may have more than a megabyte."""
+NAMES_PAGE = 500
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+MOST_LISTED = 50
+"""Of what belongs to one object: more pods, events or Workloads than we could have caused are somebody's mischief."""
 JOBS = "/apis/batch/v1"
 EVENTS = "/apis/events.k8s.io/v1"
 CORE = "/api/v1"
@@ -64,11 +73,14 @@ class ApiServer:
         self._log_in = log_in
         self._bucket = bucket
         self._may_write = may_write
+        self._pace = Pace(monotonic)
+        self._page = asyncio.Lock()
+        """Held while a page of a list is read: one at a time in memory, whoever waits for others."""
         self._login = log_in()
         self._session = aiohttp.ClientSession(
             self._login.server.rstrip("/") + "/",
             connector=aiohttp.TCPConnector(ssl=self._login.as_ssl_context()),
-            headers={"Accept": "application/json", "User-Agent": "likeness-operator"},
+            headers={"User-Agent": "likeness-operator"},
             proxy=self._login.proxy_url,
             timeout=TIMEOUT,
         )
@@ -95,32 +107,41 @@ class ApiServer:
 
     async def objects(self, resource: Resource, namespace: str | None) -> AsyncIterator[K8sObject]:
         """Every object there is, or those of one namespace; page by page, for there may be very many."""
-        query = {"limit": str(PAGE)}
-        while True:
-            page = await self._call("GET", resource.path(namespace), query=query)
-            for item in page["items"]:
-                yield item
-            if not page.get("metadata", {}).get("continue"):
-                return
-            query["continue"] = page["metadata"]["continue"]
+        async for item in self._items(resource.path(namespace)):
+            yield item
 
-    async def namespace(self, name: str) -> K8sObject:
-        return await self._call("GET", f"/api/v1/namespaces/{name}")
+    async def names(self, resource: Resource, namespace: str, field_selector: str) -> AsyncIterator[str]:
+        """The names of a namespace's objects alone, however large these are: the first column of a table's rows."""
+        query = {"fieldSelector": field_selector, "includeObject": "None", "limit": str(NAMES_PAGE)}
+        while True:
+            table = json.loads(await self._answer("GET", resource.path(namespace), query=query, accept=TABLE))
+            for row in table["rows"]:
+                yield row["cells"][0]
+            query["continue"] = table["metadata"].get("continue", "")
+            if not query["continue"]:
+                return
+
+    async def namespace_labels(self, name: str) -> dict[str, str]:
+        """All labels of a namespace: which of them matter, a TuningProfile says."""
+        found = json.loads(await self._answer("GET", f"/api/v1/namespaces/{name}"))
+        labels: dict[str, str] = found["metadata"].get("labels") or {}
+        return labels
 
     async def profile(self, name: str) -> K8sObject:
         return await self._call("GET", f"{OUR_API}/tuningprofiles/{name}")
 
     async def profiles(self) -> list[K8sObject]:
-        return await self._list(f"{OUR_API}/tuningprofiles")
+        return [item async for item in self._items(f"{OUR_API}/tuningprofiles")]
 
     async def job(self, namespace: str, name: str) -> K8sObject:
         return await self._call("GET", f"{JOBS}/namespaces/{namespace}/jobs/{name}")
 
-    async def unsuccessful_jobs(self, namespace: str, profile: str) -> list[K8sObject]:
+    async def unsuccessful_jobs(self, namespace: str, profile: str) -> AsyncIterator[K8sObject]:
         """The Jobs that tune with a profile in one namespace: all that run, and failures that are still there."""
         tuners = f"{label.OURS},{label.COMPONENT}={label.TUNER},{label.PROFILE}={profile}"
         path = f"{JOBS}/namespaces/{namespace}/jobs"
-        return await self._list(path, labelSelector=tuners, fieldSelector="status.successful=0")
+        async for item in self._items(path, labelSelector=tuners, fieldSelector="status.successful=0"):
+            yield item
 
     async def create_job(self, manifest: K8sObject) -> K8sObject:
         return await self._call("POST", f"{JOBS}/namespaces/{manifest['metadata']['namespace']}/jobs", body=manifest)
@@ -185,27 +206,79 @@ class ApiServer:
         """Asks for one object of a list, to see whether the list is there and may be read."""
         await self._call("GET", path, query={"limit": "1", **query})
 
+    async def streams_lists(self) -> bool:
+        """Whether the API server starts a watch with what there is (WatchList): then nobody has to list in pages."""
+        query = {
+            "watch": "true",
+            "sendInitialEvents": "true",
+            "resourceVersionMatch": "NotOlderThan",
+            "allowWatchBookmarks": "true",
+            "fieldSelector": "metadata.name=nobody",
+            "timeoutSeconds": "1",
+        }
+        try:
+            await self._answer("GET", f"{OUR_API}/tuningprofiles", query=query)
+        except RefusedError:
+            return False
+        return True
+
     async def _list(self, path: str, **query: str) -> list[K8sObject]:
-        items: list[K8sObject] = (await self._call("GET", path, query=query))["items"]
+        """At most MOST_LISTED objects of a list."""
+        items: list[K8sObject] = []
+        async for item in self._items(path, **query):
+            items.append(item)
+            if len(items) == MOST_LISTED:
+                break
         return items
+
+    async def _items(self, path: str, **query: str) -> AsyncIterator[K8sObject]:
+        """All objects of a list, page by page."""
+        query["limit"] = str(PAGE)
+        while True:
+            items, query["continue"] = parse_list(await self._answer("GET", path, query=query, turn=self._page))
+            for item in items:
+                yield item
+            if not query["continue"]:
+                return
 
     async def _call(
         self, method: str, path: str, *, query: dict[str, str] | None = None, body: K8sObject | None = None
     ) -> K8sObject:
+        """The object that the API server answers with, without what we do not read."""
+        return parse_object(await self._answer(method, path, query=query, body=body))
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: K8sObject | None = None,
+        accept: str = "application/json",
+        turn: AbstractAsyncContextManager[None] | None = None,
+    ) -> str:
+        """The text of the answer. What is asked in `turn` is asked one after the other."""
+        namespace = _namespace(path)
+        await self._pace.wait(namespace)
         await self._bucket.take()
         if method != "GET" and not self._may_write():
             raise UnavailableError(0, "NotLeading", f"{method} {path}: not sent, for another operator may act by now")
-        try:
-            return await self._send(method, path, query, body)
-        except UnauthorizedError:
-            # Service account tokens are replaced on disk every hour or so; the one we hold may have run out.
-            logger.info("the API server refused our token; logging in again")
-            self._login = self._log_in()
-            return await self._send(method, path, query, body)
+        async with turn or nullcontext():
+            try:
+                answer = await self._send(method, path, query, body, accept)
+            except UnauthorizedError:
+                # Service account tokens are replaced on disk every hour or so; the one we hold may have run out.
+                logger.info("the API server refused our token; logging in again")
+                self._login = self._log_in()
+                answer = await self._send(method, path, query, body, accept)
+        self._pace.got(namespace, len(answer), int((query or {}).get("limit", "1")))
+        return answer
 
-    async def _send(self, method: str, path: str, query: dict[str, str] | None, body: K8sObject | None) -> K8sObject:
+    async def _send(
+        self, method: str, path: str, query: dict[str, str] | None, body: K8sObject | None, accept: str
+    ) -> str:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = self._login.as_http_headers() | {"Content-Type": kind}
+        headers = self._login.as_http_headers() | {"Content-Type": kind, "Accept": accept}
         data = None if body is None else json.dumps(body)
         try:
             async with self._session.request(method, path, params=query, data=data, headers=headers) as answer:
@@ -215,8 +288,12 @@ class ApiServer:
         if answer.status >= 400:
             reason, message = _explanation(text)
             raise error_of(answer.status, reason, message, answer.headers.get("Retry-After"))
-        document: K8sObject = json.loads(text)
-        return document
+        return text
+
+
+def _namespace(path: str) -> str:
+    """The namespace that a request is about; "" for none."""
+    return path.partition("/namespaces/")[2].partition("/")[0]
 
 
 def _explanation(text: str) -> tuple[str, str]:

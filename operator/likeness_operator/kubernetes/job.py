@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from sys import getsizeof
 
-from likeness_api import GROUP
+from likeness_operator.kubernetes.cut import text
 from likeness_operator.kubernetes.k8s_object import K8sObject, controller_uid, true_conditions
-from likeness_operator.kubernetes.label import ERASES, PROFILE, QUEUE
+from likeness_operator.kubernetes.label import ERASES, PROFILE, QUEUE, READ_ANNOTATIONS
 
 LONGEST_ANNOTATION = 2048
 """Characters of an annotation that are read: as many as a condition's message takes. Anybody may have edited it."""
@@ -49,6 +50,11 @@ class Job:
         """Whether the Job starts no further pod, because it has succeeded or fails."""
         return self.succeeded or self.failure_reason is not None
 
+    @property
+    def bytes_held(self) -> int:
+        """The memory that it takes, about: its texts, and a kilobyte for all else."""
+        return 1000 + sum(map(getsizeof, (self.failure_message, *(value for _, value in self.annotations))))
+
     def annotation(self, name: str) -> str | None:
         """The annotation called `name`; None where there is none."""
         return dict(self.annotations).get(name)
@@ -57,7 +63,7 @@ class Job:
 def read_job(manifest: K8sObject) -> Job:
     """The facts in a Job as the API server sends it, be it ours or somebody else's."""
     metadata, spec = manifest["metadata"], manifest["spec"]
-    labels = metadata.get("labels", {})
+    labels, written = metadata.get("labels") or {}, metadata.get("annotations") or {}
     conditions = true_conditions(manifest)
     failure = conditions.get("Failed") or conditions.get("FailureTarget")
     return Job(
@@ -73,13 +79,9 @@ def read_job(manifest: K8sObject) -> Job:
         queued=QUEUE in labels,
         active_deadline_seconds=spec.get("activeDeadlineSeconds"),
         ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
-        annotations=tuple(
-            (name, value[:LONGEST_ANNOTATION])
-            for name, value in (metadata.get("annotations") or {}).items()
-            if name.startswith(f"{GROUP}/")
-        ),
+        annotations=tuple((name, written[name][:LONGEST_ANNOTATION]) for name in READ_ANNOTATIONS if name in written),
         succeeded="Complete" in conditions or "SuccessCriteriaMet" in conditions,
-        failure_reason=failure.get("reason", "") if failure else None,
-        failure_message=failure.get("message", "") if failure else "",
+        failure_reason=text(failure.get("reason", "")) if failure else None,
+        failure_message=text(failure.get("message", "")) if failure else "",
         finished="Complete" in conditions or "Failed" in conditions,
     )

@@ -1,4 +1,4 @@
-"""The names that we put on objects (labels, annotations, the finalizer), and what the watches select by."""
+"""The names that we put on objects (labels, annotations, finalizer, container), and what the watches select by."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ ENCODER_USE = f"{GROUP}/encoder-use"
 
 ORDERED = f"{GROUP}/ordered"
 """Annotation of a Job that tunes: a digest over whom it is for and what it may publish."""
+CONTAINER = "tuner"
+"""The name of our container; a profile's pod template may add others beside it."""
 
 PRODUCT = "likeness"
 OURS = f"{MANAGED_BY}={PRODUCT}"
@@ -32,3 +34,7 @@ WATCHED = "status.unwatched!=true"
 """Field selector of the objects of our kinds that there may be something to do about."""
 FINALIZER = f"{GROUP}/erase"
 """Keeps an object with `deletionPolicy: Delete` until what it published is erased."""
+
+READ_LABELS = (PERSONALIZATION_NAME, PROFILE, ERASES, QUEUE)
+READ_ANNOTATIONS = (TOKEN, TOKEN_WARNING, ENCODER_USE, ORDERED)
+"""Of an object's labels and annotations these are kept when it is read, no others: there may be megabytes of them."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from sys import getsizeof
 
+from likeness_operator.kubernetes.cut import text
 from likeness_operator.kubernetes.k8s_object import K8sObject, controller_uid, true_conditions
+from likeness_operator.kubernetes.label import CONTAINER
 
-CONTAINER = "tuner"
-"""The name of our container; a profile's pod template may add others beside it."""
 TERMINAL_PHASES = ("Succeeded", "Failed")
 NEVER = "1970-01-01T00:00:00Z"
 """The kubelet's start time of a container that never started: its command is missing, or the GPU runtime is."""
@@ -49,6 +50,11 @@ class Pod:
         """Whether the pod is Succeeded or Failed."""
         return self.phase in TERMINAL_PHASES
 
+    @property
+    def bytes_held(self) -> int:
+        """The memory that it takes, about: its longer texts, and a kilobyte for all else."""
+        return 1000 + sum(map(getsizeof, (self.message, self.waiting_message, self.unschedulable)))
+
 
 def read_pod(manifest: K8sObject) -> Pod:
     """The facts in a pod as the API server sends it."""
@@ -70,13 +76,13 @@ def read_pod(manifest: K8sObject) -> Pod:
         started_at=started if started != NEVER else None,
         running=bool(running or ended) and status.get("phase") == "Running",
         exit_code=ended.get("exitCode"),
-        end_reason=ended.get("reason") or status.get("reason", ""),
+        end_reason=text(ended.get("reason") or status.get("reason", "")),
         finished_at=ended.get("finishedAt"),
-        message=(ended if ended else status).get("message") or "",
-        waiting_reason=waiting.get("reason", ""),
-        waiting_message=waiting.get("message", ""),
-        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else None,
-        disruption=disruption.get("reason", "") if disruption else None,
+        message=text((ended if ended else status).get("message") or ""),
+        waiting_reason=text(waiting.get("reason", "")),
+        waiting_message=text(waiting.get("message", "")),
+        unschedulable=text(scheduled.get("message", "")) if scheduled.get("status") == "False" else None,
+        disruption=text(disruption.get("reason", "")) if disruption else None,
         memory_limit=resources.get("limits", {}).get("memory"),
     )
 

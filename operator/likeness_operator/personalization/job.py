@@ -14,7 +14,6 @@ from likeness_api.tuning_profile import ModelSource, ModelVolume, Resources, Tun
 from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.merge_patch import merge_patch
-from likeness_operator.kubernetes.pod import CONTAINER
 from likeness_operator.personalization.facts import Personalization
 from likeness_operator.personalization.job_notes import job_notes
 
@@ -109,7 +108,7 @@ def pod_failure_policy() -> K8sObject:
             {
                 "action": "FailJob",
                 "onExitCodes": {
-                    "containerName": CONTAINER,
+                    "containerName": label.CONTAINER,
                     "operator": "In",
                     "values": [int(code) for code in FINAL_EXIT_CODES],
                 },
@@ -142,7 +141,7 @@ def pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order | 
         "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
         "containers": [
             {
-                "name": CONTAINER,
+                "name": label.CONTAINER,
                 "image": runtime.image,
                 "imagePullPolicy": runtime.image_pull_policy,
                 "args": ["tune" if tunes else "erase"],
@@ -175,7 +174,7 @@ def _reporting(template: K8sObject, url: str) -> K8sObject:
             "volumeMounts": [*container.get("volumeMounts", []), mount],
         }
 
-    containers = [reporting(each) if each.get("name") == CONTAINER else each for each in spec["containers"]]
+    containers = [reporting(each) if each.get("name") == label.CONTAINER else each for each in spec["containers"]]
     return template | {"spec": spec | {"containers": containers, "volumes": [*spec.get("volumes", []), volume]}}
 
 

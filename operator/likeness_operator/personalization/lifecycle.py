@@ -9,7 +9,12 @@ from datetime import datetime
 
 from likeness_api.field import StatusModel
 from likeness_api.personalization import PersonalizationStatus, Waiting
-from likeness_operator.engine.concurrency_limiter import ConcurrencyLimiter, LimitGroup, SlotRequest
+from likeness_operator.engine.concurrency_limiter import (
+    ConcurrencyLimiter,
+    LimitGroup,
+    SlotRequest,
+    occupies_slot,
+)
 from likeness_operator.engine.decision import CreateJob, PatchJob, Question, Rule
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Snapshot, WatchedKind
@@ -136,9 +141,13 @@ class TuningLifecycle:
         request = SlotRequest(key, about.created, group, profile.spec.max_concurrent)
         if not fresh:
             return self.limiter.acquire(request)
-        listed_at = self.limiter.tick()
-        jobs = await self.api.unsuccessful_jobs(about.namespace, profile.name)
-        return self.limiter.confirm(request, [read_job(job) for job in jobs], listed_at)
+        listed_at, running = self.limiter.tick(), list[Job]()
+        async for manifest in self.api.unsuccessful_jobs(about.namespace, profile.name):
+            if occupies_slot(job := read_job(manifest)):
+                running.append(job)
+            if len(running) >= request.limit:
+                return self.limiter.confirm(request, running)  # however many there are
+        return self.limiter.confirm(request, running, listed_at)
 
     async def _pod_refusal(self, namespace: str, job: Job) -> str:
         """The Job controller's last sentence about a pod that it could not create; "" where there is none."""

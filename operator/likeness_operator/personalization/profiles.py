@@ -81,7 +81,7 @@ class Profiles:
         until, labels = self._labels.get(namespace, (0.0, {}))
         if self._clock() < until:
             return labels
-        labels = dict((await self._api.namespace(namespace))["metadata"].get("labels", {}))
+        labels = await self._api.namespace_labels(namespace)
         self._labels.pop(namespace, None)
         self._labels[namespace] = (self._clock() + LABELS_KEPT_SECONDS, labels)
         if len(self._labels) > MOST_KEPT_NAMESPACES:

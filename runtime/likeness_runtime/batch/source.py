@@ -23,7 +23,7 @@ from likeness_runtime.batch.subject_line import Quarantined
 from likeness_runtime.failure import RunError
 
 MOST_LINE_BYTES = 65_536
-MOST_BYTES = 8 * 2**30
+MOST_MANIFEST_BYTES = 8 * 2**30
 """Of a manifest, unpacked: a million lines of eight thousand bytes."""
 ROWS_AT_ONCE = 1000
 MANIFEST_FORMATS = ".jsonl, .jsonl.gz, .csv or .parquet"
@@ -166,10 +166,10 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
         whole = len(line) <= MOST_LINE_BYTES
         while not line.endswith(b"\n") and (rest := file.readline(MOST_LINE_BYTES)):
             line, read, whole = rest, read + len(rest), False
-            if read > MOST_BYTES:
+            if read > MOST_MANIFEST_BYTES:
                 break
-        if read > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES / 2**30:.0f} GiB unpacked")
+        if read > MOST_MANIFEST_BYTES:
+            raise ValueError(f"it has more than {MOST_MANIFEST_BYTES / 2**30:.0f} GiB unpacked")
         yield number, line if whole else None
 
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
 from given import LONG_AGO, NAMESPACE, a_job
+from likeness_operator.engine import concurrency_limiter
 from likeness_operator.engine.concurrency_limiter import ConcurrencyLimiter, LimitGroup, SlotRequest
 from likeness_operator.engine.key import Key
 from likeness_operator.kubernetes.job import Job
@@ -149,3 +151,17 @@ def test_never_more_than_the_limit_and_never_past_an_older_one(story: list[tuple
             else:
                 waiting.add(age)
         assert len(running) <= limit
+
+
+def test_jobs_with_made_up_labels_are_counted_up_to_a_bound_and_nothing_is_kept_of_those_that_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(concurrency_limiter, "MOST_COUNTED", 100)
+    limiter = ConcurrencyLimiter(lambda _: None)
+    jobs = [replace(job(age), profile=f"made-up-{age}") for age in range(1000)]
+    for each in jobs:
+        limiter.observe_job("flood", each)
+    assert sum(map(len, limiter._occupied.values())) == 50
+    for each in jobs:
+        limiter.observe_job("flood", each, gone=True)
+    assert not limiter._occupied

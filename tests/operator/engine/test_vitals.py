@@ -31,7 +31,7 @@ def test_one_that_does_not_keep_up_is_not_ready_but_alive() -> None:
     scene.queue.add(KEY)
     scene.moment = LONGEST_STALL_SECONDS + 10
     scene.vitals.reconciled()
-    assert f"one for {scene.moment:.0f} s" in (scene.vitals.why_not_ready() or "")
+    assert f"none was reconciled for {scene.moment:.0f} s" in (scene.vitals.why_not_ready() or "")
     assert scene.vitals.why_not_alive() is None
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -8,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from given import NAME, NAMESPACE
+from likeness_operator.engine import watch_cache
+from likeness_operator.engine.cache_entry import MOST_PARTS, is_later
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Snapshot
-from likeness_operator.engine.watch_cache import WatchCache, is_later
+from likeness_operator.engine.watch_cache import WatchCache
 from likeness_operator.engine.work_queue import WorkQueue
 from likeness_operator.kubernetes.job import read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
@@ -378,3 +382,138 @@ async def test_a_watch_that_tells_of_a_write_before_its_answer_owes_nothing(
     scene.cache.wrote(KEY, "8")
     scene.now = 1000.0
     assert scene.cache.watch_lag_seconds() == 0
+
+
+def many(namespace: str, count: int, prompt: str = "") -> list[K8sObject]:
+    objects = []
+    for number in range(count):
+        manifest = a_subject(uid=f"{namespace}-{number}", previews=[{"prompt": prompt}])
+        manifest["metadata"] |= {"namespace": namespace, "name": f"p{number}"}
+        objects.append(manifest)
+    return objects
+
+
+def key_of(manifest: K8sObject) -> Key:
+    return Key(KIND, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A cache with room for ten objects and 100 kB."""
+    monkeypatch.setattr(watch_cache, "MOST_OBJECTS", 10)
+    monkeypatch.setattr(watch_cache, "MOST_BYTES", 100_000)
+    return Scene()
+
+
+def test_of_an_object_only_what_is_read_is_kept() -> None:
+    cache, manifest = Scene().cache, a_subject()
+    manifest["metadata"] |= {
+        "annotations": {"flood": "x" * 10**6},
+        "labels": {"flood": "x"},
+        "finalizers": ["somebody/else", "likeness.dev/erase"],
+    }
+    cache.saw_object(KIND, manifest, "ADDED")
+    snapshot = cache.get(KEY)
+    assert snapshot is not None
+    assert len(json.dumps(snapshot.manifest)) < 400
+    assert snapshot.manifest["metadata"]["finalizers"] == ["likeness.dev/erase"]
+
+
+def test_beyond_its_share_of_memory_only_the_name_of_an_object_is_kept_and_others_are_not_touched(small: Scene) -> None:
+    flood, shop = many("flood", 5, "x" * 20_000), many("shop", 2)
+    for manifest in (*flood, *shop):
+        small.cache.saw_object(KIND, manifest, "ADDED")
+    assert [small.cache.get(key_of(manifest)) is not None for manifest in flood] == [True, True, False, False, False]
+    assert [small.cache.get(key_of(manifest)) is not None for manifest in shop] == [True, True]
+    assert len(small.cache) == 7
+    assert len(small.queue) == 7
+
+
+def test_what_a_reconciliation_read_of_one_beyond_the_share_is_not_kept_either(small: Scene) -> None:
+    flood = many("flood", 3, "x" * 20_000)
+    for manifest in flood:
+        small.cache.saw_object(KIND, manifest, "ADDED")
+    key = key_of(flood[2])
+    small.cache.put(key, Snapshot(flood[2], (read_job(a_job()),)), losses=0, complete=True)
+    assert small.cache.get(key) is None
+    small.cache.drop(key_of(flood[0]))
+    small.cache.put(key, Snapshot(flood[2], (read_job(a_job()),)), losses=0, complete=True)
+    snapshot = small.cache.get(key)
+    assert snapshot is not None
+    assert [job.name for job in snapshot.jobs] == [JOB]
+
+
+def test_an_older_answer_does_not_replace_what_is_known_to_be_newer(small: Scene) -> None:
+    flood = many("flood", 3, "x" * 20_000)
+    for manifest in flood:
+        small.cache.saw_object(KIND, manifest, "ADDED")
+    newer = flood[2] | {"metadata": flood[2]["metadata"] | {"resourceVersion": "9"}}
+    small.cache.saw_object(KIND, newer, "MODIFIED")
+    small.cache.drop(key_of(flood[0]))
+    small.cache.put(key_of(newer), Snapshot(flood[2]), losses=0, complete=True)
+    assert small.cache.get(key_of(newer)) is None
+
+
+async def test_more_jobs_or_pods_than_an_object_can_have_are_not_kept(scene: Scene) -> None:
+    scene.cache.saw_object(KIND, a_subject(), "ADDED")
+    for number in range(1000):
+        scene.cache.saw_job(a_job(name=f"j{number}", uid=f"j{number}"), "ADDED")
+        scene.cache.saw_pod(a_pod("Pending", owner=f"j{number}"), "ADDED")
+    assert len(scene.cache._entries[KEY].jobs) <= MOST_PARTS
+    assert len(scene.cache._entries[KEY].pods) <= MOST_PARTS
+    assert scene.cache.get(KEY) is None
+
+
+def test_beyond_its_share_of_objects_a_namespace_is_left_out_and_nobody_else_is(small: Scene) -> None:
+    for manifest in (*many("flood", 1000), *many("shop", 2)):
+        small.cache.saw_object(KIND, manifest, None)
+    assert Counter(key.namespace for key in tuple(small.cache.keys())) == {"flood": 5, "shop": 2}
+    (left_out,) = small.cache.left_out()
+    assert left_out.key == Key(KIND, "flood", "p5")
+    assert not small.cache.admit(left_out.key)
+    assert len(small.queue) == 7
+
+
+def test_room_comes_back_with_those_that_end_or_are_deleted(small: Scene) -> None:
+    flood = many("flood", 6)
+    for manifest in flood:
+        small.cache.saw_object(KIND, manifest, None)
+    for manifest in flood[:5]:
+        small.cache.saw_object(KIND, manifest, "DELETED")
+    (left_out,) = small.cache.left_out()
+    assert small.cache.admit(left_out.key)
+    assert small.cache.left_out() == ()
+    assert small.cache._bytes.take("anybody", 100_000)
+
+
+def test_jobs_of_nobody_take_no_more_than_a_share_of_the_queue(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_cache, "MOST_STRANGERS", 5)
+    for key in (Key(KIND, "shop", f"queued{number}") for number in range(5)):
+        scene.queue.add(key)
+    asked: list[Key] = []
+    monkeypatch.setattr(scene.queue, "add_after", lambda key, _: asked.append(key))
+    scene.cache.saw_job(a_job(), "ADDED")
+    assert asked == []
+
+
+async def test_jobs_that_erase_for_nobody_take_no_more_than_a_share(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_cache, "MOST_UNOWNED_JOBS", 10)
+    cache = Scene().cache
+    for number in range(100):
+        manifest = a_job(uid=f"j{number}")
+        manifest["metadata"]["labels"] = {
+            "likeness.dev/personalization": f"p{number}",
+            "likeness.dev/erases": f"u{number}",
+        }
+        cache.saw_job(manifest, "ADDED")
+    assert len(cache._unowned_jobs) == 5
+
+
+def test_versions_of_namespaces_that_were_seen_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_cache, "MOST_VERSIONS", 10)
+    cache = Scene().cache
+    for number in range(100):
+        cache.saw_object(KIND, many(f"n{number}", 1)[0], "DELETED")
+    assert len(cache._newest_versions) == 10

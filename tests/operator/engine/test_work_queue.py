@@ -113,3 +113,57 @@ async def test_it_knows_how_long_the_oldest_has_waited() -> None:
     assert queue.oldest_wait_seconds() == 0.05
     assert [await next_of(queue), await next_of(queue)] == [B, A]
     assert queue.oldest_wait_seconds() == 0
+
+
+def keys_of(namespace: str, count: int) -> list[Key]:
+    return [Key("Personalization", namespace, f"p{number}") for number in range(count)]
+
+
+async def test_namespaces_take_turns_however_many_keys_one_of_them_has() -> None:
+    queue = a_queue()
+    for key in keys_of("flood", 10_000):
+        queue.add(key, new=True)
+    for key in keys_of("shop", 2):
+        queue.add(key)
+    order = []
+    for _ in range(5):
+        key = await next_of(queue)
+        queue.done(key)
+        order.append(key.namespace)
+    assert order == ["flood", "shop", "flood", "shop", "flood"]
+
+
+async def test_one_namespace_leaves_workers_to_the_others() -> None:
+    queue = WorkQueue(clock=virtual_time.now, workers=4)
+    for key in keys_of("flood", 10):
+        queue.add(key)
+    assert {(await next_of(queue)).namespace for _ in range(2)} == {"flood"}
+    assert await nothing_in(queue)
+    queue.add(A)
+    assert await next_of(queue) == A
+
+
+async def test_a_worker_that_is_done_lets_the_namespace_have_its_next_one() -> None:
+    queue = WorkQueue(clock=virtual_time.now, workers=2)
+    first, second = keys_of("flood", 2)
+    queue.add(first)
+    queue.add(second)
+    assert await next_of(queue) == first
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.done(first)
+    assert await asyncio.wait_for(waiting, timeout=2) == second
+
+
+async def test_a_namespace_with_very_many_keys_has_its_turn_again_and_again() -> None:
+    queue = a_queue()
+    for key in keys_of("flood", 100):
+        queue.add(key)
+    for _ in range(50):
+        await asyncio.sleep(1)
+        queue.done(await next_of(queue))
+    assert queue.oldest_wait_seconds() == 50
+    assert queue.longest_turn_seconds() == 0
+    await asyncio.sleep(70)
+    assert queue.longest_turn_seconds() == 70

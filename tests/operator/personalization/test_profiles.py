@@ -88,7 +88,7 @@ async def test_without_the_right_to_read_labels_nobody_is_let_in(
         raise RefusedError(403, "Forbidden", "namespaces is forbidden")
 
     server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"allowedNamespaces": SELECTED}})
-    monkeypatch.setattr(api, "namespace", forbidden)
+    monkeypatch.setattr(api, "namespace_labels", forbidden)
     (refusal,) = await questions(api, "sd15", [0.0])
     assert isinstance(refusal, Refusal)
     assert "cannot read the namespace's labels" in refusal.message

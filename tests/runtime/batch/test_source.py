@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, data: by
 
 
 def test_a_manifest_that_never_ends_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MOST_BYTES", 3 * source.MOST_LINE_BYTES)
+    monkeypatch.setattr(source, "MOST_MANIFEST_BYTES", 3 * source.MOST_LINE_BYTES)
     bomb: Callable[[], bytes] = lambda: gzip.compress(b"x" * 8 * source.MOST_LINE_BYTES)  # noqa: E731
     with pytest.raises(RunError, match="GiB unpacked"):
         rows(tmp_path / "a.jsonl.gz", bomb())
