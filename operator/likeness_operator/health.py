@@ -9,20 +9,17 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from likeness_operator.engine.vitals import Vitals
+from likeness_operator.limited_server import ConnectionLimits, serve_limited
 from likeness_operator.metrics import REGISTRY
+
+LIMITS = ConnectionLimits(in_all=128, from_each_address=16, seconds=10.0)
 
 
 @asynccontextmanager
 async def serve_probes(port: int, vitals: Vitals) -> AsyncIterator[None]:
     """Serves on every address while the block runs. Port 0 serves nothing."""
-    runner = web.AppRunner(probe_application(vitals), access_log=None)
-    await runner.setup()
-    if port:
-        await web.TCPSite(runner, port=port).start()
-    try:
+    async with serve_limited(port, probe_application(vitals), LIMITS):
         yield
-    finally:
-        await runner.cleanup()
 
 
 def probe_application(vitals: Vitals) -> web.Application:

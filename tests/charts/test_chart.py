@@ -120,9 +120,7 @@ def test_pods_report_to_the_port_that_the_operator_listens_on(render: Render) ->
     assert parsed.progress_url == f"http://{address}/progress"
     assert {"name": "progress", "containerPort": parsed.progress_port} in container(objects)["ports"]
     (reports,) = [rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "progress"]
-    (peer,) = reports["from"]
-    labels = peer["podSelector"]["matchLabels"]
-    assert labels == {"app.kubernetes.io/managed-by": "likeness", "app.kubernetes.io/component": "tuner"}
+    assert reports["from"] == [{"namespaceSelector": {}}]
 
 
 def test_without_progress_nobody_listens_and_no_token_may_be_checked(render: Render) -> None:
@@ -140,9 +138,9 @@ MONITORED = ("serviceMonitor.enabled=true", "prometheusRule.enabled=true", "graf
 
 
 def test_what_needs_other_peoples_crds_is_left_out_unless_asked_for(render: Render) -> None:
-    kinds = {"ServiceMonitor", "PrometheusRule", "NetworkPolicy"}
+    kinds = {"ServiceMonitor", "PrometheusRule"}
     assert not kinds & {manifest["kind"] for manifest in render()}
-    asked = render(*MONITORED, "networkPolicy.enabled=true")
+    asked = render(*MONITORED)
     assert kinds <= {manifest["kind"] for manifest in asked}
 
 
@@ -203,7 +201,7 @@ def test_the_monitor_finds_the_service(render: Render) -> None:
 
 def test_the_network_policy_covers_the_operator_and_its_port(render: Render) -> None:
     cidrs = "networkPolicy.apiServerCidrs={10.0.0.1/32}"
-    objects = render("networkPolicy.enabled=true", cidrs)
+    objects = render("networkPolicy.egress=true", cidrs)
     (policy,), (deployment,) = of_kind(objects, "NetworkPolicy"), of_kind(objects, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
@@ -211,6 +209,18 @@ def test_the_network_policy_covers_the_operator_and_its_port(render: Render) -> 
     names, server = policy["spec"]["egress"]
     assert {port["port"] for port in names["ports"]} == {53}
     assert server["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+
+
+def test_by_default_the_network_policy_keeps_nothing_in_and_no_pod_is_told_by_its_labels(render: Render) -> None:
+    (policy,) = of_kind(render(), "NetworkPolicy")
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert "egress" not in policy["spec"]
+    (progress,) = [each for each in policy["spec"]["ingress"] if each["ports"][0]["port"] == "progress"]
+    assert progress["from"] == [{"namespaceSelector": {}}]
+    (policy,) = of_kind(render("watchNamespaces={shop,studio}"), "NetworkPolicy")
+    (progress,) = [each for each in policy["spec"]["ingress"] if each["ports"][0]["port"] == "progress"]
+    names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop", "studio"]}
+    assert progress["from"] == [{"namespaceSelector": {"matchExpressions": [names]}}]
 
 
 def test_helm_test_reaches_the_metrics_though_only_some_may_ask_for_them(render: Render) -> None:

@@ -18,7 +18,7 @@ from shop import CHART, SYSTEM
 HERE = Path(__file__).resolve().parent
 SANDBOX = "likeness-modes"
 MONITORING = ("serviceMonitor.enabled=true", "prometheusRule.enabled=true", "grafanaDashboard.enabled=true")
-POLICY = "networkPolicy.enabled=true"
+POLICY = "networkPolicy.egress=true"
 TUNER = "tunerServiceAccounts[0]"
 MODES: dict[str, tuple[str, ...]] = {
     "cluster-wide": (),

@@ -17,6 +17,8 @@ REVIEW_KEPT_SECONDS = 300.0
 MOST_KEPT = 10_000
 REVIEWS_PER_SECOND = 20
 """Whoever can reach the endpoint may send rubbish; it must not become a flood of requests to the API server."""
+REVIEWS_PER_ADDRESS = 5
+MOST_ADDRESSES = 1000
 SERVICE_ACCOUNT = "system:serviceaccount:"
 POD_UID = "authentication.kubernetes.io/pod-uid"
 
@@ -36,15 +38,19 @@ class TokenReviews:
         self._api = api
         self._clock = clock
         self._bucket = TokenBucket(REVIEWS_PER_SECOND, 2 * REVIEWS_PER_SECOND, clock)
+        self._buckets: dict[str, TokenBucket] = {}
         self._kept: dict[bytes, tuple[float, Sender]] = {}
 
-    async def sender(self, token: str) -> Sender | None:
-        """The pod that `token` was made for, for us; None for any other token. Raises the errors of api_error.py."""
+    async def sender(self, token: str, address: str) -> Sender | None:
+        """The pod that `token` was made for, for us; None for any other token. `address`: where it comes from.
+
+        Raises the errors of api_error.py.
+        """
         digest = hashlib.sha256(token.encode()).digest()
         until, known = self._kept.get(digest, (0.0, None))
         if known is not None and self._clock() < until:
             return known
-        if not self._bucket.take_now():
+        if not (self._bucket_of(address).take_now() and self._bucket.take_now()):
             raise UnavailableError(429, "TooManyReviews", f"more than {REVIEWS_PER_SECOND} unknown tokens a second")
         found = read_sender(await self._api.review_token(token, PROGRESS_AUDIENCE))
         if found is not None:
@@ -53,6 +59,16 @@ class TokenReviews:
             if len(self._kept) > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
         return found
+
+    def _bucket_of(self, address: str) -> TokenBucket:
+        """Of the reviews a second, one address has a part: rubbish from one pod leaves some to the others."""
+        bucket = self._buckets.pop(address, None) or TokenBucket(
+            REVIEWS_PER_ADDRESS, 2 * REVIEWS_PER_ADDRESS, self._clock
+        )
+        self._buckets[address] = bucket
+        if len(self._buckets) > MOST_ADDRESSES:
+            del self._buckets[next(iter(self._buckets))]
+        return bucket
 
 
 def read_sender(review: K8sObject) -> Sender | None:

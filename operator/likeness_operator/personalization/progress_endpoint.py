@@ -16,6 +16,7 @@ from likeness_api.progress_report import ProgressReport
 from likeness_operator.engine.key import Key
 from likeness_operator.kubernetes.api_error import ApiError
 from likeness_operator.kubernetes.token_review import TokenReviews
+from likeness_operator.limited_server import ConnectionLimits, serve_limited
 from likeness_operator.personalization.facts import KIND
 from likeness_operator.personalization.progress import ProgressTracker, ReportOutcome
 
@@ -23,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 LONGEST_REPORT_BYTES = 1024
 READ_SECONDS = 5.0
-"""For a whole report; who sends it byte by byte is not waited for."""
+"""For a report's body; who sends it byte by byte is not waited for."""
+LIMITS = ConnectionLimits(in_all=256, from_each_address=32, seconds=10.0)
+"""A report takes milliseconds, so a thousand pods that report every two seconds have a handful at once."""
 LAST_SECONDS = 1.0
 """For reports under way when the operator stops: the next one waits for its Lease."""
 PATH = "/progress"
@@ -32,14 +35,8 @@ PATH = "/progress"
 @asynccontextmanager
 async def serve_progress(port: int, tracker: ProgressTracker, reviews: TokenReviews) -> AsyncIterator[None]:
     """Serves on every address while the block runs. Port 0 serves nothing."""
-    runner = web.AppRunner(progress_application(tracker, reviews), access_log=None, shutdown_timeout=LAST_SECONDS)
-    await runner.setup()
-    if port:
-        await web.TCPSite(runner, port=port).start()
-    try:
+    async with serve_limited(port, progress_application(tracker, reviews), LIMITS, LAST_SECONDS):
         yield
-    finally:
-        await runner.cleanup()
 
 
 def progress_application(tracker: ProgressTracker, reviews: TokenReviews) -> web.Application:
@@ -47,14 +44,14 @@ def progress_application(tracker: ProgressTracker, reviews: TokenReviews) -> web
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not token:
             raise web.HTTPUnauthorized(text="expected the header Authorization: Bearer TOKEN\n")
-        report = await _read(request)
         try:
-            sender = await reviews.sender(token)
+            sender = await reviews.sender(token, request.remote or "")
         except ApiError as error:
             logger.info("a report of progress was lost: %s", error)
             raise web.HTTPServiceUnavailable(text="the token cannot be reviewed now\n") from None
         if sender is None:
             raise web.HTTPUnauthorized(text="the token is no pod's token for this audience\n")
+        report = await _read(request)
         key = Key(KIND, sender.namespace, report.personalization)
         outcome = tracker.report(key, sender.pod_uid, report.step, report.total_steps)
         if outcome is ReportOutcome.UNKNOWN_POD:

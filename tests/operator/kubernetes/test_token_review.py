@@ -11,6 +11,7 @@ from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.token_review import (
     REVIEW_KEPT_SECONDS,
+    REVIEWS_PER_ADDRESS,
     REVIEWS_PER_SECOND,
     Sender,
     TokenReviews,
@@ -60,11 +61,11 @@ def reviews(server: ApiStub, api: ApiServer, now: list[float]) -> TokenReviews:
 
 async def test_a_token_is_reviewed_once_in_a_while(reviews: TokenReviews, server: ApiStub, now: list[float]) -> None:
     for _ in range(5):
-        assert await reviews.sender("good") == Sender("shop", "pod-1")
+        assert await reviews.sender("good", "10.0.0.1") == Sender("shop", "pod-1")
     assert len(server.calls) == 1
     now[0] += REVIEW_KEPT_SECONDS
     server.tokens.clear()
-    assert await reviews.sender("good") is None
+    assert await reviews.sender("good", "10.0.0.1") is None
 
 
 async def test_a_flood_of_rubbish_is_no_flood_of_requests_and_ends_with_itself(
@@ -72,10 +73,21 @@ async def test_a_flood_of_rubbish_is_no_flood_of_requests_and_ends_with_itself(
 ) -> None:
     async def throw() -> Any:
         for number in range(1000):
-            await reviews.sender(f"rubbish-{number}")
+            await reviews.sender(f"rubbish-{number}", f"10.0.0.{number}")
 
     with pytest.raises(UnavailableError):
         await throw()
     assert len(server.calls) == 2 * REVIEWS_PER_SECOND
     now[0] += 1.0
-    assert await reviews.sender("good") == Sender("shop", "pod-1")
+    assert await reviews.sender("good", "10.0.0.1") == Sender("shop", "pod-1")
+
+
+async def test_rubbish_from_one_address_leaves_reviews_to_the_others(reviews: TokenReviews, server: ApiStub) -> None:
+    async def throw() -> Any:
+        for number in range(1000):
+            await reviews.sender(f"rubbish-{number}", "10.0.0.66")
+
+    with pytest.raises(UnavailableError):
+        await throw()
+    assert len(server.calls) == 2 * REVIEWS_PER_ADDRESS
+    assert await reviews.sender("good", "10.0.0.1") == Sender("shop", "pod-1")

@@ -135,9 +135,12 @@ async def test_reports_that_follow_each_other_at_once_are_refused(scene: Scene) 
     [({"step": 11}, 400), ({"more": "x" * 100}, 400), ({"more": "x" * LONGEST_REPORT_BYTES}, 413)],
     ids=["beyond the end", "unknown field", "too long"],
 )
-async def test_what_is_no_report_is_refused_before_anybody_is_asked(scene: Scene, more: K8sObject, status: int) -> None:
+async def test_what_is_no_report_is_refused(scene: Scene, more: K8sObject, status: int) -> None:
     assert await scene.post(**more) == status
-    assert scene.server.calls == []
+
+
+async def test_whose_token_is_none_has_its_body_left_unread(scene: Scene) -> None:
+    assert await scene.post("rubbish", more="x" * LONGEST_REPORT_BYTES) == 401
 
 
 async def test_a_pod_that_ended_is_told_no_more(scene: Scene) -> None:
