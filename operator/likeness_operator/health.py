@@ -12,13 +12,13 @@ from likeness_operator.engine.vitals import Vitals
 from likeness_operator.limited_server import ConnectionLimits, serve_limited
 from likeness_operator.metrics import REGISTRY
 
-LIMITS = ConnectionLimits(in_all=128, from_each_address=16, seconds=10.0)
+PROBE_LIMITS = ConnectionLimits(in_all=128, from_each_address=16, seconds=10.0)
 
 
 @asynccontextmanager
 async def serve_probes(port: int, vitals: Vitals) -> AsyncIterator[None]:
     """Serves on every address while the block runs. Port 0 serves nothing."""
-    async with serve_limited(port, probe_application(vitals), LIMITS):
+    async with serve_limited(port, probe_application(vitals), PROBE_LIMITS):
         yield
 
 

@@ -29,7 +29,7 @@ MOST_HEADERS = 32
 READ_BYTES = 4096
 BACKLOG = 512
 ACCEPTED_AT_ONCE = 50
-PAUSE_SECONDS = 0.01
+BETWEEN_SECONDS = 0.01
 """Between two times: of more than 5,000 connections a second the kernel holds or drops the rest."""
 NO_DESCRIPTORS_SECONDS = 1.0
 ABORT = struct.pack("ii", 1, 0)
@@ -133,7 +133,7 @@ async def _accept(listener: socket.socket, runner: web.AppRunner, limits: Connec
         await readable.wait()
         loop.remove_reader(listener)
         readable.clear()
-        pause = PAUSE_SECONDS
+        pause = BETWEEN_SECONDS
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 accepted, peer = listener.accept()

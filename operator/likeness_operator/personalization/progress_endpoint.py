@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 LONGEST_REPORT_BYTES = 1024
 READ_SECONDS = 5.0
 """For a report's body; who sends it byte by byte is not waited for."""
-LIMITS = ConnectionLimits(in_all=256, from_each_address=32, seconds=10.0)
+REPORT_LIMITS = ConnectionLimits(in_all=256, from_each_address=32, seconds=10.0)
 """A report takes milliseconds, so a thousand pods that report every two seconds have a handful at once."""
 LAST_SECONDS = 1.0
 """For reports under way when the operator stops: the next one waits for its Lease."""
@@ -35,7 +35,7 @@ PATH = "/progress"
 @asynccontextmanager
 async def serve_progress(port: int, tracker: ProgressTracker, reviews: TokenReviews) -> AsyncIterator[None]:
     """Serves on every address while the block runs. Port 0 serves nothing."""
-    async with serve_limited(port, progress_application(tracker, reviews), LIMITS, LAST_SECONDS):
+    async with serve_limited(port, progress_application(tracker, reviews), REPORT_LIMITS, LAST_SECONDS):
         yield
 
 
