@@ -59,6 +59,8 @@ class Reason(StrEnum):
     DIGEST_MISMATCH = "DigestMismatch"
     LOSS_NOT_FINITE = "LossNotFinite"
     OUT_OF_DEVICE_MEMORY = "OutOfDeviceMemory"
+    MODEL_CACHE_UNAVAILABLE = "ModelCacheUnavailable"
+    VERSIONS_LEFT = "VersionsLeft"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     STORAGE_THROTTLED = "StorageThrottled"
     INTERRUPTED = "Interrupted"
@@ -129,6 +131,8 @@ EXIT_CODE_OF: dict[Reason, ExitCode] = {
     Reason.DIGEST_MISMATCH: ExitCode.SETUP_WRONG,
     Reason.LOSS_NOT_FINITE: ExitCode.NUMERICS,
     Reason.OUT_OF_DEVICE_MEMORY: ExitCode.DEVICE_MEMORY,
+    Reason.MODEL_CACHE_UNAVAILABLE: ExitCode.TRANSIENT_ERROR,
+    Reason.VERSIONS_LEFT: ExitCode.NOT_ALLOWED,
     Reason.STORAGE_UNAVAILABLE: ExitCode.TRANSIENT_ERROR,
     Reason.STORAGE_THROTTLED: ExitCode.TRANSIENT_ERROR,
     Reason.INTERRUPTED: ExitCode.TERMINATED,

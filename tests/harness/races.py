@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from likeness_runtime.failure import InterruptedRunError, StorageMissingError
-from likeness_runtime.storage.object_store import ObjectTooLargeError
+from likeness_runtime.storage.object_store import ObjectTooLargeError, ObjectVersion
 
 
 class Turns:
@@ -97,9 +97,16 @@ class Publisher:
         self._turn()
         return sorted(uri for uri in self._objects if uri.startswith(prefix))
 
-    def delete(self, uri: str) -> None:
+    def delete(self, uri: str) -> bool:
         self._turn()
         self._objects.pop(uri, None)
+        return False
+
+    def versions(self, prefix: str) -> None:  # noqa: ARG002
+        return None
+
+    def delete_version(self, version: ObjectVersion) -> None:
+        raise AssertionError(version)
 
     def upload(self, path: Path, uri: str, media_type: str) -> None:
         self.write(uri, path.read_bytes(), media_type)

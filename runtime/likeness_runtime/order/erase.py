@@ -1,7 +1,8 @@
 """Erasing what was published for one subject, and nothing else.
 
 Only the artifact folders go, which are named by a digest: whatever else lies below the same prefix (another subject
-whose output was chosen to be there) has no such name and stays.
+whose output was chosen to be there) has no such name and stays. A bucket with versioning only hides what is deleted,
+so there every version goes, or it is said that some did not.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from likeness_api.result import Result
 from likeness_runtime.failure import RunError, StorageMissingError
 from likeness_runtime.order.allowed import check_allowed
 from likeness_runtime.order.manifest import MANIFEST_NAME, home_of
-from likeness_runtime.storage.object_store import ObjectStore
+from likeness_runtime.storage.object_store import ObjectStore, ObjectVersion
 from likeness_runtime.storage.stores import Stores
 
-IN_AN_ARTIFACT_FOLDER = re.compile(r"[0-9a-f]{64}/.+")
+IN_AN_ARTIFACT_FOLDER = re.compile(r"[0-9a-f]{64}/.*", re.DOTALL)
+NOBODYS = f"{'0' * 64}/{MANIFEST_NAME}"
+"""Deleted to see whether a bucket keeps versions, where it says so in no other way."""
+RIGHTS = "expected the rights s3:ListBucketVersions and s3:DeleteObjectVersion, and no Object Lock or MFA delete"
 
 
 def erase_artifacts(order: EraseOrder, stores: Stores, check: Callable[[], None]) -> Result:
-    """Deletes every artifact folder of the subject; the result is `Erased` where a second listing finds none left.
+    """Deletes every artifact folder of the subject; the result is `Erased` where a second look finds none left, old
+    versions included.
 
     Raises `RunError` and whatever `check` does; may be called again at any time.
     """
@@ -30,22 +35,62 @@ def erase_artifacts(order: EraseOrder, stores: Stores, check: Callable[[], None]
     home = home_of(order)
     store = stores.of(home)
     found = _published(store, home)
+    keeps_versions = False
     # Manifests first: what one names is there.
     for uri in sorted(found, key=lambda uri: (not uri.endswith(f"/{MANIFEST_NAME}"), uri)):
         check()
-        store.delete(uri)
+        keeps_versions |= store.delete(uri)
+    versions = _erase_versions(store, home, check, keeps_versions=keeps_versions, deleted=bool(found))
     left = _published(store, home)
     if left:
         raise RunError(
             Reason.STORAGE_UNAVAILABLE,
             f"{len(left)} of {len(found)} objects below {home} are still listed after they were deleted, such as"
-            f" {left[0]}; expected none",
+            f" {left[0]!r}; expected none",
         )
-    return Result(reason=Reason.ERASED, message=f"erased {len(found)} objects below {home}")
+    old = f" and {versions} versions and markers" if versions else ""
+    return Result(reason=Reason.ERASED, message=f"erased {len(found)} objects{old} below {home}")
+
+
+def _erase_versions(
+    store: ObjectStore, home: str, check: Callable[[], None], *, keeps_versions: bool, deleted: bool
+) -> int:
+    """Deletes all versions; how many there were."""
+    found = _versions(store, home)
+    if found is None:
+        if not deleted:
+            keeps_versions = store.delete(home + NOBODYS)
+        if not keeps_versions:
+            return 0  # what is deleted there is gone
+        raise RunError(
+            Reason.VERSIONS_LEFT, f"the bucket of {home} keeps old versions, which cannot be listed; {RIGHTS}"
+        )
+    for version in found:
+        check()
+        try:
+            store.delete_version(version)
+        except RunError as error:
+            if error.reason is not Reason.ACCESS_DENIED:
+                raise
+            raise RunError(Reason.VERSIONS_LEFT, f"an old version is left: {error.message}; {RIGHTS}") from None
+    left = _versions(store, home) if found else []
+    if left:
+        first = left[0].uri
+        raise RunError(Reason.VERSIONS_LEFT, f"{len(left)} versions are left, such as of {first!r}; {RIGHTS}")
+    return len(found)
+
+
+def _versions(store: ObjectStore, home: str) -> list[ObjectVersion] | None:
+    found = store.versions(home)
+    return found and [version for version in found if _is_published(version.uri, home)]
 
 
 def _published(store: ObjectStore, home: str) -> list[str]:
     try:
-        return [uri for uri in store.list(home) if IN_AN_ARTIFACT_FOLDER.fullmatch(uri.removeprefix(home))]
+        return [uri for uri in store.list(home) if _is_published(uri, home)]
     except StorageMissingError as missing:
         raise RunError(Reason.OUTPUT_NOT_FOUND, f"order.output: {missing.message}") from None
+
+
+def _is_published(uri: str, home: str) -> bool:
+    return IN_AN_ARTIFACT_FOLDER.fullmatch(uri.removeprefix(home)) is not None

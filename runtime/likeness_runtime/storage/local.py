@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError, StorageMissingError
-from likeness_runtime.storage.object_store import ObjectTooLargeError
+from likeness_runtime.storage.object_store import ObjectTooLargeError, ObjectVersion
 
 
 def path_of(uri: str) -> Path:
@@ -62,9 +62,16 @@ class LocalStore:
             return None
         return f"{status.st_size} {status.st_mtime_ns}"
 
-    def delete(self, uri: str) -> None:
+    def delete(self, uri: str) -> bool:
         with _translated(uri):
             path_of(uri).unlink(missing_ok=True)
+        return False
+
+    def versions(self, prefix: str) -> list[ObjectVersion]:  # noqa: ARG002 - a file system keeps none
+        return []
+
+    def delete_version(self, version: ObjectVersion) -> None:
+        raise AssertionError(f"{version} is of no file system")
 
     def sizes(self, prefix: str) -> dict[str, int]:
         folder = path_of(prefix)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from likeness_api.order import OrderModel
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError, StorageMissingError
+from likeness_runtime.storage.cache_folder import appear, arriving_beside, free_space, known_digest, sweep
 from likeness_runtime.storage.local import path_of
 from likeness_runtime.storage.object_store import ObjectStore
 from likeness_runtime.storage.stores import Stores
@@ -24,8 +24,6 @@ INDEX = "model_index.json"
 MODEL_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
 POCKET_URI = "builtin://pocket"
 INDEX_LIMIT_BYTES = 2**20
-DIGEST_NAME = ".likeness-digest"
-"""Written beside a fetched model's files; the folder gets its name only once all of them are there."""
 LAYOUT = f"expected a folder in diffusers layout, with {INDEX} and its components' folders"
 
 
@@ -96,35 +94,24 @@ def _builtin(uri: str, field: str) -> Path:
 def _cached(model: OrderModel, store: ObjectStore, field: str) -> tuple[Path, str]:
     """An `s3://` model, fetched once into the cache. Give a digest where the objects may change under one address."""
     cache = Path(model.cache) if model.cache else Path.home() / ".cache" / "likeness" / "models"
-    key = hashlib.sha256(f"{model.uri} {model.digest or ''}".encode()).hexdigest()[:16]
-    folder = cache / key
-    if not (folder / DIGEST_NAME).is_file():
-        arriving = cache / f".{key}.{secrets.token_hex(4)}"
+    folder = cache / hashlib.sha256(f"{model.uri} {model.digest or ''}".encode()).hexdigest()[:16]
+    try:
+        known = known_digest(folder, model.digest, folder_digest)
+        if known is not None:
+            return folder, known
+        sweep(cache)
+        arriving = arriving_beside(folder)
         try:
             _fetch(model.uri.rstrip("/") + "/", arriving, store, field)
             digest = folder_digest(arriving)
-            (arriving / DIGEST_NAME).write_text(digest)
             if model.digest in (None, digest):
-                _appear(arriving, folder)
-            else:
-                return folder, digest
-        except OSError as error:
-            raise RunError(
-                Reason.MODEL_NOT_FOUND,
-                f"{field}.cache {cache}: {error.strerror}; expected a writable folder with room for {model.uri}",
-            ) from None
+                appear(arriving, folder, digest)
         finally:
             shutil.rmtree(arriving, ignore_errors=True)
-    return folder, (folder / DIGEST_NAME).read_text()
-
-
-def _appear(arriving: Path, folder: Path) -> None:
-    """Renames, unless another process was quicker: then its files are used, which are the same."""
-    try:
-        arriving.rename(folder)
-    except OSError:
-        if not (folder / DIGEST_NAME).is_file():
-            raise
+    except OSError as error:
+        message = f"{field}.cache {cache}: {error.strerror} ({free_space(cache)}); expected a writable folder with room"
+        raise RunError(Reason.MODEL_CACHE_UNAVAILABLE, f"{message} for {model.uri}") from None
+    return folder, digest
 
 
 def _fetch(prefix: str, folder: Path, store: ObjectStore, field: str) -> None:

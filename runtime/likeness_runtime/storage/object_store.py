@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,14 @@ class ObjectTooLargeError(Exception):
     def __init__(self, size: int) -> None:
         super().__init__(f"{size} bytes")
         self.size = size
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """One version of an object, or the marker of its deletion."""
+
+    uri: str
+    id: str
 
 
 class ObjectStore(Protocol):
@@ -46,11 +55,19 @@ class ObjectStore(Protocol):
         no object.
         """
 
-    def delete(self, uri: str) -> None:
-        """The object is gone; nothing happens where there was none.
+    def delete(self, uri: str) -> bool:
+        """The object is gone; nothing happens where there was none. Whether the bucket keeps what it was as a version.
 
         Raises `StorageMissingError` where there is no such bucket.
         """
+
+    def versions(self, prefix: str) -> list[ObjectVersion] | None:
+        """All versions and delete markers below `prefix` (which ends with a slash); None where the store does not say,
+        because it refuses or does not know versions.
+        """
+
+    def delete_version(self, version: ObjectVersion) -> None:
+        """That version is gone."""
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """The sizes in bytes of all objects below `prefix` (which ends with a slash), by their names below it.

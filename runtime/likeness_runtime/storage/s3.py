@@ -31,7 +31,7 @@ from urllib3.exceptions import HTTPError
 from likeness_api.order import OrderStorage
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError, StorageMissingError
-from likeness_runtime.storage.object_store import ObjectTooLargeError
+from likeness_runtime.storage.object_store import ObjectTooLargeError, ObjectVersion
 
 RETRY_DELAYS_SECONDS = (0.5, 1, 2, 4, 8, 10, 10, 10, 10, 10, 10)
 CONNECT_TIMEOUT_SECONDS = 5
@@ -41,6 +41,8 @@ _Answer = TypeVar("_Answer")
 Client = Any
 """boto3 makes its clients' classes at run time; there is no type to name."""
 
+NOT_TOLD = (400, 403, 405, 501)
+"""Answers to a question about versions: no right to ask, or no such thing."""
 THROTTLING = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"}
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403"}
 
@@ -116,9 +118,29 @@ class S3Store:
             return None
         return f"{answer['ContentLength']} {answer['ETag']}"
 
-    def delete(self, uri: str) -> None:
+    def delete(self, uri: str) -> bool:
         bucket, key = bucket_and_key(uri)
-        self._try(uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+        answer = self._try(uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+        return bool(answer.get("DeleteMarker") or answer.get("VersionId"))
+
+    def versions(self, prefix: str) -> list[ObjectVersion] | None:
+        bucket, start = bucket_and_key(prefix)
+
+        def pages() -> list[ObjectVersion] | None:
+            found = self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=start)
+            try:
+                parts = [part for page in found for part in (page.get("Versions", []), page.get("DeleteMarkers", []))]
+            except ClientError as error:
+                if _status(error) in NOT_TOLD:
+                    return None
+                raise
+            return [ObjectVersion(f"s3://{bucket}/{each['Key']}", each["VersionId"]) for part in parts for each in part]
+
+        return self._try(prefix, pages)
+
+    def delete_version(self, version: ObjectVersion) -> None:
+        bucket, key = bucket_and_key(version.uri)
+        self._try(version.uri, lambda: self._client.delete_object(Bucket=bucket, Key=key, VersionId=version.id))
 
     def sizes(self, prefix: str) -> dict[str, int]:
         bucket, start = bucket_and_key(prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from likeness_api.reason import Reason
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.erase import erase_artifacts
 from likeness_runtime.storage.local import LocalStore
+from likeness_runtime.storage.object_store import ObjectStore, ObjectVersion
 from likeness_runtime.storage.stores import Stores
-from seaweed import TENANT, Seaweed
+from seaweed import ADMIN, TENANT, Seaweed
+
+NUMBERS = count(1)
 
 DIGEST, OTHER_DIGEST = "a" * 64, "b" * 64
 MINE = [
@@ -88,8 +92,8 @@ def test_an_erase_that_is_stopped_leaves_no_manifest_of_half_a_result(tmp_path: 
 
 def test_what_is_listed_after_it_was_deleted_is_not_called_erased(tmp_path: Path) -> None:
     class Forgetful(LocalStore):
-        def delete(self, uri: str) -> None:
-            pass
+        def delete(self, uri: str) -> bool:  # noqa: ARG002
+            return False
 
     class Only(Stores):
         def of(self, uri: str) -> Forgetful:  # noqa: ARG002
@@ -130,3 +134,122 @@ def test_a_bucket_that_is_not_there_is_told(seaweed: Seaweed, credentials: None)
     with pytest.raises(RunError, match="there is no bucket 'not-made'") as failed:
         erase_artifacts(order, stores(order), nobody_stops)
     assert failed.value.reason == Reason.OUTPUT_NOT_FOUND
+
+
+ODD = ["a b", "a+b", "a#b?c", "a%20b", "é", "茶", "a\tb", "a&b<c>", "..", "a'b\"c", "~", "a\\b"]
+
+
+def test_keys_of_any_kind_go(seaweed: Seaweed, credentials: None) -> None:
+    client, home = seaweed.client(), "odd/shop/red-teapot"
+    for name in ODD:
+        client.put_object(Bucket="artifacts", Key=f"{home}/{DIGEST}/x{name}y", Body=b"bytes")
+    client.put_object(Bucket="artifacts", Key=f"{home}/notes#1?.txt", Body=b"stays")
+    order = an_erase_order("s3://artifacts/odd", "s3://artifacts", seaweed.endpoint)
+    assert erase_artifacts(order, stores(order), nobody_stops).message.startswith(f"erased {len(ODD)} objects")
+    assert seaweed.keys("artifacts", "odd/") == [f"{home}/notes#1?.txt"]
+
+
+def test_file_names_of_any_kind_go(tmp_path: Path) -> None:
+    folder = tmp_path / "shop" / "red-teapot" / DIGEST
+    for name in [*ODD, "new\nline", "?"]:
+        if name != "..":
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"x{name}").write_bytes(b"bytes")
+    order = an_erase_order(f"file://{tmp_path}")
+    erase_artifacts(order, stores(order), nobody_stops)
+    assert files(tmp_path) == []
+
+
+@pytest.fixture
+def versioned(seaweed: Seaweed) -> str:
+    """A bucket that keeps versions, with two of each object."""
+    client, bucket = seaweed.client(), f"versioned-{next(NUMBERS)}"
+    client.create_bucket(Bucket=bucket)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for key in [*MINE, *OTHERS, *MINE]:
+        client.put_object(Bucket=bucket, Key=key, Body=f"bytes of {key}".encode())
+    return bucket
+
+
+def versions(seaweed: Seaweed, bucket: str) -> list[str]:
+    found = seaweed.client().list_object_versions(Bucket=bucket)
+    return sorted(each["Key"] for part in ("Versions", "DeleteMarkers") for each in found.get(part, []))
+
+
+def as_admin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
+
+
+def test_all_versions_go(seaweed: Seaweed, versioned: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_admin(monkeypatch)
+    order = an_erase_order(f"s3://{versioned}", f"s3://{versioned}", seaweed.endpoint)
+    result = erase_artifacts(order, stores(order), nobody_stops)
+    assert "versions and markers" in result.message
+    assert versions(seaweed, versioned) == sorted(OTHERS)
+
+
+def test_what_is_hidden_by_markers_alone_is_not_called_erased(
+    seaweed: Seaweed, versioned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted by somebody before: nothing is listed, and every byte is there."""
+    as_admin(monkeypatch)
+    for key in MINE:
+        seaweed.client().delete_object(Bucket=versioned, Key=key)
+    order = an_erase_order(f"s3://{versioned}", f"s3://{versioned}", seaweed.endpoint)
+    erase_artifacts(order, stores(order), nobody_stops)
+    assert versions(seaweed, versioned) == sorted(OTHERS)
+
+
+class Refusing(LocalStore):
+    """A bucket of which the eraser may not ask for versions. `keeps` tells whether it has them."""
+
+    def __init__(self, *, keeps: bool) -> None:
+        self.keeps = keeps
+
+    def delete(self, uri: str) -> bool:
+        super().delete(uri)
+        return self.keeps
+
+    def versions(self, prefix: str) -> None:  # type: ignore[override]  # noqa: ARG002
+        return None
+
+
+class Locked(LocalStore):
+    """A bucket whose versions may be listed, and not be deleted."""
+
+    def versions(self, prefix: str) -> list[ObjectVersion]:
+        return [ObjectVersion(f"{prefix}{DIGEST}/manifest.json", "v1"), ObjectVersion(f"{prefix}notes.txt", "v1")]
+
+    def delete_version(self, version: ObjectVersion) -> None:
+        raise RunError(Reason.ACCESS_DENIED, f"{version.uri}: the object store refused these credentials")
+
+
+@pytest.mark.parametrize("written_before", [True, False])
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        (Refusing(keeps=False), None),
+        (Refusing(keeps=True), "keeps old versions, which cannot be listed; expected the rights s3:ListBucketVersions"),
+        (Locked(), "an old version is left"),
+    ],
+    ids=["none are kept", "not listed", "not deleted"],
+)
+def test_versions_that_stay_are_told(
+    tmp_path: Path, store: LocalStore, words: str | None, written_before: bool
+) -> None:
+    class Only(Stores):
+        def of(self, uri: str) -> ObjectStore:  # noqa: ARG002
+            return store
+
+    if written_before:
+        written(tmp_path)
+    order = an_erase_order(f"file://{tmp_path}")
+    only = Only(order.storage, lambda _seconds: None)
+    if words is None:
+        assert erase_artifacts(order, only, nobody_stops).reason == Reason.ERASED
+        return
+    for _ in range(2):  # the second time, too, when nothing is listed any more
+        with pytest.raises(RunError, match=words) as failed:
+            erase_artifacts(order, only, nobody_stops)
+        assert failed.value.reason == Reason.VERSIONS_LEFT

@@ -1,3 +1,6 @@
+import errno
+import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -5,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from likeness_api.order import OrderModel, OrderStorage
-from likeness_api.reason import Reason
+from likeness_api.reason import ExitCode, Reason
 from likeness_runtime.denoiser.tiny import TinyKind
 from likeness_runtime.failure import RunError
+from likeness_runtime.storage.cache_folder import MARKER_NAME
 from likeness_runtime.storage.local import LocalStore
-from likeness_runtime.storage.model_folder import DIGEST_NAME, counts, folder_digest, locate
+from likeness_runtime.storage.model_folder import counts, folder_digest, locate
 from likeness_runtime.storage.object_store import ObjectStore
 from likeness_runtime.storage.stores import Stores
 
@@ -124,7 +128,7 @@ def test_two_pods_may_fetch_at_the_same_time(bucket: Bucket, tmp_path: Path) -> 
     folder, digest = locate(model, OneBucket(Slower(tmp_path / "models", bucket, model)))
     assert folder_digest(folder) == digest
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [folder.name]
-    assert (folder / DIGEST_NAME).is_file()
+    assert (folder / MARKER_NAME).is_file()
 
 
 @pytest.mark.parametrize("scheme", ["file", "s3"])
@@ -144,9 +148,93 @@ def test_a_missing_model_is_no_missing_source(bucket: Bucket, tmp_path: Path, ur
 
 def test_a_cache_that_cannot_be_written_is_said(bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="expected a writable folder") as caught:
+    with pytest.raises(RunError, match=r"MiB free.*expected a writable folder") as caught:
         locate(OrderModel(uri="s3://models/tiny", cache=str(tmp_path / "file")), OneBucket(bucket))
-    assert caught.value.reason == Reason.MODEL_NOT_FOUND
+    assert caught.value.reason == Reason.MODEL_CACHE_UNAVAILABLE
+    assert caught.value.as_result().exit_code == ExitCode.TRANSIENT_ERROR
+
+
+class Full(Bucket):
+    def download(self, uri: str, path: Path) -> None:
+        if len(self.downloads) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().download(uri, path)
+
+
+def test_a_full_cache_is_said_and_nothing_is_left_in_it(bucket: Bucket, tmp_path: Path) -> None:
+    model = OrderModel(uri="s3://models/tiny", cache=str(tmp_path / "cache"))
+    with pytest.raises(RunError, match="No space left on device") as caught:
+        locate(model, OneBucket(Full(tmp_path / "models")))
+    assert caught.value.reason == Reason.MODEL_CACHE_UNAVAILABLE
+    assert list((tmp_path / "cache").iterdir()) == []
+    locate(model, OneBucket(bucket))
+
+
+def test_a_hit_reads_no_file_until_one_has_changed(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = OrderModel(uri="s3://models/tiny", cache=str(tmp_path / "cache"))
+    folder, digest = locate(model, OneBucket(bucket))
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return folder_digest(path)
+
+    monkeypatch.setattr("likeness_runtime.storage.model_folder.folder_digest", counted)
+    assert locate(model, OneBucket(bucket)) == (folder, digest)
+    assert read == []
+    os.utime(folder / "model_index.json")
+    assert locate(model, OneBucket(bucket)) == (folder, digest)
+    assert read == [folder]
+    assert locate(model, OneBucket(bucket)) == (folder, digest)
+    assert read == [folder]
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_cached_model_that_was_changed_is_fetched_again(bucket: Bucket, tmp_path: Path, pinned: bool) -> None:
+    wanted = folder_digest(tmp_path / "models" / "tiny") if pinned else None
+    model = OrderModel(uri="s3://models/tiny", digest=wanted, cache=str(tmp_path / "cache"))
+    folder, digest = locate(model, OneBucket(bucket))
+    (folder / "vae" / "config.json").write_text("{}")
+    assert locate(model, OneBucket(bucket)) == (folder, digest)
+    assert folder_digest(folder) == digest
+    (folder / "vae" / "config.json").unlink()
+    assert locate(model, OneBucket(bucket)) == (folder, digest)
+    assert folder_digest(folder) == digest
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "0" * 64, "{}", '{"digest": "", "files": {}}', '{"digest": 7, "files": []}', "[]"]
+)
+def test_an_odd_marker_is_no_digest(bucket: Bucket, tmp_path: Path, content: str) -> None:
+    model = OrderModel(uri="s3://models/tiny", cache=str(tmp_path / "cache"))
+    folder, digest = locate(model, OneBucket(bucket))
+    (folder / MARKER_NAME).write_text(content)
+    assert locate(model, OneBucket(bucket)) == (folder, digest)
+    assert json.loads((folder / MARKER_NAME).read_text())["digest"] == digest
+
+
+def test_a_marker_with_another_digest_does_not_stand_against_the_pinned_one(bucket: Bucket, tmp_path: Path) -> None:
+    digest = folder_digest(tmp_path / "models" / "tiny")
+    model = OrderModel(uri="s3://models/tiny", digest=digest, cache=str(tmp_path / "cache"))
+    folder, _ = locate(model, OneBucket(bucket))
+    marker = json.loads((folder / MARKER_NAME).read_text())
+    (folder / MARKER_NAME).write_text(json.dumps(marker | {"digest": "1" * 64}))
+    assert locate(model, OneBucket(bucket)) == (folder, digest)
+
+
+def test_what_killed_fetches_left_goes_and_what_is_being_fetched_stays(bucket: Bucket, tmp_path: Path) -> None:
+    old, fresh = tmp_path / "cache" / ".aaaa.1111", tmp_path / "cache" / ".bbbb.2222"
+    for folder in (old, fresh):
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(b"half")
+    for path in (old / "weights", old):
+        os.utime(path, (1, 1))
+    locate(OrderModel(uri="s3://models/tiny", cache=str(tmp_path / "cache")), OneBucket(bucket))
+    assert not old.exists()
+    assert fresh.exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "no json"])
