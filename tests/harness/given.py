@@ -16,6 +16,7 @@ from likeness_operator.engine.decision import decide
 from likeness_operator.erasure.job import build_erase_job
 from likeness_operator.erasure.observation import ErasureObservation
 from likeness_operator.erasure.rules import RULES as ERASURE_RULES
+from likeness_operator.kubernetes.cut import cut
 from likeness_operator.kubernetes.job import Job, read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.pod import Pod, read_pod
@@ -103,7 +104,7 @@ def a_job(
     manifest["metadata"] |= metadata
     manifest["metadata"]["ownerReferences"][0]["uid"] = owner
     manifest["status"] = _job_status(true_conditions, reason)
-    return read_job(manifest)
+    return read_job(cut(manifest))
 
 
 def an_eraser(*true_conditions: str, reason: str = "", age_seconds: float = 1, **metadata: Any) -> Job:
@@ -116,7 +117,7 @@ def an_eraser(*true_conditions: str, reason: str = "", age_seconds: float = 1, *
     created = timestamp(NOW - timedelta(seconds=age_seconds))
     manifest["metadata"] |= {"uid": ERASER_UID, "resourceVersion": "8", "creationTimestamp": created} | metadata
     manifest["status"] = _job_status(true_conditions, reason)
-    return read_job(manifest)
+    return read_job(cut(manifest))
 
 
 def a_result(reason: Reason, message: str = "a sentence") -> Result:
@@ -170,17 +171,16 @@ def a_pod(
         state["waiting"] = {"reason": waiting[0], "message": waiting[1]}
     limits = {"memory": memory} if memory else {}
     going = {"deletionTimestamp": deletion_timestamp} if deletion_timestamp else {}
-    return read_pod(
-        {
-            "metadata": {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "9"} | going,
-            "spec": {"containers": [{"name": "sidecar"}, {"name": "tuner", "resources": {"limits": limits}}]},
-            "status": {
-                "phase": phase,
-                "conditions": conditions,
-                "containerStatuses": [{"name": "sidecar", "state": {}}, {"name": "tuner", "state": state}],
-            },
-        }
-    )
+    manifest = {
+        "metadata": {"name": name, "uid": f"uid-of-{name}", "resourceVersion": "9"} | going,
+        "spec": {"containers": [{"name": "sidecar"}, {"name": "tuner", "resources": {"limits": limits}}]},
+        "status": {
+            "phase": phase,
+            "conditions": conditions,
+            "containerStatuses": [{"name": "sidecar", "state": {}}, {"name": "tuner", "state": state}],
+        },
+    }
+    return read_pod(cut(manifest))
 
 
 def a_workload(*conditions: tuple[str, str, str, str], checks: list[K8sObject] | None = None) -> Workload:

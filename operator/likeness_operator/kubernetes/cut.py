@@ -7,10 +7,12 @@ calls, kopf's watches) cuts each one down before it reads the next, and before a
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import Any
 
+from likeness_api import GROUP
 from likeness_operator.kubernetes.k8s_object import K8sObject
-from likeness_operator.kubernetes.label import CONTAINER, READ_ANNOTATIONS, READ_LABELS
+from likeness_operator.kubernetes.label import CONTAINER, QUEUE
 
 LONGEST_TEXT = 4096
 """Characters of an annotation, a message or another text that is read: as many as a termination message may have."""
@@ -24,6 +26,9 @@ KEPT_METADATA = (
     "deletionTimestamp",
     "finalizers",
 )
+MOST_NAMES = 16
+"""Labels, and annotations, of ours that are kept: more than we ever write. Whoever adds others to our objects may take
+away ours, too."""
 MOST_CONDITIONS = 32
 
 
@@ -34,10 +39,9 @@ def cut(manifest: K8sObject) -> K8sObject:
     """
     metadata = manifest.get("metadata", {})
     kept = {name: metadata[name] for name in KEPT_METADATA if name in metadata}
-    for part, names in (("labels", READ_LABELS), ("annotations", READ_ANNOTATIONS)):
-        values = metadata.get(part) or {}
-        if read := {name: text(values[name]) for name in names if name in values}:
-            kept[part] = read
+    for part in ("labels", "annotations"):
+        if ours := _our_names(metadata.get(part) or {}):
+            kept[part] = ours
     if owners := [owner for owner in metadata.get("ownerReferences", ()) if owner.get("controller")][:1]:
         kept["ownerReferences"] = owners
     return manifest | {"metadata": kept} | _without_what_runs(manifest)
@@ -70,6 +74,11 @@ def parse_list(document: str) -> tuple[list[K8sObject], str]:
 
 def _continuation(parsed: K8sObject) -> str:
     return (parsed.get("metadata") or {}).get("continue") or ""
+
+
+def _our_names(values: dict[str, str]) -> dict[str, str]:
+    ours = (name for name in values if name.startswith(f"{GROUP}/") or name == QUEUE)
+    return {name: text(values[name]) for name in islice(ours, MOST_NAMES)}
 
 
 def _without_what_runs(manifest: K8sObject) -> K8sObject:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from sys import getsizeof
 
+from likeness_api import GROUP
 from likeness_operator.kubernetes.cut import text
 from likeness_operator.kubernetes.k8s_object import K8sObject, controller_uid, true_conditions
-from likeness_operator.kubernetes.label import ERASES, PROFILE, QUEUE, READ_ANNOTATIONS
+from likeness_operator.kubernetes.label import ERASES, PROFILE, QUEUE
 
 LONGEST_ANNOTATION = 2048
 """Characters of an annotation that are read: as many as a condition's message takes. Anybody may have edited it."""
@@ -63,7 +64,7 @@ class Job:
 def read_job(manifest: K8sObject) -> Job:
     """The facts in a Job as the API server sends it, be it ours or somebody else's."""
     metadata, spec = manifest["metadata"], manifest["spec"]
-    labels, written = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    labels = metadata.get("labels", {})
     conditions = true_conditions(manifest)
     failure = conditions.get("Failed") or conditions.get("FailureTarget")
     return Job(
@@ -79,7 +80,11 @@ def read_job(manifest: K8sObject) -> Job:
         queued=QUEUE in labels,
         active_deadline_seconds=spec.get("activeDeadlineSeconds"),
         ttl_seconds_after_finished=spec.get("ttlSecondsAfterFinished"),
-        annotations=tuple((name, written[name][:LONGEST_ANNOTATION]) for name in READ_ANNOTATIONS if name in written),
+        annotations=tuple(
+            (name, value[:LONGEST_ANNOTATION])
+            for name, value in (metadata.get("annotations") or {}).items()
+            if name.startswith(f"{GROUP}/")
+        ),
         succeeded="Complete" in conditions or "SuccessCriteriaMet" in conditions,
         failure_reason=text(failure.get("reason", "")) if failure else None,
         failure_message=text(failure.get("message", "")) if failure else "",

@@ -34,7 +34,3 @@ WATCHED = "status.unwatched!=true"
 """Field selector of the objects of our kinds that there may be something to do about."""
 FINALIZER = f"{GROUP}/erase"
 """Keeps an object with `deletionPolicy: Delete` until what it published is erased."""
-
-READ_LABELS = (PERSONALIZATION_NAME, PROFILE, ERASES, QUEUE)
-READ_ANNOTATIONS = (TOKEN, TOKEN_WARNING, ENCODER_USE, ORDERED)
-"""Of an object's labels and annotations these are kept when it is read, no others: there may be megabytes of them."""

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 
 class TokenBucket:
-    """Lets `rate` requests a second pass, and `burst` at once after a quiet time. Waiters go in turn."""
+    """Lets `rate` requests a second pass, and `burst` at once after a quiet time. Waiters go in turn.
+
+    A worker waits for one token at a time, so who has no more than a share of the workers gets no more of the rate.
+    """
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
         self._rate = rate

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from likeness_operator.kubernetes.cut import LONGEST_TEXT, cut, parse_list, parse_object
+from likeness_operator.kubernetes.cut import LONGEST_TEXT, MOST_NAMES, cut, parse_list, parse_object
 from likeness_operator.kubernetes.job import LONGEST_ANNOTATION, read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.pod import read_pod
@@ -75,12 +75,12 @@ def test_no_text_of_a_pod_or_a_job_is_kept_beyond_its_bound() -> None:
     pod = read_pod(a_pod(containerStatuses=[{"name": "tuner", "state": {"waiting": {"reason": "A", "message": long}}}]))
     assert len(pod.waiting_message) == LONGEST_TEXT
     manifest = a_job()
-    manifest["metadata"]["annotations"] = {"likeness.dev/token": long, "likeness.dev/unknown": long}
+    manifest["metadata"]["annotations"] = {f"likeness.dev/a{number}": long for number in range(100)}
     manifest["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "A", "message": long}]}
-    job = read_job(manifest)
-    assert [len(value) for _, value in job.annotations] == [LONGEST_ANNOTATION]
+    job = read_job(cut(manifest))
+    assert [len(value) for _, value in job.annotations] == MOST_NAMES * [LONGEST_ANNOTATION]
     assert len(job.failure_message) == LONGEST_TEXT
-    assert job.bytes_held < 10_000
+    assert 30_000 < job.bytes_held < 50_000
 
 
 @pytest.mark.parametrize("order", [("metadata", "items"), ("items", "metadata")], ids=["built in", "our kinds"])

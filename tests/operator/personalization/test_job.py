@@ -9,6 +9,8 @@ from given import NAME, NAMESPACE, PROFILE, SPEC, UID, a_job, a_personalization,
 from likeness_api.accept import Refusal, accept
 from likeness_api.order import Order
 from likeness_api.progress_report import PROGRESS_AUDIENCE, PROGRESS_TOKEN_FOLDER, PROGRESS_URL_VARIABLE
+from likeness_operator.kubernetes import label
+from likeness_operator.kubernetes.cut import cut
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.personalization.job import NO_NODE_IDENTITY, build_job, job_name
 from likeness_operator.personalization.profile import Profile
@@ -28,6 +30,14 @@ def built(
     order = accept(owner.name, owner.namespace, owner.spec, chosen.spec)
     assert not isinstance(order, Refusal), order
     return build_job(owner, chosen.name, chosen.spec, order, progress_url)
+
+
+def test_what_is_written_into_its_metadata_is_read_again() -> None:
+    written = built()["metadata"]
+    read = cut(built())["metadata"]
+    assert read["annotations"] == written["annotations"]
+    assert read["labels"].items() <= written["labels"].items()
+    assert {label.PERSONALIZATION_NAME, label.PROFILE} <= read["labels"].keys()
 
 
 def pod_of(job: K8sObject) -> K8sObject:
