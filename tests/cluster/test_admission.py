@@ -26,7 +26,7 @@ TENANT = f"system:serviceaccount:{NAMESPACE}:tenant"
 ADMIN = "somebody-with-all-rights"
 JOB_CONTROLLER = "system:serviceaccount:kube-system:job-controller"
 REPLICA_SETS = "system:serviceaccount:kube-system:replicaset-controller"
-STANDING, TENANTS = "standing-erase", "standing"
+STANDING, TENANTS = "standing-tune", "standing"
 """Jobs that are there: one of the operator's, one of the tenant's."""
 OURS = {"app.kubernetes.io/managed-by": "likeness"}
 PLAIN = {
@@ -129,7 +129,10 @@ def in_force(manifest: K8sObject, user: str) -> bool:
 
 @pytest.fixture(scope="module")
 def namespace(release: str) -> Iterator[str]:
-    """Restricted, with a tenant who has `edit`, and two Jobs that stay: one of the operator's, one of the tenant's."""
+    """Restricted, with a tenant who has `edit`, and two Jobs that stay: one of the operator's, one of the tenant's.
+
+    The operator's has another name than the one that the operator would look for, so that it is left alone.
+    """
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
     account = {"kind": "ServiceAccount", "name": "tenant", "namespace": NAMESPACE}
     edit = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}
@@ -145,8 +148,12 @@ def namespace(release: str) -> Iterator[str]:
         },
     )
     wait_for("the policies", lambda: in_force(somebodys_job(OURS), TENANT), seconds=30)
-    standing = erasing_job()
+    apply(personalization(name="waits"))
+    uid = kubectl("-n", NAMESPACE, "get", "pz", "waits", "-o", "jsonpath={.metadata.uid}")
+    standing = tuning_job()
     standing["metadata"]["name"] = STANDING
+    standing["metadata"]["labels"]["likeness.dev/personalization"] = "waits"
+    standing["metadata"]["ownerReferences"][0] |= {"name": "waits", "uid": uid}
     standing["spec"]["suspend"] = True
     kubectl("create", f"--as={OPERATOR}", "-f", "-", stdin=json.dumps(standing))
     kubectl("create", f"--as={TENANT}", "-f", "-", stdin=json.dumps(somebodys_job(name=TENANTS)))
