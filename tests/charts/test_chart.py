@@ -323,16 +323,83 @@ def test_crds_can_be_left_to_somebody_else(render: Render) -> None:
     assert of_kind(render("crds.install=false"), "CustomResourceDefinition") == []
 
 
-def test_the_operator_pod_fits_the_restricted_level(render: Render) -> None:
-    (deployment,) = of_kind(render(), "Deployment")
-    pod = deployment["spec"]["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container([deployment])["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+def test_each_pod_of_the_chart_fits_the_restricted_level(render: Render) -> None:
+    objects = render()
+    templated = of_kind(objects, "Deployment") + of_kind(objects, "Job")
+    pods = [each["spec"]["template"]["spec"] for each in templated] + [each["spec"] for each in of_kind(objects, "Pod")]
+    assert len(pods) == 3  # the operator's, the one before an uninstallation, `helm test`
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert [each["securityContext"] for each in pod["containers"]] == [
+            {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        ]
+
+
+POLICY, BINDING = "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
+
+
+def names(objects: list[dict[str, Any]], kind: str) -> set[str]:
+    return {manifest["metadata"]["name"] for manifest in of_kind(objects, kind)}
+
+
+def namespaces_of(objects: list[dict[str, Any]]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    """Policy -> the namespaces that it is bound to or not."""
+    found = {}
+    for binding in of_kind(objects, BINDING):
+        resources = binding["spec"].get("matchResources", {"namespaceSelector": {"matchExpressions": []}})
+        expressions = resources["namespaceSelector"]["matchExpressions"]
+        assert {each["key"] for each in expressions} <= {"kubernetes.io/metadata.name"}
+        found[binding["spec"]["policyName"]] = [(each["operator"], tuple(each["values"])) for each in expressions]
+    return found
+
+
+def test_a_release_for_some_namespaces_makes_no_policy_for_the_cluster_unless_told_to(render: Render) -> None:
+    assert names(render(), POLICY) == names(render(), BINDING) == namespaces_of(render()).keys()
+    assert len(names(render(), POLICY)) == 5
+    for values in ((NAMESPACES,), ("admissionPolicy.enabled=false",)):
+        assert not {POLICY, BINDING} & {manifest["kind"] for manifest in render(*values)}
+    asked = namespaces_of(render(NAMESPACES, "admissionPolicy.enabled=true"))
+    assert asked.keys() == names(render(), POLICY)
+    assert set(map(tuple, asked.values())) == {(("In", ("shop", "studio")),)}  # other releases' Jobs are elsewhere
+
+
+def test_every_policy_refuses_and_fails_closed_and_an_exempt_namespace_is_free_of_one(render: Render) -> None:
+    objects = render("admissionPolicy.exemptNamespaces={gpu}")
+    assert {policy["spec"]["failurePolicy"] for policy in of_kind(objects, POLICY)} == {"Fail"}
+    assert all(binding["spec"]["validationActions"] == ["Deny"] for binding in of_kind(objects, BINDING))
+    exempt = {policy: selected for policy, selected in namespaces_of(objects).items() if selected}
+    assert exempt == {"likeness-created-jobs": [("NotIn", ("gpu",))]}
+
+
+@pytest.mark.parametrize(
+    ("values", "account"),
+    [
+        pytest.param((), "likeness-operator", id="its-own"),
+        pytest.param(("serviceAccount.create=false", "serviceAccount.name=mine"), "mine", id="given"),
+    ],
+)
+def test_policies_know_the_operator_by_the_account_that_it_runs_as(
+    render: Render, values: tuple[str, ...], account: str
+) -> None:
+    objects = render(*values)
+    (deployment,) = of_kind(objects, "Deployment")
+    assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == account
+    known = set(re.findall(r"'(system:serviceaccount:system:[^']+)'", json.dumps(of_kind(objects, POLICY))))
+    assert known == {f"system:serviceaccount:system:{account}"}
+
+
+def test_policies_name_labels_keys_and_audience_as_the_operator_writes_them(render: Render) -> None:
+    from likeness_api.progress_report import PROGRESS_AUDIENCE
+    from likeness_operator.kubernetes import label
+    from likeness_operator.personalization.job import SECRET_KEYS
+
+    text = json.dumps(of_kind(render(), POLICY))
+    labels = {label.MANAGED_BY, label.COMPONENT, label.PERSONALIZATION_NAME, label.PROFILE, label.ERASES}
+    assert set(re.findall(r"'((?:app\.kubernetes\.io|likeness\.dev)/[a-z-]+)'", text)) == labels
+    assert set(re.findall(r"'(AWS_[A-Z_]+)'", text)) == SECRET_KEYS.keys()
+    for word in (PROGRESS_AUDIENCE, label.PRODUCT, label.TUNER, label.ERASER):
+        assert f"== '{word}'" in text
 
 
 def test_tuners_get_a_service_account_and_no_right(render: Render) -> None:
@@ -353,6 +420,9 @@ def test_tuners_get_a_service_account_and_no_right(render: Render) -> None:
         "image.tags=1",
         "resources.limit.cpu=1",
         "watchNamespaces={Shop}",
+        "admissionPolicy.enabled=perhaps",
+        "admissionPolicy.images={runtime}",
+        "admissionPolicy.podCreators={it's}",
         "logFormat=xml",
         "crds.keep=no",
         "replicas=-1",

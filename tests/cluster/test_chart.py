@@ -47,6 +47,11 @@ MODES: dict[str, tuple[str, ...]] = {
         "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
         ".matchExpressions[0].operator=Exists",
     ),
+    "held": (
+        f"watchNamespaces={{{SANDBOX}}}", "admissionPolicy.enabled=true", "admissionPolicy.images={likeness/runtime}",
+        "admissionPolicy.serviceAccounts={default}", "admissionPolicy.exemptNamespaces={default}",
+    ),
+    "unheld": ("admissionPolicy.enabled=false",),
     "everything": (f"watchNamespaces={{{SANDBOX}}}", *MONITORING, POLICY),
 }  # fmt: skip
 

@@ -22,12 +22,17 @@ def stuck(name: str, **runtime: object) -> str:
     return create(name, profile=name)
 
 
+ROOT = {"spec": {"securityContext": {"runAsNonRoot": False}}}
+"""What the namespace's Pod Security level refuses, though the admission policies let it through."""
+
+
 @pytest.mark.parametrize(
     ("name", "runtime", "reason", "words"),
     [
         pytest.param("no-gpu", {"resources": {"limits": {"nvidia.com/gpu": 64}}}, "Unschedulable", "0/1 nodes"),
         pytest.param("no-image", {"image": "registry.invalid/likeness:none"}, "ImagePullBackOff", "registry.invalid"),
-        pytest.param("root", {"podTemplate": {"spec": {"hostNetwork": True}}}, "FailedCreate", "hostNetwork"),
+        pytest.param("root", {"podTemplate": ROOT}, "FailedCreate", "runAsNonRoot"),
+        pytest.param("host", {"podTemplate": {"spec": {"hostNetwork": True}}}, "JobRefused", "hostNetwork"),
         pytest.param("half", {"podTemplate": {"spec": {"containers": [{"name": "tuner"}]}}}, "JobRefused", "image"),
     ],
 )

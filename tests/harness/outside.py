@@ -50,10 +50,14 @@ def acted_node(stages: Path) -> Iterator[None]:
 
 
 def install_rights(*namespaces: str) -> None:
-    """The chart's CRDs and rights; its pods are not wanted. Makes `namespaces`."""
+    """The chart's CRDs and rights; its pods are not wanted. Makes `namespaces`.
+
+    Without the admission policies: what is tried with this stands alone, and makes objects that they would refuse.
+    """
     for name in (SYSTEM, *namespaces):
         apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    run("helm", "upgrade", "--install", "likeness", str(CHART), "--namespace", SYSTEM, "--set", "replicas=0")
+    sets = ("--set", "replicas=0", "--set", "admissionPolicy.enabled=false")
+    run("helm", "upgrade", "--install", "likeness", str(CHART), "--namespace", SYSTEM, *sets)
     kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
 
 

@@ -21,14 +21,17 @@ PICTURE = "s3://catalogue/teapot/00.jpg"
 numbers = itertools.count(1)
 
 
-def install_chart() -> None:
-    """helm, with the operator's image of this run; returns when the operator is ready and its kinds are known."""
+def install_chart(*values: str) -> None:
+    """helm, with the operator's image of this run and these `--set` values.
+
+    Returns when the operator is ready and its kinds are known.
+    """
     repository, _, tag = os.environ["LIKENESS_TEST_OPERATOR_IMAGE"].rpartition(":")
     kueue = "false" if fetch("crd", "workloads.kueue.x-k8s.io", "") is None else "true"
     run(
         "helm", "upgrade", "--install", "likeness", str(CHART), "--namespace", SYSTEM,
         "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--set", f"kueue.enabled={kueue}",
-        "--wait", "--timeout", "2m",
+        *(word for value in values for word in ("--set", value)), "--wait", "--timeout", "2m",
     )  # fmt: skip
     kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
 

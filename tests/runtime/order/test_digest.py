@@ -25,6 +25,7 @@ FULL: dict[str, Any] = {
     "subject": {
         "namespace": "shop",
         "name": "teapot",
+        "id": "TEAPOT",
         "token": "<teapot>",
         "images": [{"uri": "s3://art/a.png", "caption": "a {token} on a table"}],
         "output": "s3://out/x",
