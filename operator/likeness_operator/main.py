@@ -97,7 +97,10 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("--log-format", choices=["json", "text"], default="json")
     new.add_argument("--probe-port", type=int, default=8080, help="for /livez, /readyz, /metrics; 0 for none")
     new.add_argument(
-        "--workers", type=at_least_one, default=WORKERS, help="Personalizations reconciled at the same time"
+        "--workers",
+        type=at_least_one,
+        default=WORKERS,
+        help="Personalizations reconciled at the same time, of one namespace half as many",
     )
     new.add_argument(
         "--qps",
