@@ -1,4 +1,5 @@
-"""What half-open connections cost the operator: a burst of Personalizations with and without 10,000 of them, by turns.
+"""What half-open connections cost the operator: a burst of Personalizations while 10,000 of them are held, by turns at the
+operator and at another process with the same limits, so that the machine is equally busy.
 
     KUBECONFIG=... LIKENESS_TEST_AUDIT_LOG=... .venv/bin/python tests/cluster/bench_sockets.py --pairs 3
 
@@ -28,10 +29,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "harness"))
 
+from aiohttp import web  # noqa: E402
+
 from kube import apply, kubectl, run, wait_for  # noqa: E402
+from likeness_operator.limited_server import serve_limited  # noqa: E402
+from likeness_operator.personalization.progress_endpoint import REPORT_LIMITS  # noqa: E402
 from outside import Operator, acted_node, audited, create, install_rights, percentile, profile, running  # noqa: E402
 
-PORTS = (18080, 18081)
+PORTS, DECOYS = (18080, 18081), (18090, 18091)
 STARTS = (
     b"POST /progress HTTP/1.1\r\nHost: x\r\nAuthorization: Bear",
     b"",
@@ -59,21 +64,24 @@ def main() -> None:
         with running(Operator(Path(folder), *arguments, port=PORTS[0])) as operator:
             for number, namespace in enumerate(namespaces):
                 attacked = number % 2 == 1
-                with attack(options.connections, options.addresses) if attacked else nothing():
+                ports = PORTS if attacked else DECOYS
+                with attack(ports, options.connections, options.addresses):
                     before = operator.cpu_seconds()
                     asked = asyncio.run(create(namespace, options.count, options.rate, "s", "burst"))
                     wait_for("their Jobs", lambda: len(jobs(namespace)) >= options.count, 120, 1.0)  # noqa: B023
-                    answered = probe_seconds() if attacked else 0.0
+                    answered = probe_seconds()
                 seconds = sorted((jobs(namespace)[name] - asked[name]).total_seconds() for name in asked)
                 late[attacked].append(percentile(seconds, 99))
                 print(
-                    f"{'attacked' if attacked else 'quiet'}: create -> Job P50 {percentile(seconds, 50):.3f} s,"
+                    f"{'attacked' if attacked else 'beside it'}: create -> Job P50 {percentile(seconds, 50):.3f} s,"
                     f" P99 {late[attacked][-1]:.3f} s; {operator.cpu_seconds() - before:.1f} s of CPU; /livez in"
                     f" {answered:.2f} s; memory at most {operator.memory_mb():.0f} MB; load {os.getloadavg()[0]:.1f}",
                     flush=True,
                 )
             ended = operator.process.poll()
-        print(f"ends of the operator: {0 if ended is None else 1}; P99 attacked / quiet, medians: {ratio(late):.2f}")
+        print(
+            f"ends of the operator: {0 if ended is None else 1}; P99 attacked / beside it, medians: {ratio(late):.2f}"
+        )
     for namespace in namespaces:
         kubectl("delete", "namespace", namespace, "--wait=false")
 
@@ -100,42 +108,55 @@ def probe_seconds() -> float:
 
 
 @contextmanager
-def nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def attack(connections: int, addresses: int) -> Iterator[None]:
-    process = multiprocessing.Process(target=hold, args=(connections, addresses), daemon=True)
-    process.start()
-    time.sleep(5)
+def attack(ports: tuple[int, int], connections: int, addresses: int) -> Iterator[None]:
+    processes = [
+        multiprocessing.Process(target=decoys, daemon=True),
+        multiprocessing.Process(target=hold, args=(ports, connections, addresses), daemon=True),
+    ]
+    for process in processes:
+        process.start()
+    time.sleep(10)
     try:
         yield
     finally:
-        process.kill()
-        process.join()
+        for process in processes:
+            process.kill()
+            process.join()
 
 
-def hold(connections: int, addresses: int) -> None:
+def decoys() -> None:
+    """A server like the operator's on ports of its own."""
+
+    async def serve() -> None:
+        first, second = (serve_limited(port, web.Application(), REPORT_LIMITS) for port in DECOYS)
+        async with first, second:
+            await asyncio.sleep(3600)
+
+    asyncio.run(serve())
+
+
+def hold(ports: tuple[int, int], connections: int, addresses: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    asyncio.run(_hold(connections, addresses))
+    asyncio.run(_hold(ports, connections, addresses))
 
 
-async def _hold(connections: int, addresses: int) -> None:
+async def _hold(ports: tuple[int, int], connections: int, addresses: int) -> None:
     async with asyncio.TaskGroup() as group:
         for number in range(connections):
-            group.create_task(_one(number, f"127.0.{1 + number % addresses // 250}.{1 + number % addresses % 250}"))
+            group.create_task(
+                _one(ports[number % 2], number, f"127.0.{1 + number % addresses // 250}.{1 + number % addresses % 250}")
+            )
             if number % 100 == 0:
                 await asyncio.sleep(0.05)
 
 
-async def _one(number: int, address: str) -> None:
+async def _one(port: int, number: int, address: str) -> None:
     while True:
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", PORTS[number % 2], local_addr=(address, 0))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
             writer.write(STARTS[number % len(STARTS)])
-            while not reader.at_eof():
+            while not (reader.at_eof() or reader.exception() or writer.is_closing()):
                 if number % 5 == 0:
                     writer.write(b"x")
                     await asyncio.sleep(1)
