@@ -1,5 +1,5 @@
-"""What half-open connections cost the operator: a burst of Personalizations while 10,000 of them are held, by turns at the
-operator and at another process with the same limits, so that the machine is equally busy.
+"""What half-open connections cost the operator: a burst of Personalizations while 10,000 of them are held, by turns at
+the operator and at another process with the same limits, so that the machine is equally busy.
 
     KUBECONFIG=... LIKENESS_TEST_AUDIT_LOG=... .venv/bin/python tests/cluster/bench_sockets.py --pairs 3
 
