@@ -13,8 +13,16 @@ from typing import Any
 
 from aiohttp import web
 
+from likeness_api.crd import KINDS, manifest
 from likeness_operator.kubernetes.k8s_object import K8sObject
+from schema import complaints
 
+(PERSONALIZATION_STATUS,) = [
+    version["schema"]["openAPIV3Schema"]["properties"]["status"]
+    for kind in KINDS
+    if kind.kind == "Personalization"
+    for version in manifest(kind)["spec"]["versions"]
+]
 LISTS = ("pods", "tuningprofiles", "events", "personalizations", "jobs")
 
 
@@ -22,6 +30,7 @@ class ApiStub:
     """`objects` by the path of their URL; `calls` as `VERB path`, in order."""
 
     def __init__(self) -> None:
+        self.status_schema = PERSONALIZATION_STATUS
         self.objects: dict[str, K8sObject] = {}
         self.calls: list[str] = []
         self.url = ""
@@ -88,6 +97,10 @@ class ApiStub:
             return refusal(409, "Conflict")
         if request.method == "PUT":
             part = "status" if request.path != path else "spec"
+            ours = part == "status" and "/personalizations/" in path
+            wrong = complaints(body[part], self.status_schema) if ours else []
+            if wrong := [each for each in wrong if not each.endswith(" is unknown")]:  # those are left out instead
+                return refusal(422, "Invalid", "; ".join(wrong))
             return web.json_response(self.put(path, held | {part: body[part]}))
         parts = {part: held[part] | body[part] for part in ("metadata", "spec") if part in body}
         patched = self.put(path, held | parts)

@@ -8,7 +8,24 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from given import NAME, NAMESPACE, SHA, SPEC
+
 LONG = 3000
+HOME = f"{SPEC['output']}/{NAMESPACE}/{NAME}/"
+GOOD = json.dumps(
+    {
+        "reason": "Tuned",
+        "message": "tuned in 12 steps",
+        "token": f"<{NAME}>",
+        "nearestWord": "teapot",
+        "manifest": {"uri": f"{HOME}{SHA}/manifest.json", "sha256": SHA},
+        "artifacts": [{"name": "a.safetensors", "format": "lora", "sha256": SHA, "bytes": 7}],
+        "previews": ["previews/input.png"],
+        "metrics": [{"name": "lossAfter", "value": "0.1"}],
+        "subject": [{"sha256": SHA, "caption": "a {token}", "captionSource": "Spec"}],
+        "steps": 12,
+    }
+)
 TEXTS = (
     "",
     " ",
@@ -107,3 +124,15 @@ def _spoil(document: dict[str, Any], draw: random.Random) -> None:
     else:
         field = draw.choice([*document, "more"])
         document[field] = draw.choice((*TEXTS, *NUMBERS, *OTHERS))
+
+
+def believed(status: dict[str, Any]) -> list[str]:
+    """What a status says that was not ordered, judged without the code that is tested."""
+    addresses = [status.get("manifest", {}).get("uri", "")]
+    addresses += [artifact["uri"] for artifact in status.get("artifacts", [])] + status.get("previews", [])
+    wrong = [uri for uri in addresses if uri and not uri.startswith(HOME)]
+    wrong += [uri for uri in addresses if "/../" in uri or "//" in uri.removeprefix("s3://") or "\\" in uri]
+    wrong += [uri for uri in addresses if any(ord(character) < 32 for character in uri)]
+    if status.get("token") != f"<{NAME}>":
+        wrong.append(f"token {status.get('token')}")
+    return wrong

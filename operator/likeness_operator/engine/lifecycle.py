@@ -92,6 +92,11 @@ class Lifecycle(Protocol[ObservationT]):
     def is_news(self, observation: ObservationT, status: StatusModel) -> bool:
         """Whether `status` says enough that the object's own does not, to be worth a write."""
 
+    def refused_status(self, observation: ObservationT, message: str) -> StatusModel:
+        """What to write in place of a status that the API server refused with this message: an end, or the like, that
+        holds nothing but the message and what the API server took before.
+        """
+
     def report_job(self, observation: ObservationT, job: Job) -> None:
         """Logs and counts that `job` was created."""
 

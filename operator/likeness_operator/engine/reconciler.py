@@ -39,6 +39,8 @@ from likeness_operator.kubernetes.resource import Resource
 
 logger = logging.getLogger(__name__)
 
+UNPROCESSABLE = 422
+"""The HTTP status of an object that does not fit its schema."""
 MOST_WRITES = 5
 """In one reconciliation. More would mean that two rules undo each other's work."""
 JOB_REFUSED_NEXT_STEP = (
@@ -262,12 +264,22 @@ class Reconciler:
         """Without the empty lists that would only be noise in `kubectl get -o yaml`. Events follow the status, so that
         nobody hears of what is not yet true; a lost event loses no fact.
         """
-        written = {field: value for field, value in status.to_json().items() if value != []}
-        self._wrote(run, await self._api.write_status(run.resource, run.snapshot.manifest, written))
+        try:
+            self._wrote(run, await self._put_status(run, status))
+        except RefusedError as error:
+            if error.status != UNPROCESSABLE:
+                raise
+            # Our own schema refuses our own status: a bug. Tried again, it would be refused for ever, and nobody told.
+            logger.error("its status was refused: %s", error.message)
+            self._wrote(run, await self._put_status(run, run.lifecycle.refused_status(run.observation, error.message)))
         self._cache.wrote(run.key, run.snapshot.manifest["metadata"]["resourceVersion"])
         event = run.lifecycle.report_status(run.observation)
         if event is not None:
             await self._create_event(run, event)
+
+    async def _put_status(self, run: _Reconciliation, status: StatusModel) -> K8sObject:
+        written = {field: value for field, value in status.to_json().items() if value != []}
+        return await self._api.write_status(run.resource, run.snapshot.manifest, written)
 
     async def _create_event(self, run: _Reconciliation, content: EventContent) -> None:
         about = run.lifecycle.reference(run.observation)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from likeness_api.field import StatusModel
 from likeness_api.personalization import PersonalizationStatus, Waiting
+from likeness_api.reason import Reason
 from likeness_operator.engine.decision import CreateJob, PatchJob, Question, Rule
 from likeness_operator.engine.lifecycle import Snapshot
 from likeness_operator.erasure.job import erase_job_name
@@ -17,6 +18,7 @@ from likeness_operator.erasure.rules import RULES
 from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.api_error import NotFoundError
 from likeness_operator.kubernetes.api_server import ApiServer
+from likeness_operator.kubernetes.condition import truncate
 from likeness_operator.kubernetes.event import EventContent, ObjectReference
 from likeness_operator.kubernetes.job import Job, read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
@@ -25,7 +27,7 @@ from likeness_operator.kubernetes.pod import read_pod
 from likeness_operator.personalization.facts import read_personalization
 from likeness_operator.personalization.job import job_name
 from likeness_operator.personalization.profiles import Profiles
-from likeness_operator.personalization.status import is_news
+from likeness_operator.personalization.status import is_news, with_condition_set
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,13 @@ class ErasureLifecycle:
     def is_news(self, observation: ErasureObservation, status: StatusModel) -> bool:
         assert isinstance(status, PersonalizationStatus)
         return is_news(status, observation.personalization.status)
+
+    def refused_status(self, observation: ErasureObservation, message: str) -> StatusModel:
+        about = observation.personalization
+        kind = ("Erased", False)
+        return with_condition_set(
+            about.status, about, self.now(), type_is=kind, reason=Reason.RESULT_INVALID, message=truncate(message)
+        )
 
     def report_job(self, observation: ErasureObservation, job: Job) -> None:  # noqa: ARG002 - part of the protocol
         logger.info("created Job %s to erase what was published", job.name)

@@ -35,7 +35,7 @@ from likeness_operator.personalization.profiles import Profiles
 from likeness_operator.personalization.progress import ProgressTracker
 from likeness_operator.personalization.report import count_end, count_job, failure_event
 from likeness_operator.personalization.rules import RULES
-from likeness_operator.personalization.status import is_news
+from likeness_operator.personalization.status import is_news, unwritable_status
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +115,9 @@ class TuningLifecycle:
     def is_news(self, observation: Observation, status: StatusModel) -> bool:
         assert isinstance(status, PersonalizationStatus)
         return is_news(status, observation.personalization.status)
+
+    def refused_status(self, observation: Observation, message: str) -> StatusModel:
+        return unwritable_status(observation.personalization, self.now(), message)
 
     def report_job(self, observation: Observation, job: Job) -> None:
         logger.info("created Job %s", job.name)

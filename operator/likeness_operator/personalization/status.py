@@ -120,6 +120,14 @@ def failed_status(o: Observation, reason: str, message: str, exit_code: int | No
     return _finished(o, _set(o, status, ("Failed", True), reason, truncate(message)))
 
 
+def unwritable_status(about: Personalization, now: datetime, message: str) -> PersonalizationStatus:
+    """The end of one whose status the API server refused: what it took before, and why there is no more."""
+    message = truncate(f"its status was not taken: {message}")
+    failure = Failure(reason=Reason.RESULT_INVALID, message=message, attempt=len(about.status.attempts))
+    kept = about.status.model_copy(update={"failure": failure, "waiting": None, "completion_time": timestamp(now)})
+    return with_condition_set(kept, about, now, type_is=("Failed", True), reason=Reason.RESULT_INVALID, message=message)
+
+
 def _without_progress(status: PersonalizationStatus) -> PersonalizationStatus:
     """The next pod begins at the first step."""
     return status.model_copy(update={"progress": None})

@@ -84,6 +84,9 @@ class Greetings:
     def report_job(self, observation: Greeting, job: Job) -> None:
         pass
 
+    def refused_status(self, observation: Greeting, message: str) -> StatusModel:
+        raise AssertionError(message)
+
     def report_status(self, observation: Greeting) -> EventContent | None:
         return EventContent("Normal", "Greeted", "Greet", "hello")
 

@@ -527,3 +527,16 @@ async def test_a_job_of_the_operator_before_is_brought_to_its_end(scene: Scene, 
     assert scene.status()["conditions"][0]["type"] == ("Failed" if exit_code else "Succeeded")
     assert scene.status().get("token") == (None if exit_code else "<red-teapot>")
     assert len(scene.cache) == 0
+
+
+async def test_a_status_that_the_schema_refuses_ends_it_once_and_says_so(scene: Scene) -> None:
+    """A bug of ours, acted by a schema that takes less than the one that we wrote for."""
+    await scene.calls()
+    scene.pod("Running", running={"startedAt": "2026-11-23T12:00:01Z"})
+    properties = scene.server.status_schema["properties"] | {"jobRef": {"type": "string"}}
+    scene.server.status_schema = {"type": "object", "properties": properties}
+    assert (await scene.calls()).count(f"PUT {SUBJECT}/status") >= 2
+    assert scene.status()["conditions"][0]["reason"] == "ResultInvalid"
+    assert ".jobRef is dict" in scene.status()["failure"]["message"]
+    scene.cache.invalidate(KEY)
+    assert f"PUT {SUBJECT}/status" not in await scene.calls()

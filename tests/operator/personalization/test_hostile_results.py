@@ -10,29 +10,14 @@ from typing import Any
 
 import pytest
 
-from given import NAME, NAMESPACE, SHA, SPEC, UID, a_job, a_pod, an_observation, reconcile
-from hostile import hostile_messages
+from given import UID, a_job, a_pod, an_observation, reconcile
+from hostile import GOOD, believed, hostile_messages
 from likeness_api.crd import KINDS, manifest
 from likeness_api.personalization import PersonalizationStatus
 from likeness_api.reason import Reason
 from likeness_operator.engine.decision import Decision
 from schema import complaints
 
-HOME = f"{SPEC['output']}/{NAMESPACE}/{NAME}/"
-GOOD = json.dumps(
-    {
-        "reason": "Tuned",
-        "message": "tuned in 12 steps",
-        "token": f"<{NAME}>",
-        "nearestWord": "teapot",
-        "manifest": {"uri": f"{HOME}{SHA}/manifest.json", "sha256": SHA},
-        "artifacts": [{"name": "a.safetensors", "format": "lora", "sha256": SHA, "bytes": 7}],
-        "previews": ["previews/input.png"],
-        "metrics": [{"name": "lossAfter", "value": "0.1"}],
-        "subject": [{"sha256": SHA, "caption": "a {token}", "captionSource": "Spec"}],
-        "steps": 12,
-    }
-)
 COUNT = 5000
 (SCHEMA,) = [
     version["schema"]["openAPIV3Schema"]["properties"]["status"]
@@ -40,18 +25,6 @@ COUNT = 5000
     if kind.kind == "Personalization"
     for version in manifest(kind)["spec"]["versions"]
 ]
-
-
-def believed(status: dict[str, Any]) -> list[str]:
-    """What a status says that was not ordered, judged without the code that is tested."""
-    addresses = [status.get("manifest", {}).get("uri", "")]
-    addresses += [artifact["uri"] for artifact in status.get("artifacts", [])] + status.get("previews", [])
-    wrong = [uri for uri in addresses if uri and not uri.startswith(HOME)]
-    wrong += [uri for uri in addresses if "/../" in uri or "//" in uri.removeprefix("s3://") or "\\" in uri]
-    wrong += [uri for uri in addresses if any(ord(character) < 32 for character in uri)]
-    if status.get("token") != f"<{NAME}>":
-        wrong.append(f"token {status.get('token')}")
-    return wrong
 
 
 def test_the_good_one_is_believed() -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from likeness_api.published import Ordered
+from hostile import hostile_messages
+from likeness_api.published import Ordered, contradiction
 from likeness_api.reason import Reason
 from likeness_runtime.export.file import File
 from likeness_runtime.failure import InterruptedRunError, RunError, StorageMissingError
-from likeness_runtime.order.manifest import MANIFEST_NAME, ArtifactManifest, ManifestFile
+from likeness_runtime.order.manifest import MANIFEST_NAME, ArtifactManifest, ManifestFile, result_of
 from likeness_runtime.order.publish import Place, Standing, publish, standing
 from likeness_runtime.storage.local import LocalStore
 from likeness_runtime.storage.object_store import ObjectStore
@@ -189,6 +190,28 @@ def test_a_manifest_that_is_not_as_ordered_is_replaced(
     publish(place(tmp_path), ours, manifest_of(ours), never)
     assert isinstance(standing(place(tmp_path)), Standing)
     assert_whole(at(tmp_path))
+
+
+def test_no_hostile_manifest_is_believed(tmp_path: Path) -> None:
+    """Written by whoever may write into the bucket, beside files that are there."""
+    ours = files(b"a", b"b")
+    publish(place(tmp_path), ours, manifest_of(ours), never)
+    path = at(tmp_path) / MANIFEST_NAME
+    good, believed = path.read_text(), 0
+    for message in hostile_messages(good, 3000, seed=7):
+        path.write_text(message)
+        found = standing(place(tmp_path))
+        assert found is not None
+        if isinstance(found, Standing):
+            believed += 1
+            result = result_of(found.manifest, found.data, place(tmp_path).folder, Reason.ALREADY_PUBLISHED, "")
+            assert contradiction(result, place(tmp_path).ordered) is None
+            assert {file.name for file in found.manifest.files} <= {"0.bin", "1.bin"}
+        else:
+            assert 0 < len(found) < 2000
+    assert believed < 300
+    path.write_text(good)
+    assert isinstance(standing(place(tmp_path)), Standing)
 
 
 @pytest.mark.parametrize(
