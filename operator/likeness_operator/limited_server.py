@@ -145,10 +145,14 @@ async def _accept(listener: socket.socket, runner: web.AppRunner, limits: Connec
                 logger.warning("cannot accept connections: %s; trying again in %.0f s", error, NO_DESCRIPTORS_SECONDS)
                 pause = NO_DESCRIPTORS_SECONDS
                 break
-            if connections.has_room(peer[0]):
-                await _hand_over(accepted, peer[0], runner, connections)
-            else:
+            if not connections.has_room(peer[0]):
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+                accepted.close()
+                continue
+            try:
+                await _hand_over(accepted, peer[0], runner, connections)
+            except OSError as error:  # it ended meanwhile
+                logger.debug("a connection from %s was lost: %s", peer[0], error)
                 accepted.close()
         await asyncio.sleep(pause)
 
