@@ -11,10 +11,13 @@ from pillow_heif import register_heif_opener
 
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError
+from likeness_runtime.image.colour import eight_bits, in_srgb
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
 MIN_SIDE_PX = 16
+ENOUGH_PX = 2048
+"""Of the short side: as much as any model is tuned at."""
 BACKGROUND = (255, 255, 255)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
@@ -34,7 +37,8 @@ register_heif_opener()
 
 
 def decode(data: bytes, name: str) -> Image.Image:
-    """An upright RGB picture of the first frame, transparency over white, metadata left behind.
+    """An upright sRGB picture of the first frame, transparency over white, metadata left behind; one with more than
+    twice `ENOUGH_PX` on its short side is made smaller by a whole factor.
 
     `name` is how messages call it. Raises `RunError` with ImageUnreadable, ImageTooLarge or ImageTooSmall.
     """
@@ -50,15 +54,21 @@ def decode(data: bytes, name: str) -> Image.Image:
     if min(width, height) < MIN_SIDE_PX:
         found = f"{width} x {height} pixels"
         raise RunError(Reason.IMAGE_TOO_SMALL, f"{name} has {found}; expected at least {MIN_SIDE_PX} on each side")
+    if picture.format == "JPEG" and 8 * len(data) < width * height / 64:
+        # A block of 8 x 8 takes a bit at least; a decoder fills what is missing with grey.
+        found = f"{len(data)} bytes for the {width} x {height} pixels of its header"
+        raise RunError(Reason.IMAGE_UNREADABLE, f"{name} has {found}; expected a complete picture")
     try:
+        picture.draft("RGB", (2 * ENOUGH_PX, 2 * ENOUGH_PX))  # a JPEG is decoded at an eighth, a quarter or a half
         picture.seek(0)
         picture.load()
-        return _rgb(ImageOps.exif_transpose(picture))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        kind = picture.format or "picture"
-        raise RunError(
-            Reason.IMAGE_UNREADABLE, f"{name} is a damaged {kind} file ({error}); expected a complete picture"
-        ) from None
+        return ImageOps.exif_transpose(_rgb(picture, name))
+    except RunError:
+        raise
+    except MemoryError:
+        raise RunError(Reason.IMAGE_TOO_LARGE, f"{name} takes too much memory to decode") from None
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever they like about damaged files
+        raise _damaged(picture.format or "picture", name, error) from None
 
 
 def squared(picture: Image.Image, side_px: int) -> Image.Image:
@@ -87,28 +97,46 @@ def _opened(data: bytes, name: str) -> Image.Image:
             Reason.IMAGE_UNREADABLE,
             f"{name} is no picture that can be read (it starts with {data[:8]!r}); expected {', '.join(FORMATS)}",
         ) from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise RunError(Reason.IMAGE_UNREADABLE, f"{name} is damaged ({error}); expected a complete picture") from None
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _damaged("picture", name, error) from None
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    """Eight bits a channel, three channels, transparency over white."""
+def _damaged(kind: str, name: str, error: Exception) -> RunError:
+    problem = " ".join(str(error).split())[:200] or type(error).__name__
+    if "MAX_TEXT_CHUNK" in problem or "MAX_TEXT_MEMORY" in problem:
+        found = "a text or a colour profile of more than a megabyte beside its pixels"
+        return RunError(Reason.IMAGE_UNREADABLE, f"{name} has {found}; expected a picture saved without it")
+    return RunError(
+        Reason.IMAGE_UNREADABLE, f"{name} is a damaged {kind} file ({problem}); expected a complete picture"
+    )
+
+
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    """Eight bits a channel, sRGB, transparency over white; the orientation is still to be seen to."""
+    exif = picture.getexif()
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        picture = _eight_bits(picture)
-    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        picture = eight_bits(picture, name)
+    if picture.mode in ("P", "PA"):
+        picture = picture.convert("RGBA" if "transparency" in picture.info or picture.mode == "PA" else "RGB")
+    elif "transparency" in picture.info and picture.mode in ("1", "L", "RGB"):
+        picture = picture.convert("RGBA")
+    picture = in_srgb(_smaller(picture), name)
+    if picture.mode in ("RGBA", "LA", "RGBa", "La"):
         layer = picture.convert("RGBA")
-        canvas = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
-        canvas.alpha_composite(layer)
-        picture = canvas
+        picture = Image.new("RGB", layer.size, BACKGROUND)
+        picture.paste(layer, mask=layer.getchannel("A"))
     converted = picture.convert("RGB")
     converted.info.clear()
+    if exif:
+        converted.getexif().update(exif)
     return converted
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Pillow's own conversion cuts 16-bit greys off at 255 instead of scaling them."""
-    import numpy as np
-
-    values = np.asarray(picture, dtype=np.float64)
-    top = 65535.0 if picture.mode != "F" or values.max() > 1.0 else 1.0
-    return Image.fromarray((np.clip(values / top, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
+def _smaller(picture: Image.Image) -> Image.Image:
+    """So that no more than one picture is ever there in its full size."""
+    factor = min(picture.size) // ENOUGH_PX
+    if factor < 2 or picture.mode == "1":
+        return picture
+    smaller = picture.reduce(factor)
+    smaller.info = picture.info
+    return smaller

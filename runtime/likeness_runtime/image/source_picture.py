@@ -10,7 +10,8 @@ from PIL import Image
 from likeness_api.personalization import SubjectImage
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError
-from likeness_runtime.image.decode import MAX_BYTES, decode
+from likeness_runtime.image.bounded import decode_bounded
+from likeness_runtime.image.decode import MAX_BYTES
 from likeness_runtime.storage.object_store import ObjectTooLargeError
 from likeness_runtime.storage.stores import Stores
 
@@ -37,7 +38,7 @@ def _fetch(index: int, uri: str, stores: Stores) -> SourcePicture:
     except ObjectTooLargeError as error:
         found, most = f"{error.size / 2**20:.1f} MiB", f"{MAX_BYTES / 2**20:.0f} MiB"
         raise RunError(Reason.IMAGE_TOO_LARGE, f"{name} has {found}; expected at most {most}") from None
-    return SourcePicture(last_segment(uri), hashlib.sha256(data).hexdigest(), decode(data, name))
+    return SourcePicture(last_segment(uri), hashlib.sha256(data).hexdigest(), decode_bounded(data, name))
 
 
 def last_segment(uri: str) -> str:
