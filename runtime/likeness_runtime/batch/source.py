@@ -25,7 +25,7 @@ from likeness_runtime.failure import RunError
 MOST_LINE_BYTES = 65_536
 MOST_MANIFEST_BYTES = 8 * 2**30
 """Of a manifest, unpacked: a million lines of eight thousand bytes."""
-ROWS_AT_ONCE = 1000
+TABLE_ROWS = 1000
 MANIFEST_FORMATS = ".jsonl, .jsonl.gz, .csv or .parquet"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif")
 IMAGE_COLUMNS = ("image", *(f"image{number}" for number in range(2, MAX_IMAGES + 1)))
@@ -141,7 +141,7 @@ def _parquet(path: Path) -> Iterator[Row]:
     except ImportError:
         raise ValueError("pyarrow is missing; expected: pip install 'likeness-tuner[parquet]'") from None
     number = 0
-    for table in parquet.ParquetFile(path).iter_batches(batch_size=ROWS_AT_ONCE):
+    for table in parquet.ParquetFile(path).iter_batches(batch_size=TABLE_ROWS):
         for cells in table.to_pylist():
             number += 1
             yield Row(number, _from_columns(cells))
