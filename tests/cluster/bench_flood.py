@@ -8,6 +8,7 @@ started again, as the kubelet would. The flood comes from a service account that
 
     large   the largest objects that the API server takes, by long labels
     many    objects of 20 kB that are valid
+    held    the largest objects that the chart's admission policies let through
     dense   few of the largest, by as many short labels as fit: they take the most memory once they are read
     parts   Jobs and pods that carry our labels, with an annotation of 20 kB each
 
@@ -58,7 +59,7 @@ from outside import (  # noqa: E402
     url_of,
 )
 
-COUNTS = {"large": 1200, "many": 10_000, "dense": 60, "parts": 10_000}
+COUNTS = {"large": 1200, "held": 1200, "many": 10_000, "dense": 60, "parts": 10_000}
 AT_ONCE = 20
 """Requests of the flood at a time."""
 HEAD_START_SECONDS = 5.0
@@ -89,7 +90,7 @@ def main() -> None:
 
 def bench(flood: str, folder: Path, options: argparse.Namespace) -> None:
     tenant, other = f"{flood}-{int(time.time())}", f"zother-{flood}-{int(time.time())}"
-    install_rights(tenant, other)
+    install_rights(tenant, other, policies=flood == "held")
     kubectl("delete", "tuningprofile", "flood", "--ignore-not-found")
     apply(profile("flood"), *rights(tenant))
     count = options.count or COUNTS[flood]
@@ -219,6 +220,13 @@ def drop(flood: str, namespace: str, name: str, labels: int) -> list[tuple[str, 
     order = personalization(namespace, name, "there-is-none")
     if flood == "many":
         order["spec"]["previews"] = [{"prompt": "🫖" * 600}] * 8
+    elif flood == "held":
+        order["spec"]["previews"] = [{"prompt": "🫖" * 1024}] * 8
+        order["spec"]["subject"]["images"] = [
+            {"uri": "s3://catalogue/" + "🫖" * 1000, "caption": "{token}" + "🫖" * 500}
+        ] * 8
+        order["metadata"]["annotations"] = {"a": "🫖" * 32_760}
+        order["metadata"]["labels"] = {f"{i:0>63}": "b" * 63 for i in range(64)}
     elif flood == "large":
         order["metadata"]["labels"] = {f"{i:0>253}.{'a' * 62}"[-253:] + f"/{i:0>63}": "b" * 63 for i in range(labels)}
     else:

@@ -49,14 +49,15 @@ def acted_node(stages: Path) -> Iterator[None]:
             kwok.kill()
 
 
-def install_rights(*namespaces: str) -> None:
+def install_rights(*namespaces: str, policies: bool = False) -> None:
     """The chart's CRDs and rights; its pods are not wanted. Makes `namespaces`.
 
-    Without the admission policies: what is tried with this stands alone, and makes objects that they would refuse.
+    Without the admission policies, where they are not asked for: what is tried with this stands alone, and makes objects
+    that they would refuse.
     """
     for name in (SYSTEM, *namespaces):
         apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    sets = ("--set", "replicas=0", "--set", "admissionPolicy.enabled=false")
+    sets = ("--set", "replicas=0", "--set", f"admissionPolicy.enabled={str(policies).lower()}")
     run("helm", "upgrade", "--install", "likeness", str(CHART), "--namespace", SYSTEM, *sets)
     kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/instance=likeness")
 
