@@ -52,8 +52,8 @@ def acted_node(stages: Path) -> Iterator[None]:
 def install_rights(*namespaces: str, policies: bool = False) -> None:
     """The chart's CRDs and rights; its pods are not wanted. Makes `namespaces`.
 
-    Without the admission policies, where they are not asked for: what is tried with this stands alone, and makes objects
-    that they would refuse.
+    Without the admission policies where they are not asked for: what is tried with this stands alone, and makes
+    objects that they would refuse.
     """
     for name in (SYSTEM, *namespaces):
         apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
