@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from likeness_api.accept import Refusal
@@ -16,6 +17,8 @@ PROFILE_KEPT_SECONDS = 5.0
 """In case a watch missed that one was changed or deleted."""
 LABELS_KEPT_SECONDS = 30.0
 """Of a namespace, which no watch tells of."""
+REFUSING_LABELS_KEPT_SECONDS = 2.0
+"""Whoever is refused will not be looked at again for minutes, so the label that was just added must not be missed."""
 MOST_KEPT_NAMESPACES = 1000
 
 
@@ -72,18 +75,21 @@ class Profiles:
         if allowed.selector is None:
             return f"{refused}: it is not among allowedNamespaces.names"
         try:
-            labels = await self._labels_of(namespace)
+            for most_seconds in (LABELS_KEPT_SECONDS, REFUSING_LABELS_KEPT_SECONDS):
+                if selects(allowed.selector, await self._labels_of(namespace, most_seconds)):
+                    return None
         except RefusedError as error:
             return f"{refused}: the operator cannot read the namespace's labels ({error.message}); expected `get` on it"
-        return None if selects(allowed.selector, labels) else f"{refused}: allowedNamespaces selects it by no label"
+        return f"{refused}: allowedNamespaces selects it by no label"
 
-    async def _labels_of(self, namespace: str) -> Mapping[str, str]:
-        until, labels = self._labels.get(namespace, (0.0, {}))
-        if self._clock() < until:
+    async def _labels_of(self, namespace: str, most_seconds: float) -> Mapping[str, str]:
+        """As they were so many seconds ago at most."""
+        read_at, labels = self._labels.get(namespace, (-math.inf, {}))
+        if self._clock() < read_at + most_seconds:
             return labels
         labels = await self._api.namespace_labels(namespace)
         self._labels.pop(namespace, None)
-        self._labels[namespace] = (self._clock() + LABELS_KEPT_SECONDS, labels)
+        self._labels[namespace] = (self._clock(), labels)
         if len(self._labels) > MOST_KEPT_NAMESPACES:
             del self._labels[next(iter(self._labels))]
         return labels

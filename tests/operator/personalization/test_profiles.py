@@ -10,7 +10,12 @@ from likeness_api.accept import Refusal
 from likeness_operator.kubernetes.api_error import RefusedError
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.personalization.profile import Profile
-from likeness_operator.personalization.profiles import LABELS_KEPT_SECONDS, PROFILE_KEPT_SECONDS, Profiles
+from likeness_operator.personalization.profiles import (
+    LABELS_KEPT_SECONDS,
+    PROFILE_KEPT_SECONDS,
+    REFUSING_LABELS_KEPT_SECONDS,
+    Profiles,
+)
 
 SD15 = "/apis/likeness.dev/v1alpha1/tuningprofiles/sd15"
 
@@ -76,9 +81,18 @@ async def test_a_label_admits_once_it_is_there(server: ApiStub, api: ApiServer) 
     profiles = Profiles(api, lambda: now[0])
     assert isinstance(await profiles.choose("sd15", "shop"), Refusal)
     with_labels(server, tier="gold")
-    now[0] = LABELS_KEPT_SECONDS + 1
+    now[0] = REFUSING_LABELS_KEPT_SECONDS + 1
     assert isinstance(await profiles.choose("sd15", "shop"), Profile)
     assert isinstance(await profiles.choose("sd15", None), Profile)
+
+
+async def test_labels_that_admit_are_kept_for_a_while(server: ApiStub, api: ApiServer) -> None:
+    server.put(SD15, {"metadata": {"name": "sd15"}, "spec": PROFILE | {"allowedNamespaces": SELECTED}})
+    with_labels(server, tier="gold")
+    await questions(api, "sd15", [0.0, 1.0, 4.0])
+    assert server.calls.count(f"GET {NAMESPACE}") == 1
+    await questions(api, "sd15", [0.0, LABELS_KEPT_SECONDS + 1])
+    assert server.calls.count(f"GET {NAMESPACE}") == 3
 
 
 async def test_without_the_right_to_read_labels_nobody_is_let_in(
