@@ -77,7 +77,7 @@ class LocalBatch:
         with tempfile.TemporaryDirectory(prefix="likeness-batch-") as scratch:
             reader = SourceReader(self.spec, orders, models, self.context.stores, self._absolute())
             plan = reader.plan(folder, Path(scratch))
-            if self.spec.mode == "Plan":
+            if self.spec.mode == "Plan" or self.spec.suspend:
                 return self._planned(plan), int(ExitCode.DONE)
             _Worker(self.spec, orders, models, self.context, plan, folder).work(f"{self.namespace}/{self.name}")
             tally, results = collect(plan, folder, len(self.spec.passes), Path(scratch))
@@ -107,8 +107,10 @@ class LocalBatch:
         what = f"{plan.subjects} subjects to tune in {len(plan.shards)} shards"
         message = f"{what}, {plan.skipped} unchanged, {plan.quarantined} lines that say none"
         counts = Counts(total=plan.lines, skipped=plan.skipped, failed=plan.quarantined, pending=plan.subjects)
-        planned = _condition("Planned", Reason.FINISHED, message)
-        return PersonalizationBatchStatus(revision=self.spec.revision, conditions=[planned], counts=counts)
+        conditions = [_condition("Planned", Reason.FINISHED, message)]
+        if self.spec.suspend:
+            conditions.insert(0, _condition("Suspended", Reason.SUSPENDED, "spec.suspend is true"))
+        return PersonalizationBatchStatus(revision=self.spec.revision, conditions=conditions, counts=counts)
 
     def _finished(
         self, folder: BatchFolder, plan: BatchPlan, tally: Tally, started: datetime

@@ -221,6 +221,15 @@ def test_a_plan_tunes_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> No
     assert status.conditions[0].type == "Planned"
 
 
+def test_what_is_suspended_is_planned_and_not_tuned(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "fulfil_together", must_not_work)
+        status, code = shop.run(suspend=True)
+    assert (code, status.conditions[0].type, status.counts.pending) == (0, "Suspended", 3)
+    status, _ = shop.run()
+    assert status.counts.succeeded == 3
+
+
 def test_what_is_nobodys_own_fault_stops_the_batch(shop: Shop) -> None:
     """Storage that refuses is refused once more by each subject: eight in a row are enough, and none is written off."""
     (shop.folder / "out" / "shop").mkdir(parents=True)
