@@ -21,8 +21,26 @@ PRIMARIES = {
 """Colour primaries of ITU-T H.273 beside those of sRGB, and linear light in them to linear sRGB."""
 USUAL_GAMMA = 1 / 2.2
 ROWS_AT_ONCE = 256
+HEAD_BYTES = 2**16
+"""Where containers say what they hold."""
+PROBE = Image.frombytes("RGB", (9, 3), bytes(range(0, 243, 3)))
+"""Colours by which a profile shows whether it is sRGB's."""
 
 log = logging.getLogger(__name__)
+
+
+def coded_colours(data: bytes, kind: str) -> dict[str, int] | None:
+    """What a file's head says of its colours in the numbers of ITU-T H.273: HEIF and AVIF in their nclx box, PNG in its
+    cICP chunk, which not every decoder tells. None where it says nothing.
+    """
+    head = data[:HEAD_BYTES]
+    if kind in ("HEIF", "AVIF") and (place := head.find(b"colrnclx")) >= 0 and len(head) >= place + 12:
+        primaries, transfer = (int.from_bytes(head[place + at : place + at + 2], "big") for at in (8, 10))
+    elif kind == "PNG" and 0 <= (place := head.find(b"cICP")) < head.find(b"IDAT") and len(head) >= place + 6:
+        primaries, transfer = head[place + 4], head[place + 5]
+    else:
+        return None
+    return {"color_primaries": primaries, "transfer_characteristics": transfer}
 
 
 def eight_bits(picture: Image.Image, name: str) -> Image.Image:
@@ -83,6 +101,8 @@ def _by_profile(picture: Image.Image, profile: bytes, name: str) -> Image.Image:
     colours = picture if alpha is None else picture.convert(base)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if base == "RGB" and _is_srgb(source):
+            return picture
         converted = ImageCms.profileToProfile(colours, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         log.warning("%s: its colour profile is passed over (%s).", name, " ".join(str(error).split())[:200])
@@ -91,6 +111,12 @@ def _by_profile(picture: Image.Image, profile: bytes, name: str) -> Image.Image:
     if alpha is not None:
         converted.putalpha(alpha)
     return converted
+
+
+def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+    """Whether converting would change nothing but the last bit: most pictures name sRGB itself."""
+    converted = ImageCms.profileToProfile(PROBE, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return bool(np.abs(np.asarray(converted, int) - np.asarray(PROBE, int)).max() <= 1)
 
 
 def _from_primaries(picture: Image.Image, matrix: np.ndarray) -> Image.Image:

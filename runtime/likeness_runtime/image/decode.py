@@ -11,7 +11,7 @@ from pillow_heif import register_heif_opener
 
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError
-from likeness_runtime.image.colour import eight_bits, in_srgb
+from likeness_runtime.image.colour import coded_colours, eight_bits, in_srgb
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
@@ -45,6 +45,8 @@ def decode(data: bytes, name: str) -> Image.Image:
     if not data:
         raise RunError(Reason.IMAGE_UNREADABLE, f"{name} is empty (0 bytes); expected a picture")
     picture = _opened(data, name)
+    if coded := coded_colours(data, picture.format or ""):
+        picture.info.setdefault("nclx_profile", coded)
     width, height = picture.size
     if width * height > MAX_PIXELS:
         found = f"{width} x {height} = {width * height / 1e6:.0f} megapixels"

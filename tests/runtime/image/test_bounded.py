@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -45,6 +46,11 @@ def loop() -> NoReturn:
         pass
 
 
+def sleep() -> NoReturn:
+    time.sleep(60)
+    raise AssertionError
+
+
 def hoard() -> Image.Image:
     return Image.frombytes("RGB", (1, 1), bytes(2 * bounded.MOST_MEMORY_BYTES)[:3])
 
@@ -57,7 +63,8 @@ def leave() -> NoReturn:
     ("work", "words"),
     [
         (crash, "crashed its decoder"),
-        (loop, "took more than 1 s"),
+        (loop, "took more than 1 s of CPU"),
+        (sleep, "still not decoded after 1 s"),
         (hoard, "could not"),
         (leave, "could not be decoded"),
     ],
@@ -66,6 +73,8 @@ def test_who_misbehaves_fails_the_picture_alone(
     work: Callable[[], Image.Image], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounded, "MOST_CPU_SECONDS", 1)
+    if work is sleep:
+        monkeypatch.setattr(bounded, "MOST_SECONDS", 1)
     with pytest.raises(RunError, match=words) as caught:
         in_child(work, "images[0]")
     assert caught.value.reason == Reason.IMAGE_UNREADABLE

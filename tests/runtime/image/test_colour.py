@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,28 @@ def test_high_dynamic_range_is_refused_by_name(transfer: int) -> None:
     with pytest.raises(RunError, match="high dynamic range") as caught:
         in_srgb(picture, "x")
     assert caught.value.reason == Reason.IMAGE_UNREADABLE
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_what_a_png_or_an_avif_says_of_its_colours_is_heard(transfer: int) -> None:
+    data = saved(halves(RED, GREEN), "PNG")
+    chunk = b"cICP" + bytes([9, transfer, 0, 1])
+    place = data.index(b"IDAT") - 4
+    spoiled = (
+        data[:place] + len(chunk[4:]).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + data[place:]
+    )
+    with pytest.raises(RunError, match="high dynamic range"):
+        decode(spoiled, "x")
+    avif = bytearray(saved(halves(RED, GREEN), "AVIF"))
+    box = avif.index(b"colrnclx")
+    avif[box + 8 : box + 12] = (9).to_bytes(2, "big") + transfer.to_bytes(2, "big")
+    with pytest.raises(RunError, match="high dynamic range"):
+        decode(bytes(avif), "x")
+
+
+def test_a_profile_of_srgb_itself_changes_no_bit(photo: Image.Image) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert decode(saved(photo, "PNG", icc_profile=profile), "x").tobytes() == decode(saved(photo, "PNG"), "x").tobytes()
 
 
 def test_white_stays_white_in_all_primaries() -> None:

@@ -15,6 +15,7 @@ import random
 import resource
 import sys
 import time
+import zlib
 from collections import Counter
 
 import numpy as np
@@ -82,7 +83,20 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
                 spoiled[place:place] = spoiled[place : place + draw.randrange(64)]
             case _:
                 spoiled[place : place + 4] = draw.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"))
+    if spoiled[:4] == b"\x89PNG" and draw.random() < 0.8:
+        return with_checksums(bytes(spoiled))
     return bytes(spoiled[: draw.randrange(len(spoiled) + 1)] if draw.random() < 0.1 else spoiled)
+
+
+def with_checksums(data: bytes) -> bytes:
+    """A PNG whose chunks have the right checksums again, so that what is damaged gets to whoever reads it."""
+    parts, place = [data[:8]], 8
+    while place + 12 <= len(data):
+        length = min(int.from_bytes(data[place : place + 4], "big"), len(data) - place - 12)
+        chunk = data[place + 4 : place + 8 + length]
+        parts.append(length.to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big"))
+        place += 12 + length
+    return b"".join(parts)
 
 
 if __name__ == "__main__":
