@@ -84,7 +84,7 @@ def _answer_of(work: Callable[[], Image.Image]) -> tuple[bytes, bytes, int]:
 
 def _read_all(pipe: int, until: float) -> bytes:
     """Raises TimeoutError where its other end is still open at that moment."""
-    parts = []
+    parts: list[bytes] = []
     while True:
         if not select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
             raise TimeoutError
