@@ -7,26 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from likeness_api import API_VERSION
-from likeness_api.field import DnsLabel, DnsSubdomain, Model
+from likeness_api.field import DnsLabel, DnsSubdomain, Model, StatusModel
 from likeness_api.order import first_problem
 from likeness_api.personalization import PersonalizationSpec
 from likeness_api.personalization_batch import PersonalizationBatchSpec
 from likeness_api.tuning_profile import TuningProfileSpec
+from likeness_runtime.local.bounded_yaml import STANDARD_INPUT, YamlError, read_yaml
 
 RELATIVE = ("file://./", "file://../")
 
 
-class Metadata(Model):
-    """Labels and the like are the API server's business; here they are read over."""
+class Metadata(StatusModel):
+    """Labels, uids and the like are the API server's business; here they are read over."""
 
     name: DnsSubdomain
     namespace: DnsLabel = "default"
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
 
 
 class PersonalizationDocument(Model):
@@ -78,22 +76,31 @@ def read_all(paths: list[Path]) -> Documents:
 
 
 def read_documents(path: Path) -> Iterator[Document]:
+    """The resources of a file, or of standard input for "-"; also as `kubectl get -o yaml` prints them, in lists."""
     try:
-        contents = list(yaml.safe_load_all(path.read_text()))
+        contents = [content for content in read_yaml(path) if content is not None]
     except OSError as error:
         raise DocumentError(f"{path}: {error.strerror}; expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DocumentError(f"{path}: {' '.join(str(error).split())}; expected YAML") from None
+    except YamlError as error:
+        raise DocumentError(f"{path}: {error}") from None
+    if not contents:
+        raise DocumentError(f"{path}: it holds no document; expected a Personalization or a PersonalizationBatch")
+    folder = Path.cwd() if path == STANDARD_INPUT else path.parent
     for number, content in enumerate(contents, start=1):
-        if content is not None:
-            yield _document(content, path.parent, f"{path}, document {number}")
+        where = f"{path}, document {number}"
+        if isinstance(content, dict) and content.get("kind") == "List" and isinstance(content.get("items"), list):
+            for index, item in enumerate(content["items"]):
+                yield _document(item, folder, f"{where}, items[{index}]")
+        else:
+            yield _document(content, folder, where)
 
 
 def _document(content: Any, folder: Path, where: str) -> Document:
     if not isinstance(content, dict) or content.get("apiVersion") != API_VERSION:
         raise DocumentError(f"{where}: expected a resource with apiVersion {API_VERSION}")
     try:
-        return DOCUMENT.validate_python(absolute(content, folder.resolve()))
+        asked = {field: value for field, value in content.items() if field != "status"}
+        return DOCUMENT.validate_python(absolute(asked, folder.resolve()))
     except ValidationError as error:
         raise DocumentError(f"{where}: {first_problem(error)}") from None
 

@@ -56,7 +56,11 @@ class _Session:
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("run", help="fulfil Personalizations and batches from YAML files")
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="Personalizations or batches, maybe a TuningProfile"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="Personalizations or batches, maybe a TuningProfile; - for standard input",
     )
     parser.add_argument("--model", help="use this model folder (or s3:// address) instead of the profile's")
     parser.add_argument("--output", help="publish below this folder (or s3:// prefix) instead of spec.output")
@@ -65,6 +69,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
+    if arguments.model is not None and not arguments.model.strip():
+        sys.stderr.write("likeness run: --model is empty; expected a folder or an s3:// address\n")
+        return USAGE_ERROR
     try:
         documents = read_all(arguments.files)
     except DocumentError as error:
