@@ -28,7 +28,7 @@ MOST_SECONDS = 120
 """By the clock, for a child that waits instead of working; a busy machine gives it a sixth of a core at least."""
 MOST_MEMORY_BYTES = 3 * 2**30
 """More than the process that asks has: several times the largest picture that is taken."""
-READ_BYTES = 2**20
+PIPE_BYTES = 2**20
 EXPECTED_PICTURE = "expected a picture saved anew by another program"
 
 
@@ -88,7 +88,7 @@ def _read_all(pipe: int, until: float) -> bytes:
     while True:
         if not select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
             raise TimeoutError
-        part = os.read(pipe, READ_BYTES)
+        part = os.read(pipe, PIPE_BYTES)
         if not part:
             return b"".join(parts)
         parts.append(part)

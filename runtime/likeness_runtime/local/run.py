@@ -60,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="Personalizations or batches, maybe a TuningProfile; - for standard input",
+        help="Personalizations or batches, maybe a TuningProfile; - is standard input",
     )
     parser.add_argument("--model", help="use this model folder (or s3:// address) instead of the profile's")
     parser.add_argument("--output", help="publish below this folder (or s3:// prefix) instead of spec.output")
