@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,9 @@ def test_a_manifest_that_never_ends_does(tmp_path: Path, monkeypatch: pytest.Mon
     bomb: Callable[[], bytes] = lambda: gzip.compress(b"x" * 8 * source.MOST_LINE_BYTES)  # noqa: E731
     with pytest.raises(RunError, match="GiB unpacked"):
         rows(tmp_path / "a.jsonl.gz", bomb())
+
+
+def test_parquet_without_its_library_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(RunError, match=r"pip install 'likeness-tuner\[parquet\]'"):
+        rows(tmp_path / "a.parquet", b"PAR1")
