@@ -21,7 +21,7 @@ test: .venv/test ## the unit suite
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not cluster and not slow and not browser" --numprocesses 2 --dist worksteal
 coverage: export PYTEST_ADDOPTS := --cov --cov-report=term
 coverage: test ## the unit suite, and how much of the code it runs
-slow-test: .venv/test ## what the unit suite leaves out to stay under a minute
+slow-test: .venv/test ## what the unit suite leaves out to stay short
 	.venv/bin/python -m pytest -m slow
 cluster-test: .venv/test ## on a real, disposable Kubernetes cluster
 	tests/cluster/run
