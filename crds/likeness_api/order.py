@@ -36,7 +36,7 @@ class OrderStorage(Model):
     output_prefixes: list[str]
 
 
-class _Encoded(Model):
+class EncodedOrder(Model):
     """As it goes through the environment of a container."""
 
     def encode(self) -> str:
@@ -87,7 +87,7 @@ class SubjectOrder(Model):
         return self.name if self.id is None else folder_name(self.id)
 
 
-class Order(_Encoded):
+class Order(EncodedOrder):
     """To tune one subject and publish what was learned: a run's order and a subject's."""
 
     kind: Literal["Order"] = "Order"
@@ -119,7 +119,7 @@ def _version_2(document: dict[str, Any]) -> dict[str, Any]:
     return {**head, "run": run, "subject": subject}
 
 
-class EraseOrder(_Encoded):
+class EraseOrder(EncodedOrder):
     """To erase whatever was published for a subject."""
 
     kind: Literal["EraseOrder"] = "EraseOrder"

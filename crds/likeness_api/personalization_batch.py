@@ -1,19 +1,27 @@
-"""PersonalizationBatch: a catalogue of subjects overnight. `likeness run` fulfils one; it has no controller yet."""
+"""PersonalizationBatch: a catalogue of subjects overnight."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from likeness_api.field import Condition, DnsSubdomain, LocalOrS3Uri, Model, StatusModel
-from likeness_api.personalization import CredentialsSecretRef, DateTime, Name, Preview, Text
+from likeness_api.personalization import CredentialsSecretRef, DateTime, Name, Preview, Text, Waiting
 from likeness_api.subject_id import SubjectId
 from likeness_api.tuning import MAX_PREVIEWS, Steps, Tuning
 
 TOKEN_PLACE, ID_PLACE = "{token}", "{id}"
 """What a preview's prompt writes where each subject's own token or id stands."""
 MOST_WORKERS = 1000
+MOST_PASSES = 4
+MOST_SHARDS = 100_000
+MOST_SUBJECTS = 10_000_000
+
+ShardRanges = Annotated[
+    str, StringConstraints(pattern=r"^([0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*)?$", max_length=12_000)
+]
+"""Numbers of shards, such as "0-311,313"."""
 
 
 class BatchSource(Model):
@@ -91,7 +99,7 @@ class PersonalizationBatchSpec(Model):
     """Bounds of the number of pods that work at once."""
     complete_by: DateTime | None = None
     """When all subjects should be done, in RFC 3339; a wish, not a deadline."""
-    passes: Annotated[list[Steps], Field(min_length=1, max_length=4)] = [12]
+    passes: Annotated[list[Steps], Field(min_length=1, max_length=MOST_PASSES)] = [12]
     """Optimizer steps of each pass over all subjects: [0, 12] publishes everybody's prediction first and then tunes."""
     max_failed_percent: Annotated[int, Field(ge=0, le=100)] = 10
     """Share of the subjects that may fail, in percent, before the batch fails; judged from 100 subjects on."""
@@ -145,6 +153,43 @@ class FailureSample(StatusModel):
     """A sentence about that one: the object or field, what was found and what was expected."""
 
 
+class PassProgress(StatusModel):
+    """How far one of spec.passes is."""
+
+    steps: Annotated[int, Field(ge=0)]
+    """Optimizer steps of the pass."""
+    done: Annotated[int, Field(ge=0)] = 0
+    """Subjects that the pass is through with, be it well or not."""
+
+
+class Shards(StatusModel):
+    """What the present pass is cut into. What is worked on is known to the operator alone."""
+
+    total: Annotated[int, Field(ge=0, le=MOST_SHARDS)] = 0
+    """How many there are."""
+    done: ShardRanges = ""
+    """The finished ones, such as 0-311,313."""
+    succeeded: Annotated[int, Field(ge=0)] = 0
+    """Subjects of the finished ones that were published."""
+    failed: Annotated[int, Field(ge=0)] = 0
+    """Subjects of the finished ones that failed."""
+
+
+class BatchPlanStatus(StatusModel):
+    """What the source came to when it was read."""
+
+    lines: Annotated[int, Field(ge=0)] = 0
+    """Lines in the source."""
+    subjects: Annotated[int, Field(ge=0)] = 0
+    """Subjects to be worked on."""
+    skipped: Annotated[int, Field(ge=0)] = 0
+    """Subjects that are as they were in the last revision."""
+    failed: Annotated[int, Field(ge=0)] = 0
+    """Lines that say no subject."""
+    removed: Annotated[int, Field(ge=0)] = 0
+    """Subjects of the last revision that the source lists no more."""
+
+
 class PersonalizationBatchStatus(StatusModel):
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The metadata.generation that this status was written for."""
@@ -158,8 +203,26 @@ class PersonalizationBatchStatus(StatusModel):
     """Conditions, one for each type; the first that is True is the state."""
     revision: Annotated[int, Field(ge=0)] = 0
     """The revision that the counts are of."""
+    profile: Name | None = None
+    """The TuningProfile that it is worked on with."""
+    plan: BatchPlanStatus | None = None
+    """What the source came to; missing until it is read."""
     counts: Counts = Counts()
     """How many subjects are in which state."""
+    passes: Annotated[list[PassProgress], Field(max_length=MOST_PASSES)] = []
+    """The passes that have begun, the present one last."""
+    shards: Shards | None = None
+    """The shards of the present pass."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Pods that work."""
+    workers_wanted: Annotated[int, Field(ge=0)] = 0
+    """Pods that should work, between spec.workers.min and max, as spec.completeBy asks for."""
+    gpu_seconds: Annotated[int, Field(ge=0)] = 0
+    """Seconds that workers worked on finished shards, added up."""
+    waiting: Waiting | None = None
+    """Why it does not go on, and what to do about it; missing where nothing is in its way."""
+    collections: Annotated[int, Field(ge=0)] = 0
+    """How often results were collected: again where they showed that shards were not done after all."""
     start_time: DateTime | None = None
     """When the first subject was started, in RFC 3339."""
     completion_time: DateTime | None = None

@@ -71,6 +71,11 @@ class Reason(StrEnum):
     DUPLICATE_ID = "DuplicateId"
     SOURCE_UNREADABLE = "SourceUnreadable"
     TOO_MANY_FAILED = "TooManyFailed"
+    CRASHED_WORKER = "CrashedWorker"
+    SUBJECT_TIMED_OUT = "SubjectTimedOut"
+    PLANNED = "Planned"
+    NOTHING_LEFT = "NothingLeft"
+    COLLECTED = "Collected"
 
     # The operator says these.
     PROFILE_NOT_FOUND = "ProfileNotFound"
@@ -107,6 +112,14 @@ class Reason(StrEnum):
     ERASING = "Erasing"
     STILL_RUNNING = "StillRunning"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
+    REPORTS_OFF = "ReportsOff"
+    READING_SOURCE = "ReadingSource"
+    WORKING = "Working"
+    COLLECTING = "Collecting"
+    WORKERS_FAILING = "WorkersFailing"
+    RESULTS_INCOMPLETE = "ResultsIncomplete"
+    ON_TRACK = "OnTrack"
+    BEHIND = "Behind"
 
 
 EXIT_CODE_OF: dict[Reason, ExitCode] = {
@@ -123,6 +136,8 @@ EXIT_CODE_OF: dict[Reason, ExitCode] = {
     Reason.DUPLICATE_ID: ExitCode.INPUT_WRONG,
     Reason.SOURCE_UNREADABLE: ExitCode.INPUT_WRONG,
     Reason.TOO_MANY_FAILED: ExitCode.INPUT_WRONG,
+    Reason.CRASHED_WORKER: ExitCode.INPUT_WRONG,
+    Reason.SUBJECT_TIMED_OUT: ExitCode.INPUT_WRONG,
     Reason.ACCESS_DENIED: ExitCode.NOT_ALLOWED,
     Reason.BUCKET_NOT_ALLOWED: ExitCode.NOT_ALLOWED,
     Reason.MODEL_NOT_FOUND: ExitCode.SETUP_WRONG,
@@ -137,5 +152,8 @@ EXIT_CODE_OF: dict[Reason, ExitCode] = {
     Reason.STORAGE_THROTTLED: ExitCode.TRANSIENT_ERROR,
     Reason.INTERRUPTED: ExitCode.TERMINATED,
     Reason.ERASED: ExitCode.DONE,
+    Reason.PLANNED: ExitCode.DONE,
+    Reason.NOTHING_LEFT: ExitCode.DONE,
+    Reason.COLLECTED: ExitCode.DONE,
 }
 """The runtime's reasons, each with the exit code that goes with it."""

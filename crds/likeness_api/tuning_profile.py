@@ -147,7 +147,9 @@ class ProfileLimits(TuningLimits):
     active_deadline_seconds: Annotated[int | None, Field(ge=1, le=604800)] = None
     """The longest activeDeadlineSeconds that a Personalization may have."""
     ttl_seconds_after_finished: Annotated[int | None, Field(ge=60, le=31536000)] = None
-    """The longest ttlSecondsAfterFinished that a Personalization may have."""
+    """The longest ttlSecondsAfterFinished that a Personalization or a batch may have."""
+    priority_class_names: Annotated[list[DnsSubdomain], Field(max_length=16)] = []
+    """The PriorityClasses that a PersonalizationBatch may name in its priorityClassName; none where it is not given."""
 
 
 class TuningProfileSpec(Model):
