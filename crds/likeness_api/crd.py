@@ -72,6 +72,15 @@ def immutable(field: str) -> dict[str, str]:
     )
 
 
+def changes_with_revision(field: str) -> dict[str, str]:
+    """What defines the results of a revision is the same for all of its subjects."""
+    same = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+    return rule(
+        f"self.revision != oldSelf.revision || ({same})",
+        f"{field} defines the results of a revision; raise revision to change it",
+    )
+
+
 def one_volume(path: str) -> dict[str, str]:
     kinds = ("persistentVolumeClaim", "image", "emptyDir")
     count = " + ".join(f"(has({path}.volume.{kind}) ? 1 : 0)" for kind in kinds)
@@ -96,8 +105,17 @@ PERSONALIZATION_RULES = [
     ),
 ]
 BATCH_RULES = [
-    immutable("source"),
-    immutable("template"),
+    *(changes_with_revision(field) for field in ("source", "template", "passes")),
+    immutable("deletionPolicy"),
+    rule("self.template.output.startsWith('s3://')", "template.output must be an s3:// prefix in a cluster"),
+    rule(
+        "!(has(self.template.serviceAccountName) && has(self.template.credentialsSecretRef))",
+        "give serviceAccountName or credentialsSecretRef, not both: a Secret's keys would win over the service account",
+    ),
+    rule(
+        "!has(self.template.tuning) || !has(self.template.tuning.steps)",
+        "template.tuning.steps: the steps are in passes",
+    ),
     rule("has(self.source.manifest) != has(self.source.prefix)", "source needs exactly one of manifest, prefix"),
 ]
 PROFILE_RULES = [
@@ -136,8 +154,6 @@ class Kind:
     columns: list[dict[str, Any]]
     status: type[Model] | None = None
     selectable: tuple[str, ...] = ()
-    answered: bool = True
-    """Whether the operator does something about it. What it does not answer is not installed, nor granted to anyone."""
 
 
 KINDS = (
@@ -163,8 +179,13 @@ KINDS = (
         "A catalogue of subjects, tuned shard by shard.",
         PersonalizationBatchSpec, BATCH_RULES,
         [STATE, column("Done", ".status.counts.succeeded", "integer"),
-         column("Total", ".status.counts.total", "integer"), AGE],
-        PersonalizationBatchStatus, answered=False,
+         column("Failed", ".status.counts.failed", "integer"),
+         column("Rate", ".status.subjectsPerHour", "integer"), column("ETA", ".status.etaTime"), AGE, REASON,
+         column("Total", ".status.counts.total", "integer", priority=1),
+         column("Skipped", ".status.counts.skipped", "integer", priority=1),
+         column("Workers", ".status.workers", "integer", priority=1),
+         column("On track", '.status.conditions[?(@.type=="OnTrack")].status', priority=1)],
+        PersonalizationBatchStatus,
     ),
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ NOTE = "# Generated from crds/likeness_api by `make generate`. Do not edit.\n"
 def write_crds(root: Path) -> None:
     """Every kind into crds/; into the chart, which installs them, those that the operator answers."""
     write_kinds(root / "crds", KINDS)
-    write_kinds(root / "charts/likeness/files/crds", tuple(kind for kind in KINDS if kind.answered))
+    write_kinds(root / "charts/likeness/files/crds", KINDS)
 
 
 def write_kinds(folder: Path, kinds: tuple[Kind, ...]) -> None:

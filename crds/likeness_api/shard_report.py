@@ -29,6 +29,8 @@ class ShardProgress(Model):
     """How far one shard is, from its beginning, whoever worked on it before."""
 
     shard: Annotated[int, Field(ge=0, lt=MOST_SHARDS)]
+    subjects: Count = 0
+    """How many it has; 0 as long as that is not known."""
     succeeded: Count = 0
     failed: Count = 0
     """Those that failed for good; what may pass is none of them."""

@@ -20,6 +20,10 @@ import kopf
 import prometheus_client
 
 from likeness_operator import log, metrics
+from likeness_operator.batch.erasure import BatchErasureLifecycle
+from likeness_operator.batch.lifecycle import PERSONALIZATION_BATCH, BatchLifecycle
+from likeness_operator.batch.shard_ledgers import ShardLedgers
+from likeness_operator.batch.shards_endpoint import shard_reports
 from likeness_operator.engine.left_out import LeftOutObjects
 from likeness_operator.engine.lifecycle import Stages
 from likeness_operator.engine.reconciler import Reconciler
@@ -30,7 +34,6 @@ from likeness_operator.engine.work_queue import WORKERS, WorkQueue
 from likeness_operator.engine.worker import resync, work
 from likeness_operator.erasure.lifecycle import ErasureLifecycle
 from likeness_operator.health import serve_probes
-from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.api_error import ApiError
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.lease import Lease, LeaseLostError, LeaseName, leading
@@ -40,13 +43,14 @@ from likeness_operator.kubernetes.token_review import TokenReviews
 from likeness_operator.personalization.lifecycle import PERSONALIZATION, TuningLifecycle
 from likeness_operator.personalization.profiles import Profiles
 from likeness_operator.personalization.progress import ProgressTracker
-from likeness_operator.personalization.progress_endpoint import serve_progress
+from likeness_operator.personalization.progress_endpoint import progress_reports
+from likeness_operator.reports_server import serve_reports
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PROBE_AGAIN_SECONDS = 2.0
-WATCHED_KINDS = (PERSONALIZATION,)
+WATCHED_KINDS = (PERSONALIZATION, PERSONALIZATION_BATCH)
 """What is watched and reconciled."""
 REQUESTS_PER_SECOND = 300
 """Enough for fifty new Personalizations a second: a life takes five requests."""
@@ -181,13 +185,21 @@ async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: arg
         api, profiles, cache.limiter, tracker, utc_now, kueue=options.kueue, progress_url=options.progress_url
     )
     erasure = ErasureLifecycle(api, profiles, instance, utc_now)
-    stages = {PERSONALIZATION.resource.kind: Stages(PERSONALIZATION, live=tuning, terminating=erasure)}
+    ledgers = ShardLedgers(cache, queue.add, monotonic, utc_now)
+    batch = BatchLifecycle(api, profiles, ledgers, utc_now, options.progress_url)
+    batch_erasure = BatchErasureLifecycle(api, profiles, instance, utc_now)
+    stages = {
+        PERSONALIZATION.resource.kind: Stages(PERSONALIZATION, live=tuning, terminating=erasure),
+        PERSONALIZATION_BATCH.resource.kind: Stages(PERSONALIZATION_BATCH, live=batch, terminating=batch_erasure),
+    }
     reconciler = Reconciler(api, cache, stages, instance, utc_now)
     left_out = LeftOutObjects(api, cache, {kind.resource.kind: kind for kind in WATCHED_KINDS}, instance, utc_now)
     stream_lists = await readable(api, options.namespace)
     # Whichever part ends by an error ends the process: the kubelet starts it anew, and nothing is lost.
     async with (
-        serve_progress(options.progress_port, tracker, TokenReviews(api, monotonic)),
+        serve_reports(
+            options.progress_port, TokenReviews(api, monotonic), [progress_reports(tracker), shard_reports(ledgers)]
+        ),
         asyncio.TaskGroup() as group,
     ):
         tasks = [group.create_task(work(queue, cache, reconciler, vitals)) for _ in range(options.workers)]
@@ -222,7 +234,8 @@ async def readable(api: ApiServer, namespaces: Sequence[str]) -> bool:
     for scope in scopes:
         # With the selector, which a CRD older than us does not know.
         lists += [
-            (f"{OUR_API}/{scope}{kind.resource.plural}", {"fieldSelector": label.WATCHED}) for kind in WATCHED_KINDS
+            (f"{OUR_API}/{scope}{kind.resource.plural}", {"fieldSelector": kind.field_selector})
+            for kind in WATCHED_KINDS
         ]
         lists += [(f"/apis/batch/v1/{scope}jobs", {}), (f"/api/v1/{scope}pods", {})]
     for path, query in lists:

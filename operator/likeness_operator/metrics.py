@@ -22,6 +22,7 @@ JOBS_CREATED = Counter("likeness_jobs_created", "Jobs that were created.", regis
 FINISHED = Counter(
     "likeness_personalizations_finished", "Personalizations that ended, by reason.", ["reason"], registry=REGISTRY
 )
+BATCHES_FINISHED = Counter("likeness_batches_finished", "Batches that ended, by reason.", ["reason"], registry=REGISTRY)
 LEADER = Gauge("likeness_leader", "1 on the operator that acts, 0 on the others.", registry=REGISTRY)
 QUEUE_AGE_SECONDS = Gauge(
     "likeness_queue_age_seconds", "How long the one has waited that waits longest to be reconciled.", registry=REGISTRY

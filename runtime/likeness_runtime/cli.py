@@ -15,6 +15,7 @@ from likeness_runtime.version import CODE_VERSION
 COMMANDS = (
     "likeness_runtime.local.run",
     "likeness_runtime.order.pod",
+    "likeness_runtime.batch.pod",
     "likeness_runtime.denoiser.tiny",
     "likeness_runtime.pretrain.command",
     "likeness_runtime.pretrain.contexts_command",
@@ -60,13 +61,18 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments and arguments[0] in missing_commands():
         sys.stderr.write(f"likeness {arguments[0]}: not installed; expected: pip install '{LAB}'\n")
         return 2
+    set_up()
+    parsed = parser().parse_args(arguments)
+    status: int = parsed.handler(parsed)
+    return status
+
+
+def set_up() -> None:
+    """What every process of ours does first: environment and log."""
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
     os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    parsed = parser().parse_args(arguments)
-    status: int = parsed.handler(parsed)
-    return status
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from aiohttp import web  # noqa: E402
 
 from kube import apply, kubectl, run, wait_for  # noqa: E402
 from likeness_operator.limited_server import serve_limited  # noqa: E402
-from likeness_operator.personalization.progress_endpoint import REPORT_LIMITS  # noqa: E402
+from likeness_operator.reports_server import REPORT_LIMITS  # noqa: E402
 from outside import Operator, acted_node, audited, create, install_rights, percentile, profile, running  # noqa: E402
 
 PORTS, DECOYS = (18080, 18081), (18090, 18091)

@@ -15,8 +15,6 @@ from likeness_operator.kubernetes.pod import Pod
 
 MOST_REMOVED_PODS = 10
 """Pods kept of each object: as many as a history has entries."""
-MOST_PARTS = 20
-"""Jobs, and pods, kept of each object. There are more only where somebody else makes them."""
 Part = TypeVar("Part", Job, Pod)
 
 
@@ -77,10 +75,9 @@ class CacheEntry:
         self.jobs, self.pods, self.removed_pods = {}, {}, {}
         self.complete = False
 
-    @property
-    def crowded(self) -> bool:
+    def crowded(self, most_parts: int) -> bool:
         """Whether there are more Jobs or pods than an object can have."""
-        return max(len(self.jobs), len(self.pods)) > MOST_PARTS
+        return max(len(self.jobs), len(self.pods)) > most_parts
 
     def bytes_held(self) -> int:
         """The memory that it takes, about, beside a kilobyte for its name."""

@@ -15,7 +15,6 @@ from likeness_operator import metrics
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import WatchedKind
 from likeness_operator.engine.watch_cache import LeftOut, WatchCache
-from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.api_error import AlreadyExistsError, ApiError, NotFoundError, RefusedError
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.event import EventContent, ObjectReference, build_event
@@ -77,12 +76,12 @@ class LeftOutObjects:
         key = some.key
         if not self._cache.admit(key):
             return
-        resource = self._kinds[key.kind].resource
-        async for name in self._api.names(resource, key.namespace, label.WATCHED):
+        kind = self._kinds[key.kind]
+        async for name in self._api.names(kind.resource, key.namespace, kind.field_selector):
             if self._cache.uid(Key(key.kind, key.namespace, name)) is not None:
                 continue
             try:
-                manifest = await self._api.get(resource, key.namespace, name)
+                manifest = await self._api.get(kind.resource, key.namespace, name)
             except NotFoundError:
                 continue
             self._cache.saw_object(key.kind, manifest, None)

@@ -27,6 +27,12 @@ class WatchedKind:
     """Whether nothing is left to do about an object, so that it need not be kept."""
     profile_name: Callable[[K8sObject], str | None]
     """The TuningProfile that an object asks for; None for the default one."""
+    field_selector: str = ""
+    """Of the objects that there may be something to do about; all of them where it is empty."""
+    most_parts: int = 20
+    """Jobs, and pods, kept of each object. There are more only where somebody else makes them."""
+    takes_slots: bool = False
+    """Whether its Jobs count against a TuningProfile's `maxConcurrent`."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,10 @@ class Lifecycle(Protocol[ObservationT]):
     @property
     def rules(self) -> Sequence[Rule[ObservationT]]:
         """Read in order; the first one that answers decides, and the last one always does."""
+
+    @property
+    def most_writes(self) -> int:
+        """In one reconciliation. More would mean that two rules undo each other's work."""
 
     @property
     def trusts_cache(self) -> bool:

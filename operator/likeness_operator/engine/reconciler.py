@@ -41,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 UNPROCESSABLE = 422
 """The HTTP status of an object that does not fit its schema."""
-MOST_WRITES = 5
-"""In one reconciliation. More would mean that two rules undo each other's work."""
 JOB_REFUSED_NEXT_STEP = (
     "the message is the API server's: make room in the namespace's quota, or correct the TuningProfile's runtime;"
     " tried again with growing pauses"
@@ -116,7 +114,7 @@ class Reconciler:
             self._cache.drop(key)
             await self._delete_orphan(key, None)
             return ReconcileResult(done=True)
-        for _ in range(MOST_WRITES):
+        for _ in range(run.lifecycle.most_writes):
             if decision.action is not None:
                 await self._act(run, decision)
             elif decision.status is not None and run.lifecycle.is_news(run.observation, decision.status):
@@ -126,7 +124,7 @@ class Reconciler:
                 done = self._stages[key.kind].kind.is_done(run.snapshot.manifest)
                 return ReconcileResult(done, run.refused, decision.requeue_after_seconds)
             run, decision = await self._decide(run)
-        raise UndecidedError(f"{MOST_WRITES} writes in one reconciliation and no end; expected at most a few")
+        raise UndecidedError(f"{run.lifecycle.most_writes} writes in one reconciliation and no end; expected fewer")
 
     async def _start(self, key: Key) -> _Reconciliation:
         """Starts from what the watches have reported, where that is complete and will do; else from the API server."""
@@ -226,7 +224,7 @@ class Reconciler:
             waiting = Waiting(reason=_reason(error), message=message, next_step=JOB_REFUSED_NEXT_STEP)
             run.observation, run.refused = run.lifecycle.with_job_refusal(run.observation, waiting), True
             return
-        if job.works_for_uid is None:
+        if job.works_for_uid is None and self._stages[run.key.kind].kind.takes_slots:
             self._cache.limiter.observe_job(run.key.namespace, job)
         run.lifecycle.report_job(run.observation, job)
         self._has_job(run, job.name, job)

@@ -69,7 +69,8 @@ def kopf_settings(kinds: Iterable[WatchedKind], *, stream_lists: bool) -> kopf.O
     chosen.watching.label_selectors["batch", "v1", "jobs"] = label.OURS
     chosen.watching.label_selectors["", "v1", "pods"] = label.OURS
     for kind in kinds:
-        chosen.watching.field_selectors[GROUP, VERSION, kind.resource.plural] = label.WATCHED
+        if kind.field_selector:
+            chosen.watching.field_selectors[GROUP, VERSION, kind.resource.plural] = kind.field_selector
     return chosen
 
 

@@ -181,6 +181,10 @@ class WatchCache:
         """The object's Job with that uid, if a watch has reported it."""
         return self._entries[key].jobs.get(uid or "") if key in self._entries else None
 
+    def jobs(self, key: Key) -> tuple[Job, ...]:
+        """The object's Jobs that a watch has reported."""
+        return tuple(self._entries[key].jobs.values()) if key in self._entries else ()
+
     def pod(self, key: Key, uid: str) -> Pod | None:
         """The object's pod with that uid, if a watch has reported it."""
         return self._entries[key].pods.get(uid) if key in self._entries else None
@@ -231,9 +235,9 @@ class WatchCache:
         entry = self._entries.get(key) if key else None
         if key is None:
             return
-        if job.works_for_uid is None:
+        if job.works_for_uid is None and self._kinds[key.kind].takes_slots:
             self.limiter.observe_job(key.namespace, job, gone=event == "DELETED")
-        else:
+        elif job.works_for_uid is not None:
             self._saw_unowned_job(key, job, gone=event == "DELETED")
         if entry is None:
             if event != "DELETED" and not job.finished and self._queue.length(key.namespace) < MOST_STRANGERS:
@@ -299,7 +303,7 @@ class WatchCache:
         """Keeps no more of an object than its namespace has room for."""
         self._bytes.give_back(key.namespace, entry.bytes_taken)
         entry.bytes_taken = entry.bytes_held()
-        if entry.crowded or not self._bytes.take(key.namespace, entry.bytes_taken):
+        if entry.crowded(self._kinds[key.kind].most_parts) or not self._bytes.take(key.namespace, entry.bytes_taken):
             entry.keep_the_name_alone()
             entry.bytes_taken = 0
 

@@ -8,8 +8,10 @@ from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.merge_patch import merge_patch
 from likeness_operator.personalization.facts import Personalization
-from likeness_operator.personalization.job import job_name, pod_failure_policy, pod_spec
+from likeness_operator.personalization.job import PodIdentity, job_name, pod_failure_policy, pod_spec
 
+RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
+"""To erase takes neither a model nor a GPU. Limits as well: a namespace's quota may ask for them."""
 DEADLINE_SECONDS = 1800
 """For all attempts of one Job."""
 TTL_SECONDS = 600
@@ -37,7 +39,10 @@ def build_erase_job(
         label.PROFILE: profile_name,
         label.ERASES: owner.uid,
     }
-    template = {"metadata": {"labels": labels}, "spec": pod_spec(owner, profile, order)}
+    assert owner.spec is not None
+    identity = PodIdentity(owner.spec.service_account_name, owner.spec.credentials_secret_ref)
+    spec = pod_spec(identity, profile, order, ["erase"], RESOURCES, with_models=False)
+    template = {"metadata": {"labels": labels}, "spec": spec}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -41,6 +41,7 @@ class ErasureLifecycle:
     instance: str
     now: Callable[[], datetime]
     rules: Sequence[Rule[ErasureObservation]] = RULES
+    most_writes: int = 5
     trusts_cache: bool = False
     """What is erased cannot be taken back."""
 

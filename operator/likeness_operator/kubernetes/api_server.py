@@ -3,8 +3,8 @@
 Why not the `kubernetes` client: its generated models are most of the memory of an operator that uses them, it is
 synchronous, and the calls below take and give plain JSON. What they and the watches of the engine need to be allowed:
 
-    likeness.dev       personalizations          get, list, watch, patch (the finalizer)
-    likeness.dev       personalizations/status   update
+    likeness.dev       personalizations, personalizationbatches                get, list, watch, patch (the finalizer)
+    likeness.dev       personalizations/status, personalizationbatches/status  update
     likeness.dev       tuningprofiles            get, list, watch
     batch              jobs                      get, list, watch, create, patch, delete
     (core)             pods                      list, watch
@@ -157,12 +157,17 @@ class ApiServer:
     async def pods(self, namespace: str, job_uid: str) -> list[K8sObject]:
         return await self._pods(namespace, f"batch.kubernetes.io/controller-uid={job_uid}")
 
-    async def labelled_pods(self, namespace: str, name: str, value: str) -> list[K8sObject]:
-        """The pods with a label, whatever Job they are of."""
-        return await self._pods(namespace, f"{name}={value}")
+    async def labelled_pods(self, namespace: str, name: str, value: str, most: int | None = None) -> list[K8sObject]:
+        """The pods with a label, whatever Job they are of; `most` of them."""
+        return await self._pods(namespace, f"{name}={value}", most)
 
-    async def _pods(self, namespace: str, selector: str) -> list[K8sObject]:
-        return await self._list(f"{CORE}/namespaces/{namespace}/pods", labelSelector=selector)
+    async def labelled_jobs(self, namespace: str, name: str, value: str, most: int) -> list[K8sObject]:
+        """The Jobs of ours with a label; `most` of them."""
+        selector = f"{label.OURS},{name}={value}"
+        return await self._list(f"{JOBS}/namespaces/{namespace}/jobs", most, labelSelector=selector)
+
+    async def _pods(self, namespace: str, selector: str, most: int | None = None) -> list[K8sObject]:
+        return await self._list(f"{CORE}/namespaces/{namespace}/pods", most, labelSelector=selector)
 
     async def pod_refusals(self, namespace: str, job_uid: str) -> list[K8sObject]:
         """The events in which the Job controller says why it could not create a pod."""
@@ -222,12 +227,12 @@ class ApiServer:
             return False
         return True
 
-    async def _list(self, path: str, **query: str) -> list[K8sObject]:
-        """At most MOST_LISTED objects of a list."""
+    async def _list(self, path: str, most: int | None = None, **query: str) -> list[K8sObject]:
+        """At most so many objects of a list: MOST_LISTED, where nothing is said."""
         items: list[K8sObject] = []
         async for item in self._items(path, **query):
             items.append(item)
-            if len(items) == MOST_LISTED:
+            if len(items) == (most or MOST_LISTED):
                 break
         return items
 

@@ -11,6 +11,8 @@ ORDER = (
     "Running",
     "Waiting",
     "Accepted",
+    "Planned",
+    "OnTrack",
     "EncoderUsed",
     "TokenInPrompts",
     "Erased",

@@ -15,7 +15,7 @@ from likeness_operator.kubernetes.token_bucket import TokenBucket
 REVIEW_KEPT_SECONDS = 300.0
 """A pod that is gone is not believed any longer in any case: the store knows which ones there are."""
 MOST_KEPT = 10_000
-REVIEWS_PER_SECOND = 20
+REVIEWS_PER_SECOND = 100
 """Whoever can reach the endpoint may send rubbish; it must not become a flood of requests to the API server."""
 REVIEWS_PER_ADDRESS = 5
 MOST_ADDRESSES = 1000

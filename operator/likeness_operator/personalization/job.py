@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from likeness_api import API_VERSION
-from likeness_api.order import ORDER_VARIABLE, EraseOrder, Order
+from likeness_api.order import ORDER_VARIABLE, EncodedOrder, Order
 from likeness_api.personalization import CredentialsSecretRef
 from likeness_api.progress_report import PROGRESS_AUDIENCE, PROGRESS_TOKEN_FOLDER, PROGRESS_URL_VARIABLE
 from likeness_api.reason import FINAL_EXIT_CODES
 from likeness_api.result import TERMINATION_MESSAGE_PATH
 from likeness_api.tuning_profile import ModelSource, ModelVolume, Resources, TuningProfileSpec
 from likeness_operator.kubernetes import label
+from likeness_operator.kubernetes.event import ObjectReference
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.merge_patch import merge_patch
 from likeness_operator.personalization.facts import Personalization
@@ -25,12 +27,18 @@ PROGRESS = "progress"
 """The volume with the token for reports."""
 TOKEN_SECONDS = 3600
 """The kubelet renews it in time."""
-ERASER_RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
-"""Limits as well: a namespace's quota may ask for them."""
 NO_NODE_IDENTITY = "AWS_EC2_METADATA_DISABLED"
 """Keeps botocore from asking the node for its cloud role, which was given to the node and not to the namespace."""
 SECRET_KEYS = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
 """What a credentials Secret may put into the pod, and whether it may be left out. No other key gets in."""
+
+
+@dataclass(frozen=True)
+class PodIdentity:
+    """As whom a pod reaches the object store: at most one of the two."""
+
+    service_account_name: str | None
+    credentials: CredentialsSecretRef | None
 
 
 def job_name(name: str, uid: str) -> str:
@@ -62,7 +70,9 @@ def build_job(
         label.PROFILE: profile_name,
     }
     queue = {label.QUEUE: profile.queue_name} if profile.queue_name else {}
-    template = {"metadata": {"labels": labels}, "spec": pod_spec(owner, profile, order)}
+    identity = PodIdentity(owner.spec.service_account_name, owner.spec.credentials_secret_ref)
+    spec = pod_spec(identity, profile, order, ["tune"], resources(profile.runtime.resources))
+    template = {"metadata": {"labels": labels}, "spec": spec}
     template = merge_patch(template, profile.runtime.pod_template or {})
     return {
         "apiVersion": "batch/v1",
@@ -72,7 +82,7 @@ def build_job(
             "namespace": owner.namespace,
             "labels": labels | queue,
             "annotations": job_notes(order, owner.uid),
-            "ownerReferences": [owner_reference(owner)],
+            "ownerReferences": [owner_reference(owner.reference)],
         },
         "spec": {
             "completions": 1,
@@ -83,16 +93,16 @@ def build_job(
             "podFailurePolicy": pod_failure_policy(),
             "activeDeadlineSeconds": owner.spec.active_deadline_seconds,
             "ttlSecondsAfterFinished": ttl_seconds(owner.spec.ttl_seconds_after_finished),
-            "template": _reporting(template, progress_url) if progress_url else template,
+            "template": reporting(template, PROGRESS_URL_VARIABLE, progress_url) if progress_url else template,
         },
     }
 
 
-def owner_reference(owner: Personalization) -> K8sObject:
+def owner_reference(owner: ObjectReference) -> K8sObject:
     """No blockOwnerDeletion: it would need `update` on our finalizers where OpenShift's admission plugin is on."""
     return {
         "apiVersion": API_VERSION,
-        "kind": "Personalization",
+        "kind": owner.kind,
         "name": owner.name,
         "uid": owner.uid,
         "controller": True,
@@ -117,14 +127,21 @@ def pod_failure_policy() -> K8sObject:
     }
 
 
-def pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order | EraseOrder) -> K8sObject:
-    """Where and as whom the profile and the user want it to run. To erase takes neither a model nor a GPU."""
-    assert owner.spec is not None
-    runtime, tunes = profile.runtime, isinstance(order, Order)
-    sources = [source for source in (profile.model, profile.encoder) if source] if tunes else []
+def pod_spec(
+    identity: PodIdentity,
+    profile: TuningProfileSpec,
+    order: EncodedOrder,
+    command: list[str],
+    resources: K8sObject,
+    *,
+    with_models: bool = True,
+) -> K8sObject:
+    """Where and as whom the profile and the user want it to run."""
+    runtime = profile.runtime
+    sources = [source for source in (profile.model, profile.encoder) if source] if with_models else []
     volumes, mounts = _volumes(sources)
     optional = {
-        "serviceAccountName": owner.spec.service_account_name,
+        "serviceAccountName": identity.service_account_name,
         "imagePullSecrets": [{"name": name} for name in runtime.image_pull_secrets],
         "nodeSelector": runtime.node_selector,
         "tolerations": runtime.tolerations,
@@ -144,9 +161,9 @@ def pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order | 
                 "name": label.CONTAINER,
                 "image": runtime.image,
                 "imagePullPolicy": runtime.image_pull_policy,
-                "args": ["tune" if tunes else "erase"],
-                "env": _environment(profile, order, owner.spec.credentials_secret_ref),
-                "resources": _resources(runtime.resources) if tunes else ERASER_RESOURCES,
+                "args": command,
+                "env": _environment(profile, order, identity.credentials),
+                "resources": resources,
                 "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108 - inside the pod
                 "terminationMessagePath": TERMINATION_MESSAGE_PATH,
                 "terminationMessagePolicy": "File",
@@ -160,31 +177,33 @@ def pod_spec(owner: Personalization, profile: TuningProfileSpec, order: Order | 
     } | {field: value for field, value in optional.items() if value}
 
 
-def _reporting(template: K8sObject, url: str) -> K8sObject:
-    """Where to report to, and a token that only the operator takes. Last, so that no profile need know of it."""
+def reporting(template: K8sObject, variable: str, url: str) -> K8sObject:
+    """Where to report to (in that environment variable), and a token that only the operator takes. Last, so that no
+    profile need know of it.
+    """
     spec = template["spec"]
     token = {"audience": PROGRESS_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}
     volume = {"name": PROGRESS, "projected": {"sources": [{"serviceAccountToken": token}]}}
     mount = {"name": PROGRESS, "mountPath": PROGRESS_TOKEN_FOLDER, "readOnly": True}
 
-    def reporting(container: K8sObject) -> K8sObject:
-        others = [variable for variable in container.get("env", []) if variable["name"] != PROGRESS_URL_VARIABLE]
+    def with_token(container: K8sObject) -> K8sObject:
+        others = [each for each in container.get("env", []) if each["name"] != variable]
         return container | {
-            "env": [*others, {"name": PROGRESS_URL_VARIABLE, "value": url}],
+            "env": [*others, {"name": variable, "value": url}],
             "volumeMounts": [*container.get("volumeMounts", []), mount],
         }
 
-    containers = [reporting(each) if each.get("name") == label.CONTAINER else each for each in spec["containers"]]
+    containers = [with_token(each) if each.get("name") == label.CONTAINER else each for each in spec["containers"]]
     return template | {"spec": spec | {"containers": containers, "volumes": [*spec.get("volumes", []), volume]}}
 
 
-def _resources(wanted: Resources) -> K8sObject:
+def resources(wanted: Resources) -> K8sObject:
     """A limit is a request too, as Kubernetes has it once there is a pod; Kueue counts requests before there is one."""
     return wanted.model_copy(update={"requests": wanted.limits | wanted.requests}).to_json()
 
 
 def _environment(
-    profile: TuningProfileSpec, order: Order | EraseOrder, credentials: CredentialsSecretRef | None
+    profile: TuningProfileSpec, order: EncodedOrder, credentials: CredentialsSecretRef | None
 ) -> list[dict[str, object]]:
     """The profile's variables may change HOME, but neither the order nor whose credentials are used."""
     # The kubelet replaces $(NAME) in values; a doubled $ is its escape, so a prompt arrives as it was written.

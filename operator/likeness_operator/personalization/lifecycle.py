@@ -39,7 +39,14 @@ from likeness_operator.personalization.status import is_news, unwritable_status
 
 logger = logging.getLogger(__name__)
 
-PERSONALIZATION = WatchedKind(Resource(KIND, "personalizations"), label.PERSONALIZATION_NAME, is_done, profile_name)
+PERSONALIZATION = WatchedKind(
+    Resource(KIND, "personalizations"),
+    label.PERSONALIZATION_NAME,
+    is_done,
+    profile_name,
+    field_selector=label.WATCHED,
+    takes_slots=True,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class TuningLifecycle:
     """Where pods report their progress to; None for nowhere."""
     rules: Sequence[Rule[Observation]] = RULES
     trusts_cache: bool = True
+    most_writes: int = 5
 
     async def read(self, manifest: K8sObject) -> Snapshot:
         """Reads the Job before its pods: a Job that ended then always comes with the pods that made it end."""

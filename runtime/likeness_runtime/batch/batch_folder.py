@@ -1,7 +1,9 @@
 """Where a batch keeps its books: `<output>/<namespace>/.batches/<name>/<revision>/`, beside what it publishes.
 
 plan.json                    what there is to do; written last of the plan, so that what it names is there
-shards/00000.jsonl           subjects to be worked on, each with its line number
+plan-1.json                  the same of the second pass, whose shards are sorted by what the first one came to
+shards/0-00000.jsonl         subjects to be worked on in pass 0, each with its line number
+hand/0-00000.json            what is in hand of a shard that is worked on, in case that ends a process
 quarantined.jsonl            lines that say no subject
 skipped.jsonl                subjects that are as they were in an earlier revision
 segments/0-00000.jsonl       what became of the subjects of shard 00000 in pass 0
@@ -52,6 +54,9 @@ class BatchFolder:
         """As `write`, from a file of any size."""
         self._store.upload(path, self.address + name, media_type)
 
+    def delete(self, name: str) -> None:
+        self._store.delete(self.address + name)
+
     def earlier(self) -> BatchFolder | None:
         """The newest revision before this one that came to an end."""
         ends = f"/{RESULTS_NAME}"
@@ -70,8 +75,16 @@ def batch_home(output: str, namespace: str, name: str) -> str:
     return f"{output.rstrip('/')}/{namespace}/{BOOKS}/{name}/"
 
 
-def shard_name(index: int) -> str:
-    return f"shards/{index:05}.jsonl"
+def plan_name(which_pass: int) -> str:
+    return f"plan-{which_pass}.json" if which_pass else PLAN_NAME
+
+
+def shard_name(which_pass: int, index: int) -> str:
+    return f"shards/{which_pass}-{index:05}.jsonl"
+
+
+def hand_name(which_pass: int, index: int) -> str:
+    return f"hand/{which_pass}-{index:05}.json"
 
 
 def segment_name(which_pass: int, index: int) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from likeness_api.personalization_batch import Counts, FailureSample
 from likeness_runtime.batch.batch_folder import RESULTS_NAME, BatchFolder, segment_name
+from likeness_runtime.batch.later_passes import LaterPasses
 from likeness_runtime.batch.plan import BatchPlan
-from likeness_runtime.batch.result_line import Outcome, ResultLine, failed_entry, index_entry
+from likeness_runtime.batch.result_line import Outcome, ResultLine, failed_entry, index_entry, read_lines
 
 MOST_REASONS = 10
 
@@ -49,19 +50,22 @@ class Tally:
         ]
 
 
-def collect(plan: BatchPlan, folder: BatchFolder, passes: int, scratch: Path) -> tuple[Tally, Path]:
-    """Writes results.jsonl, failed.jsonl and index.jsonl; the tally, and the results as a file below `scratch`."""
+def collect(plans: list[BatchPlan], folder: BatchFolder, steps: list[int], scratch: Path) -> tuple[Tally, Path]:
+    """Writes results.jsonl, failed.jsonl and index.jsonl; the tally, and the results as a file below `scratch`.
+
+    `plans` and `steps` are of the passes that were begun.
+    """
     tally, results = Tally(), scratch / "results"
     with (
         results.open("wb") as all_lines,
         (scratch / "failed").open("wb") as failed,
         (scratch / "index").open("wb") as index,
     ):
-        for line in all_results(plan, folder, passes, scratch):
+        for line in all_results(plans, folder, steps, scratch):
             tally.add(line)
             all_lines.write(line.encode())
             if line.outcome is not Outcome.FAILED:
-                index.write(_json_line(index_entry(line, plan.model)))
+                index.write(_json_line(index_entry(line, plans[0].model)))
             elif (entry := failed_entry(line)) is not None:
                 failed.write(_json_line(entry))
     folder.upload(scratch / "index", "index.jsonl")
@@ -70,36 +74,34 @@ def collect(plan: BatchPlan, folder: BatchFolder, passes: int, scratch: Path) ->
     return tally, results
 
 
-def all_results(plan: BatchPlan, folder: BatchFolder, passes: int, scratch: Path) -> Iterator[ResultLine]:
+def missing_shards(plan: BatchPlan, folder: BatchFolder, which_pass: int) -> list[int]:
+    """Shards of a pass whose segments do not account for all of their subjects."""
+    return [
+        index
+        for index, size in enumerate(plan.shards)
+        if len({line.line for line in read_lines(folder.read(segment_name(which_pass, index)))}) < size
+    ]
+
+
+def all_results(plans: list[BatchPlan], folder: BatchFolder, steps: list[int], scratch: Path) -> Iterator[ResultLine]:
     """Every line that there is so far, in the source's order; of several passes the last one that published. `scratch`
     takes what is too much for memory.
     """
     sources = (_fetched(folder, name, scratch) for name in ("quarantined.jsonl", "skipped.jsonl"))
-    worked = (line for index in range(len(plan.shards)) for line in shard_results(folder, index, passes))
-    yield from heapq.merge(*sources, worked, key=lambda line: line.line)
-
-
-def shard_results(folder: BatchFolder, index: int, passes: int) -> list[ResultLine]:
-    """What the passes made of a shard's subjects, in the source's order.
-
-    A later pass that failed takes nothing away: what an earlier one published is there, and its line stays.
-    """
-    best: dict[int, ResultLine] = {}
-    for which in range(passes):
-        for line in read_lines(folder.read(segment_name(which, index))):
-            if line.outcome is not Outcome.FAILED or line.line not in best:
-                best[line.line] = line
-    return [best[number] for number in sorted(best)]
+    worked = (
+        line
+        for index in range(len(plans[0].shards))
+        for line in sorted(read_lines(folder.read(segment_name(0, index))), key=lambda line: line.line)
+    )
+    later = LaterPasses(scratch / "later", steps)
+    later.read(folder, plans[1:])
+    yield from heapq.merge(*sources, (later.better(line) for line in worked), key=lambda line: line.line)
 
 
 def _fetched(folder: BatchFolder, name: str, scratch: Path) -> Iterator[ResultLine]:
     folder.download(name, scratch / name)
     with (scratch / name).open("rb") as lines:
         yield from (ResultLine.decode(line) for line in lines)
-
-
-def read_lines(data: bytes | None) -> Iterator[ResultLine]:
-    return (ResultLine.decode(line) for line in (data or b"").splitlines())
 
 
 def _json_line(document: object) -> bytes:

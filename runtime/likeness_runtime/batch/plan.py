@@ -178,7 +178,7 @@ def write_plan(planner: Planner, folder: BatchFolder, basis: str, model: str | N
     sizes = shard_sizes(planner.subjects, workers, LARGEST_SHARD, SMALLEST_SHARD)
     with (planner.scratch / "planned").open("rb") as planned:
         for index, size in enumerate(sizes):
-            folder.write(shard_name(index), b"".join(planned.readline() for _ in range(size)))
+            folder.write(shard_name(0, index), b"".join(planned.readline() for _ in range(size)))
     removed = 0
     with (planner.scratch / "removed").open("wb") as gone:
         for line in planner.earlier.left() if planner.earlier else ():

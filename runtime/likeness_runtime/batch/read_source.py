@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from likeness_api.batch_order import for_subjects
 from likeness_api.order import Order
 from likeness_api.personalization_batch import PersonalizationBatchSpec
 from likeness_api.reason import Reason
@@ -94,7 +95,7 @@ class SourceReader:
             "template": self.spec.template.to_json(),
             "passes": self.spec.passes,
             "retryFailed": self.spec.retry_failed,
-            "profile": self.orders.profile.to_json(),
+            "profile": for_subjects(self.orders.profile).to_json(),
             "models": self._digests(),
             "code": CODE_VERSION,
             "method": METHOD,

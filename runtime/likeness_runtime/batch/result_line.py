@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -106,6 +107,11 @@ def skipped_line(number: int, subject: SubjectLine, before: ResultLine) -> Resul
     """The line of one that is as it was in an earlier revision; its metadata may be new."""
     changes: dict[str, Any] = {"line": number, "outcome": Outcome.SKIPPED, "metadata": subject.metadata}
     return before.model_copy(update=changes)
+
+
+def read_lines(data: bytes | None) -> Iterator[ResultLine]:
+    """The lines of a segment, or none where there is no such segment."""
+    return (ResultLine.decode(line) for line in (data or b"").splitlines())
 
 
 def index_entry(line: ResultLine, model_digest: str | None) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,13 +12,15 @@ from likeness_api.order import Order
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_runtime.batch.plan import PlannedSubject
-from likeness_runtime.batch.result_line import ResultLine, quarantine_line, result_line
+from likeness_runtime.batch.result_line import Outcome, ResultLine, quarantine_line, result_line
 from likeness_runtime.batch.subject_line import Quarantined, SubjectLine
 from likeness_runtime.failure import RunError
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.fulfil import fulfil_together
 from likeness_runtime.order.prepare import LocatedModels
 
+SUBJECTS_A_PASS = 4
+"""Subjects that share forward passes, as far as the profile's rowsPerPass lets them."""
 SAME_IN_A_ROW = 8
 """Subjects that fail alike by nothing of their own, until no further one is tried."""
 NOT_THE_SUBJECTS = frozenset(
@@ -61,37 +64,54 @@ class GroupWork:
     """How groups of subjects are worked on."""
 
     order: Callable[[int, SubjectLine], Order | Quarantined]
-    models: LocatedModels
-    context: RunContext
     breaker: CircuitBreaker
-    group_size: int
-    """Subjects that share forward passes, as far as the profile's rowsPerPass lets them."""
+    fulfil: Callable[[Iterable[list[Order]]], Iterable[list[Result]]]
+    """The results of each group of orders, in their order; it may take up further groups before it answers."""
     now: Callable[[], datetime]
 
-    def through(self, planned: list[PlannedSubject]) -> Iterator[list[ResultLine]]:
-        """The lines of each group, once it is published. Raises `RunError` by the breaker, and whatever `context.check`
-        does: what was yielded until then is done.
+    def through(self, groups: Iterable[list[PlannedSubject]]) -> Iterator[list[ResultLine]]:
+        """The lines of each group, once it is published. Raises `RunError` by the breaker, and whatever `fulfil` does:
+        what was yielded until then is done.
         """
-        for first in range(0, len(planned), self.group_size):
-            self.context.check()
-            yield self._group(planned[first : first + self.group_size])
+        taken: deque[tuple[list[PlannedSubject], list[Order | Quarantined]]] = deque()
 
-    def _group(self, group: list[PlannedSubject]) -> list[ResultLine]:
-        orders = [self.order(each.number, each.subject) for each in group]
-        good = [each for each in orders if isinstance(each, Order)]
-        results = iter(self._results(good))
-        lines = []
+        def ordered() -> Iterator[list[Order]]:
+            for group in groups:
+                orders = [self.order(each.number, each.subject) for each in group]
+                taken.append((group, orders))
+                yield [each for each in orders if isinstance(each, Order)]
+
+        for results in self.fulfil(ordered()):
+            yield self._lines(*taken.popleft(), results)
+
+    def _lines(
+        self, group: list[PlannedSubject], orders: list[Order | Quarantined], results: list[Result]
+    ) -> list[ResultLine]:
+        lines, left = [], iter(results)
         for each, order in zip(group, orders, strict=True):
             if isinstance(order, Quarantined):
                 lines.append(quarantine_line(order))
                 continue
-            result = next(results)
+            result = next(left)
             self.breaker.saw(result)
             lines.append(result_line(each.number, each.subject, result, each.fingerprint, timestamp(self.now())))
         return lines
 
-    def _results(self, orders: list[Order]) -> list[Result]:
-        if not orders:
-            return []
+
+def in_groups(planned: list[PlannedSubject], size: int) -> list[list[PlannedSubject]]:
+    return [planned[first : first + size] for first in range(0, len(planned), size)]
+
+
+def may_pass(line: ResultLine) -> bool:
+    """Whether a failure was none of the subject's own, so that it is worth another try."""
+    return line.outcome is Outcome.FAILED and line.reason in NOT_THE_SUBJECTS
+
+
+def one_after_the_other(
+    groups: Iterable[list[Order]], context: RunContext, models: LocatedModels
+) -> Iterator[list[Result]]:
+    """Each group is taken up when the one before is published. Raises whatever `context.check` does."""
+    for orders in groups:
+        context.check()
         subjects = [order.subject for order in orders]
-        return fulfil_together(orders[0].run, subjects, self.context, self.group_size, self.models)
+        yield fulfil_together(orders[0].run, subjects, context, SUBJECTS_A_PASS, models) if orders else []

@@ -25,21 +25,27 @@ from likeness_runtime.batch.batch_folder import (
     segment_name,
     shard_name,
 )
-from likeness_runtime.batch.collect import Tally, collect, read_lines
+from likeness_runtime.batch.collect import Tally, collect
+from likeness_runtime.batch.next_pass import plan_next_pass, read_plan
 from likeness_runtime.batch.plan import BatchPlan, PlannedSubject
 from likeness_runtime.batch.read_source import SourceReader
 from likeness_runtime.batch.report import ReportFacts, report_page
-from likeness_runtime.batch.result_line import Outcome, ResultLine
+from likeness_runtime.batch.result_line import Outcome, ResultLine, read_lines
 from likeness_runtime.batch.template import OrderTemplate
-from likeness_runtime.batch.work import NOT_THE_SUBJECTS, CircuitBreaker, GroupWork
+from likeness_runtime.batch.work import (
+    SUBJECTS_A_PASS,
+    CircuitBreaker,
+    GroupWork,
+    in_groups,
+    may_pass,
+    one_after_the_other,
+)
 from likeness_runtime.failure import RunError
 from likeness_runtime.local.documents import absolute
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.prepare import LocatedModels, locate_models
 from likeness_runtime.storage.local import path_of
 
-SUBJECTS_A_PASS = 4
-"""Subjects that share forward passes, as far as the profile's rowsPerPass lets them."""
 JUDGED_FROM = 100
 """Subjects that are done, before too many failures end a batch that runs."""
 
@@ -79,8 +85,10 @@ class LocalBatch:
             plan = reader.plan(folder, Path(scratch))
             if self.spec.mode == "Plan" or self.spec.suspend:
                 return self._planned(plan), int(ExitCode.DONE)
-            _Worker(self.spec, orders, models, self.context, plan, folder).work(f"{self.namespace}/{self.name}")
-            tally, results = collect(plan, folder, len(self.spec.passes), Path(scratch))
+            worker = _Worker(self.spec, orders, models, self.context, plan, folder, Path(scratch))
+            worker.work(f"{self.namespace}/{self.name}")
+            plans = [read_plan(folder, number) for number in range(len(self.spec.passes))]
+            tally, results = collect(plans, folder, self.spec.passes, Path(scratch))
             self._report(folder, plan, tally, results, started)
         return self._finished(folder, plan, tally, started)
 
@@ -150,6 +158,7 @@ class _Worker:
     context: RunContext
     plan: BatchPlan
     folder: BatchFolder
+    scratch: Path
     done: int = 0
     failed: int = 0
 
@@ -159,42 +168,43 @@ class _Worker:
         self.failed = self.plan.quarantined
         with tqdm(total=self.plan.subjects * len(self.spec.passes), desc=title, unit="subject") as bar:
             for which, steps in enumerate(self.spec.passes):
-                for index in range(len(self.plan.shards)):
+                for index in range(len(self._plan_of(which).shards)):
                     for lines in self._shard(which, index, steps, breaker):
                         self._saw(lines, last=which == len(self.spec.passes) - 1)
                         bar.update(len(lines))
                         bar.set_postfix(failed=self.failed, refresh=False)
 
+    def _plan_of(self, which: int) -> BatchPlan:
+        if which == 0:
+            return self.plan
+        return plan_next_pass(self.folder, which, self.spec.workers.max, self.scratch)
+
     def _shard(self, which: int, index: int, steps: int, breaker: CircuitBreaker) -> Iterator[list[ResultLine]]:
         """The lines of a shard: first those of an earlier call, then each group's as it is published."""
         kept = [line for line in read_lines(self.folder.read(segment_name(which, index))) if not may_pass(line)]
-        hopeless = self._hopeless(which, index)
-        known = {line.line for line in kept} | hopeless
+        known = {line.line for line in kept}
         yield kept
-        todo = [each for each in self._planned(index) if each.number not in known]
+        todo = [each for each in self._planned(which, index) if each.number not in known]
         if not todo:
             return
-        order = partial(self.orders.order, steps=steps)
-        work = GroupWork(order, self.models, self.context, breaker, SUBJECTS_A_PASS, lambda: datetime.now(UTC))
+        fulfil = partial(one_after_the_other, context=self.context, models=self.models)
+        work = GroupWork(partial(self.orders.order, steps=steps), breaker, fulfil, lambda: datetime.now(UTC))
         try:
-            for lines in work.through(todo):
+            for lines in work.through(in_groups(todo, SUBJECTS_A_PASS)):
                 kept += lines
                 yield lines
         finally:
             kept.sort(key=lambda line: line.line)
             self.folder.write(segment_name(which, index), b"".join(line.encode() for line in kept))
 
-    def _planned(self, index: int) -> list[PlannedSubject]:
-        data = self.folder.read(shard_name(index))
+    def _planned(self, which: int, index: int) -> list[PlannedSubject]:
+        data = self.folder.read(shard_name(which, index))
         if data is None:
-            missing = f"{self.folder.address}{shard_name(index)} is gone; raise spec.revision to have it planned again"
+            missing = (
+                f"{self.folder.address}{shard_name(which, index)} is gone; raise spec.revision to have it planned again"
+            )
             raise RunError(Reason.SOURCE_NOT_FOUND, missing)
         return [PlannedSubject.decode(line) for line in data.splitlines()]
-
-    def _hopeless(self, which: int, index: int) -> set[int]:
-        """Those whose own fault ended them in an earlier pass: more steps do not mend a broken picture."""
-        before = read_lines(self.folder.read(segment_name(which - 1, index))) if which else iter(())
-        return {line.line for line in before if line.outcome is Outcome.FAILED}
 
     def _saw(self, lines: list[ResultLine], *, last: bool) -> None:
         failed = sum(line.outcome is Outcome.FAILED for line in lines)
@@ -213,11 +223,6 @@ class _Worker:
 
 def too_many_failed(failed: int, done: int, percent: int) -> bool:
     return 100 * failed > percent * done
-
-
-def may_pass(line: ResultLine) -> bool:
-    """Whether a failure was none of the subject's own, so that the same call tries it again."""
-    return line.outcome is Outcome.FAILED and line.reason in NOT_THE_SUBJECTS
 
 
 def _condition(kind: str, reason: Reason, message: str) -> Condition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from likeness_api.batch_order import BatchOrder
 from likeness_api.order import EraseOrder, Order
 from likeness_api.reason import Reason
 from likeness_api.tuning_profile import is_allowed
@@ -17,6 +18,14 @@ def check_allowed(order: Order | EraseOrder) -> None:
     for index, image in enumerate(subject.images):
         _check(f"images[{index}]", image.uri, storage.source_prefixes, subject.namespace)
     _check("output", subject.output, storage.output_prefixes, subject.namespace)
+
+
+def check_batch_allowed(order: BatchOrder) -> None:
+    """The same of a batch's own addresses; those of its subjects are checked one by one."""
+    source, storage = order.spec.source, order.storage
+    field = "source.manifest" if source.manifest is not None else "source.prefix"
+    _check(field, source.manifest or source.prefix or "", storage.source_prefixes, order.namespace)
+    _check("template.output", order.spec.template.output, storage.output_prefixes, order.namespace)
 
 
 def _check(field: str, uri: str, prefixes: list[str], namespace: str) -> None:

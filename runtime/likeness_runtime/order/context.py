@@ -20,3 +20,5 @@ class RunContext:
     """Called where stopping is safe; raises `InterruptedRunError` to stop."""
     models: ModelCache = field(default_factory=ModelCache)
     """Outlives the run where the next one may take the same model."""
+    revision: int = 0
+    """Of the batch that the subjects are of, so that an older one never passes for the present one."""

@@ -1,6 +1,6 @@
 """Erasing what was published for one subject, and nothing else.
 
-Only the artifact folders go, which are named by a digest: whatever else lies below the same prefix (another subject
+Only the artifact folders go, which are named by a digest, and latest.json, which names one: whatever else lies below the same prefix (another subject
 whose output was chosen to be there) has no such name and stays. A bucket with versioning only hides what is deleted,
 so there every version goes, or it is said that some did not.
 """
@@ -19,7 +19,7 @@ from likeness_runtime.order.manifest import MANIFEST_NAME, home_of
 from likeness_runtime.storage.object_store import ObjectStore, ObjectVersion
 from likeness_runtime.storage.stores import Stores
 
-IN_AN_ARTIFACT_FOLDER = re.compile(r"[0-9a-f]{64}/.*", re.DOTALL)
+PUBLISHED = re.compile(r"[0-9a-f]{64}/.*|latest\.json", re.DOTALL)
 NOBODYS = f"{'0' * 64}/{MANIFEST_NAME}"
 """Deleted to see whether a bucket keeps versions, where it says so in no other way."""
 RIGHTS = "expected the rights s3:ListBucketVersions and s3:DeleteObjectVersion, and no Object Lock or MFA delete"
@@ -93,4 +93,4 @@ def _published(store: ObjectStore, home: str) -> list[str]:
 
 
 def _is_published(uri: str, home: str) -> bool:
-    return IN_AN_ARTIFACT_FOLDER.fullmatch(uri.removeprefix(home)) is not None
+    return PUBLISHED.fullmatch(uri.removeprefix(home)) is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from likeness_api.reason import Reason
 from likeness_api.result import MESSAGE_CHARACTERS, Result
 from likeness_runtime.failure import RunError, attempt
 from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.latest import write_latest
 from likeness_runtime.order.manifest import metric, result_of
 from likeness_runtime.order.prepare import LocatedModels, PreparedSubject, groups_of, locate_models, prepare
 from likeness_runtime.order.publish import publish
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from likeness_runtime.order.produce import Product
 
 log = logging.getLogger(__name__)
+Prepared = PreparedSubject | Result | RunError
 
 
 def fulfil(order: Order, context: RunContext) -> Result:
@@ -81,29 +84,52 @@ def _outcomes(
         return here
 
     orders = [Order(run=run, subject=subject) for subject in subjects]
-    prepared = [attempt(partial(prepare, order, context, located)) for order in orders]
+    prepared = prepare_all(orders, context, located)
+    return publish_all(prepared, tune_all(prepared, context, group_size), context)
+
+
+def prepare_all(orders: list[Order], context: RunContext, located: Callable[[], LocatedModels]) -> list[Prepared]:
+    """Each subject with its pictures, or its end: it is published already, or something is wrong with it."""
+    return [attempt(partial(prepare, order, context, located)) for order in orders]
+
+
+def tune_all(prepared: list[Prepared], context: RunContext, group_size: int) -> list[Product | RunError]:
+    """The products of those that wait to be tuned, in their order; at most `group_size` share a forward pass."""
     waiting = [each for each in prepared if isinstance(each, PreparedSubject)]
-    size = min(group_size, run.rows_per_pass or group_size)  # a pass has a row of each subject at least
-    tuned = iter([outcome for group in groups_of(waiting, size) for outcome in _tuned(group, context)])
-    return [next(tuned) if isinstance(each, PreparedSubject) else each for each in prepared]
+    if not waiting:
+        return []
+    rows = waiting[0].order.run.rows_per_pass
+    size = min(group_size, rows or group_size)  # a pass has a row of each subject at least
+    return [outcome for group in groups_of(waiting, size) for outcome in _tuned(group, context)]
 
 
-def _tuned(group: list[PreparedSubject], context: RunContext) -> list[Result | RunError]:
+def publish_all(
+    prepared: list[Prepared], products: list[Product | RunError], context: RunContext
+) -> list[Result | RunError]:
+    """How each subject ended, in the order of `prepared`."""
+    made = iter(products)
+    return [
+        _published_or_not(each, next(made), context) if isinstance(each, PreparedSubject) else each for each in prepared
+    ]
+
+
+def _tuned(group: list[PreparedSubject], context: RunContext) -> list[Product | RunError]:
     context.check()
     from likeness_runtime.order.produce import produce
 
     products = attempt(partial(produce, group, context))
-    if isinstance(products, RunError):
-        return [products for _ in group]
-    context.check()
-    return [
-        product if isinstance(product, RunError) else attempt(partial(_published, subject, product, context))
-        for subject, product in zip(group, products, strict=True)
-    ]
+    return [products for _ in group] if isinstance(products, RunError) else products
+
+
+def _published_or_not(subject: PreparedSubject, product: Product | RunError, context: RunContext) -> Result | RunError:
+    if isinstance(product, RunError):
+        return product
+    return attempt(partial(_published, subject, product, context))
 
 
 def _published(subject: PreparedSubject, product: Product, context: RunContext) -> Result:
     stands = publish(subject.place, product.files, product.manifest, context.stores.sleep)
+    write_latest(subject.place, stands.sha256, context.revision)
     seconds = time.monotonic() - subject.started
     message = f"tuned in {subject.order.tuning.steps} steps, {seconds:.1f} s in all"
     if subject.mended:

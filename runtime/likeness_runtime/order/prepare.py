@@ -15,6 +15,7 @@ from likeness_api.result import Result
 from likeness_runtime.image.source_picture import SourcePicture, fetch_pictures
 from likeness_runtime.order.allowed import check_allowed
 from likeness_runtime.order.context import RunContext
+from likeness_runtime.order.latest import write_latest
 from likeness_runtime.order.manifest import digest_of, folder_of, result_of
 from likeness_runtime.order.publish import Place, Standing, standing
 from likeness_runtime.storage.model_folder import locate
@@ -71,6 +72,7 @@ def prepare(order: Order, context: RunContext, located: Callable[[], LocatedMode
     place = Place(context.stores.of(folder), folder, ordered_in(order.subject))
     found = standing(place)
     if isinstance(found, Standing):
+        write_latest(place, found.sha256, context.revision)
         message = f"the same order is already published in {folder}"
         return result_of(found.manifest, found.data, folder, Reason.ALREADY_PUBLISHED, message)
     if found is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from likeness_api.order import RunOrder
 from likeness_api.reason import Reason
 from likeness_runtime.denoiser.model import DiffusionModel, device_named
 from likeness_runtime.export.embedding_file import embedding_file
@@ -23,8 +24,9 @@ from likeness_runtime.method.from_encoder import FromEncoder
 from likeness_runtime.method.predictor import FromWord
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.manifest import ArtifactManifest, ManifestFile, ManifestImage, ManifestInput
+from likeness_runtime.order.model_cache import ModelCache
 from likeness_runtime.order.personalize import Personalized, Start, personalize
-from likeness_runtime.order.prepare import PreparedSubject
+from likeness_runtime.order.prepare import LocatedModels, PreparedSubject
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,13 @@ def produce(group: list[PreparedSubject], context: RunContext) -> list[Product |
         "The device's memory did not suffice for %d subjects at once; they are tuned one at a time.", len(group)
     )
     return [product for subject in group for product in produce([subject], context)]
+
+
+def load_models(run: RunOrder, models: LocatedModels, cache: ModelCache) -> None:
+    """Has the run's model and encoder ready in the cache. Raises `RunError` where one cannot be loaded."""
+    model = cache.model(*models.model, device_named(run.device))
+    if run.encoder is not None and models.encoder is not None:
+        cache.encoder(*models.encoder, model)
 
 
 def files_of(subject: TunedSubject) -> list[File]:

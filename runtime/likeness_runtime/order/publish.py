@@ -48,6 +48,11 @@ class Standing:
     data: bytes
     """The manifest's file as it is stored."""
 
+    @property
+    def sha256(self) -> str:
+        """Of the manifest's file."""
+        return hashlib.sha256(self.data).hexdigest()
+
 
 def standing(place: Place) -> Standing | str | None:
     """What is published there: a manifest that holds; what is wrong with the one that is there; None without one."""

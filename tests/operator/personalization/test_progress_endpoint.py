@@ -23,7 +23,8 @@ from likeness_operator.personalization.facts import KIND
 from likeness_operator.personalization.job import job_name
 from likeness_operator.personalization.lifecycle import PERSONALIZATION
 from likeness_operator.personalization.progress import ProgressTracker
-from likeness_operator.personalization.progress_endpoint import LONGEST_REPORT_BYTES, progress_application
+from likeness_operator.personalization.progress_endpoint import LONGEST_REPORT_BYTES, progress_reports
+from likeness_operator.reports_server import reports_application
 
 KEY = Key(KIND, NAMESPACE, NAME)
 POD_UID, JOB_UID = "pod-1", "job-1"
@@ -60,7 +61,7 @@ class Scene:
         }
         self.cache = WatchCache(self.queue, lambda: self.now, {KIND: PERSONALIZATION})
         self.tracker = ProgressTracker(self.cache, self.queue.add, lambda: self.now)
-        self.served = progress_application(self.tracker, TokenReviews(api, lambda: self.now))
+        self.served = reports_application(TokenReviews(api, lambda: self.now), [progress_reports(self.tracker)])
         self.client: aiohttp.ClientSession
 
     def watches_tell(self) -> None:

@@ -1,0 +1,1 @@
+"""PersonalizationBatches: the plan, the claims of shards, the workers and their number, the counts, the results."""

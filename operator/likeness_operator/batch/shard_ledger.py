@@ -1,0 +1,243 @@
+"""Which shards of one batch are done, held and free: what the endpoint answers from, and what statuses are made of.
+
+In memory alone. What is done stands in the status; who holds what is heard again after a restart, because each worker
+says it in each report. A shard that two workers work on does no harm: what they publish is the same, and it is counted
+by shard.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from likeness_api.personalization_batch import FailureSample, PersonalizationBatchStatus, Shards
+from likeness_api.shard_ranges import decode_ranges, encode_ranges
+from likeness_api.shard_report import ShardAnswer, ShardProgress, ShardReport
+from likeness_operator.batch.throughput import Throughput
+
+LISTEN_SECONDS = 15.0
+"""After a restart: until then nothing is handed out that somebody may hold who has not been heard yet."""
+SILENT_SECONDS = 60.0
+"""A worker that has not been heard for so long may lose what it holds to one that has nothing to do: its node may be
+lost, which Kubernetes says only after minutes."""
+PAUSE_SECONDS, IDLE_PAUSE_SECONDS = 2.0, 1.0
+REPORTS_PER_SECOND = 50.0
+"""Of all workers of a batch; with more of them each one reports less often."""
+IDLE_SECONDS = 20.0
+"""That a worker is kept that has nothing to do, in case another one dies with a shard in hand."""
+MOST_REASONS = 10
+
+
+@dataclass
+class Worker:
+    """A pod that has reported."""
+
+    heard_at: float
+    holds: list[int] = field(default_factory=list)
+    idle_since: float | None = None
+
+
+@dataclass
+class ShardLedger:
+    """The shards of one pass of a batch. Times are seconds of a clock that never jumps."""
+
+    uid: str
+    revision: int
+    pass_index: int
+    total: int
+    succeeded: int = 0
+    failed: int = 0
+    """Of the shards that are done."""
+    gpu_seconds: float = 0.0
+    collections: int = 0
+    listen_until: float = 0.0
+    wanted: int = 0
+    """Workers; the newest ones beyond are released."""
+    done: set[int] = field(default_factory=set)
+    begun: dict[int, ShardProgress] = field(default_factory=dict)
+    """The furthest that was reported of those that are not done."""
+    workers: dict[str, Worker] = field(default_factory=dict)
+    """By the uid of their pod."""
+    failures: list[FailureSample] = field(default_factory=list)
+    """The most frequent reasons of the shards that are done, and of what was before."""
+    throughput: Throughput = field(default_factory=Throughput)
+    progressed_at: float | None = None
+    """When a subject was done last."""
+    _next: int = 0
+    """All below have been handed out, or are done."""
+    _free: list[int] = field(default_factory=list)
+    """Of those below, the ones that nobody holds; the lowest first."""
+
+    @classmethod
+    def of(cls, uid: str, status: PersonalizationBatchStatus, listen_until: float) -> ShardLedger:
+        """As the status has it, which has shards."""
+        shards = status.shards or Shards()
+        return cls(
+            uid=uid,
+            revision=status.revision,
+            pass_index=max(0, len(status.passes) - 1),
+            total=shards.total,
+            succeeded=shards.succeeded,
+            failed=shards.failed,
+            gpu_seconds=status.gpu_seconds,
+            collections=status.collections,
+            listen_until=listen_until,
+            done={shard for each in decode_ranges(shards.done) for shard in each if shard < shards.total},
+            failures=status.failures,
+        )
+
+    @property
+    def all_done(self) -> bool:
+        return len(self.done) == self.total
+
+    def report(
+        self, report: ShardReport, pod_uid: str, now: float, *, is_alive: Callable[[str], bool], older: int
+    ) -> ShardAnswer:
+        """Takes what a worker says, and answers. `is_alive` says whether a pod may still work; `older` is how many
+        workers of the batch are older than this one.
+        """
+        worker = self.workers.setdefault(pod_uid, Worker(now))
+        worker.heard_at = now
+        ours = report.revision == self.revision and report.pass_index == self.pass_index
+        told = [each for each in report.holds if each.shard < self.total] if ours else []
+        for each in told:
+            self._saw(each, now)
+        self._now_holds(worker, [each.shard for each in told if not each.finished])
+        if report.gives_back:
+            self._let_go(self.workers.pop(pod_uid).holds)
+            return ShardAnswer(pass_index=self.pass_index, release=True)
+        if report.revision != self.revision or older >= self.wanted:
+            return self._answer(None, release=True)
+        shard = self._claim(worker, now, is_alive) if report.wants else None
+        if worker.holds or not report.wants:
+            worker.idle_since = None
+        elif worker.idle_since is None:
+            worker.idle_since = now
+        idle = worker.idle_since is not None and now - worker.idle_since >= IDLE_SECONDS
+        return self._answer(shard, release=idle and now >= self.listen_until, idle=not worker.holds)
+
+    def forget(self, is_alive: Callable[[str], bool]) -> None:
+        """Frees what the pods held that are not there any more."""
+        for pod_uid in [uid for uid in self.workers if not is_alive(uid)]:
+            self._let_go(self.workers.pop(pod_uid).holds)
+
+    def undone_by(self, status: PersonalizationBatchStatus) -> None:
+        """Shards that were called done and are not, as the collected results showed: the status has them no more."""
+        if status.collections <= self.collections or status.shards is None:
+            return
+        self.collections = status.collections
+        done = {shard for each in decode_ranges(status.shards.done) for shard in each}
+        missing = sorted(self.done - done)
+        self.done &= done
+        self._let_go(missing)
+
+    @property
+    def busy(self) -> int:
+        """Workers that hold something."""
+        return sum(bool(worker.holds) for worker in self.workers.values())
+
+    @property
+    def left(self) -> int:
+        """Shards that are not done."""
+        return self.total - len(self.done)
+
+    def so_far(self) -> tuple[int, int, int]:
+        """Subjects that were published, that failed, and that are in shards in work beside these."""
+        begun = self.begun.values()
+        held = {shard for worker in self.workers.values() for shard in worker.holds}
+        running = sum(max(0, each.subjects - each.succeeded - each.failed) for each in begun if each.shard in held)
+        succeeded = self.succeeded + sum(each.succeeded for each in begun)
+        return succeeded, self.failed + sum(each.failed for each in begun), running
+
+    def shards(self) -> Shards:
+        """For the status."""
+        return Shards(total=self.total, done=encode_ranges(self.done), succeeded=self.succeeded, failed=self.failed)
+
+    def _saw(self, told: ShardProgress, now: float) -> None:
+        if told.shard in self.done:
+            return
+        before = self.begun.get(told.shard, ShardProgress(shard=told.shard))
+        further = max(0, told.succeeded - before.succeeded) + max(0, told.failed - before.failed)
+        if further:
+            self.progressed_at = now
+        self.throughput.advanced(further, self.busy, now)
+        if not told.finished:
+            self.begun[told.shard] = told.model_copy(
+                update={
+                    "subjects": max(before.subjects, told.subjects),
+                    "succeeded": max(before.succeeded, told.succeeded),
+                    "failed": max(before.failed, told.failed),
+                }
+            )
+            return
+        self.begun.pop(told.shard, None)
+        self.done.add(told.shard)
+        self.progressed_at = now
+        self.succeeded += told.succeeded
+        self.failed += told.failed
+        self.gpu_seconds += told.seconds
+        self.failures = merged(self.failures, told.failures)
+
+    def _now_holds(self, worker: Worker, shards: list[int]) -> None:
+        """Takes over what a worker says it holds, which after a restart is news."""
+        before, worker.holds = worker.holds, [shard for shard in shards if shard not in self.done]
+        self._let_go(before)
+        for shard in worker.holds:
+            for skipped in range(self._next, shard):
+                insort(self._free, skipped)
+            self._next = max(self._next, shard + 1)
+            if shard in self._free:
+                self._free.remove(shard)
+
+    def _let_go(self, shards: list[int]) -> None:
+        """Has shards free again that no worker holds."""
+        held = {shard for worker in self.workers.values() for shard in worker.holds}
+        for shard in shards:
+            if shard < self._next and not (shard in held or shard in self.done or shard in self._free):
+                insort(self._free, shard)
+
+    def _claim(self, worker: Worker, now: float, is_alive: Callable[[str], bool]) -> int | None:
+        """One more shard for a worker: one that was given back, the next one, or one whose holder is silent."""
+        if now < self.listen_until:
+            return None
+        self.forget(is_alive)
+        shard = self._pop_free()
+        if shard is None and not worker.holds:
+            shard = self._silent(now)
+        if shard is not None:
+            worker.holds.append(shard)
+        return shard
+
+    def _pop_free(self) -> int | None:
+        while self._free:
+            shard = self._free.pop(0)
+            if shard not in self.done:
+                return shard
+        while self._next < self.total:
+            self._next += 1
+            if self._next - 1 not in self.done:
+                return self._next - 1
+        return None
+
+    def _silent(self, now: float) -> int | None:
+        for worker in self.workers.values():
+            if now - worker.heard_at > SILENT_SECONDS and worker.holds:
+                return worker.holds.pop(0)
+        return None
+
+    def _answer(self, shard: int | None, *, release: bool, idle: bool = False) -> ShardAnswer:
+        crowd = len(self.workers) / REPORTS_PER_SECOND
+        pause = max(IDLE_PAUSE_SECONDS if idle and shard is None else PAUSE_SECONDS, crowd)
+        return ShardAnswer(pass_index=self.pass_index, shard=shard, release=release, pause_seconds=pause)
+
+
+def merged(before: list[FailureSample], more: list[FailureSample]) -> list[FailureSample]:
+    """The most frequent reasons of both, each with the sample that was first."""
+    counts: Counter[str] = Counter()
+    samples: dict[str, FailureSample] = {}
+    for each in (*before, *more):
+        counts[each.reason] += each.count
+        samples.setdefault(each.reason, each)
+    return [samples[reason].model_copy(update={"count": count}) for reason, count in counts.most_common(MOST_REASONS)]
