@@ -8,12 +8,12 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from likeness_api.field import Model
 from likeness_api.order import first_problem
-from likeness_api.personalization_batch import MOST_SHARDS, MOST_SUBJECTS, FailureSample, ShardRanges
+from likeness_api.personalization_batch import MOST_FAILURES, MOST_SHARDS, MOST_SUBJECTS, FailureSample, ShardRanges
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_api.result import MESSAGE_CHARACTERS, TERMINATION_MESSAGE_BYTES
 
 Subjects = Annotated[int, Field(ge=0, le=MOST_SUBJECTS)]
-SHORT_MESSAGE = 120
+BRIEF_CHARACTERS = 120
 
 
 class BatchResult(Model):
@@ -36,7 +36,7 @@ class BatchResult(Model):
     shards: Annotated[int, Field(ge=0, le=MOST_SHARDS)] = 0
     missing: ShardRanges = ""
     """Of collected results: shards whose segments do not account for all of their subjects."""
-    failures: Annotated[list[FailureSample], Field(max_length=10)] = []
+    failures: Annotated[list[FailureSample], Field(max_length=MOST_FAILURES)] = []
 
     @property
     def exit_code(self) -> ExitCode:
@@ -51,9 +51,9 @@ class BatchResult(Model):
         raise AssertionError("a result without samples and with a short message always fits")
 
     def _shortened(self) -> list[BatchResult]:
-        short = [each.model_copy(update={"message": each.message[:SHORT_MESSAGE]}) for each in self.failures]
+        short = [each.model_copy(update={"message": each.message[:BRIEF_CHARACTERS]}) for each in self.failures]
         nameless = [each.model_copy(update={"message": "", "id": None}) for each in short]
-        brief = {"failures": nameless, "message": self.message[:SHORT_MESSAGE]}
+        brief = {"failures": nameless, "message": self.message[:BRIEF_CHARACTERS]}
         return [
             self.model_copy(update={"failures": short}),
             self.model_copy(update=brief),

@@ -16,6 +16,9 @@ TOKEN_PLACE, ID_PLACE = "{token}", "{id}"
 MOST_WORKERS = 1000
 MOST_PASSES = 4
 MOST_SHARDS = 100_000
+MOST_FAILURES = 10
+JUDGED_FROM = 100
+"""Subjects that are through, before too many failures end a batch that runs."""
 MOST_SUBJECTS = 10_000_000
 
 ShardRanges = Annotated[
@@ -231,7 +234,7 @@ class PersonalizationBatchStatus(StatusModel):
     """When the last subject will be done by the present pace, in RFC 3339."""
     subjects_per_hour: Annotated[int | None, Field(ge=0)] = None
     """Subjects that are done in an hour by the present pace."""
-    failures: Annotated[list[FailureSample], Field(max_length=10)] = []
+    failures: Annotated[list[FailureSample], Field(max_length=MOST_FAILURES)] = []
     """The ten most frequent reasons, most frequent first; failed.jsonl has every one that failed."""
     results: Text | None = None
     """Address of results.jsonl, with one line for each subject."""

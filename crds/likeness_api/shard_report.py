@@ -13,16 +13,15 @@ from pydantic import Field, ValidationError
 
 from likeness_api.field import DnsLabel, Model
 from likeness_api.order import first_problem
-from likeness_api.personalization_batch import MOST_PASSES, MOST_SHARDS, FailureSample
+from likeness_api.personalization_batch import MOST_FAILURES, MOST_PASSES, MOST_SHARDS, FailureSample
 
 SHARDS_URL_VARIABLE = "LIKENESS_SHARDS_URL"
 """The environment variable with the address to post to."""
-LARGEST_SHARD = 1000
+MOST_SHARD_SUBJECTS = 1000
 """Subjects of a shard, by which counts are held to what they can be."""
 MOST_HELD = 4
-MOST_SAMPLES = 10
 
-Count = Annotated[int, Field(ge=0, le=LARGEST_SHARD)]
+Count = Annotated[int, Field(ge=0, le=MOST_SHARD_SUBJECTS)]
 
 
 class ShardProgress(Model):
@@ -38,7 +37,7 @@ class ShardProgress(Model):
     """Whether its segment is written: nobody need work on it any more."""
     seconds: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """That this worker worked on it."""
-    failures: Annotated[list[FailureSample], Field(max_length=MOST_SAMPLES)] = []
+    failures: Annotated[list[FailureSample], Field(max_length=MOST_FAILURES)] = []
     """Of a finished one: its most frequent reasons."""
 
 

@@ -61,13 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments and arguments[0] in missing_commands():
         sys.stderr.write(f"likeness {arguments[0]}: not installed; expected: pip install '{LAB}'\n")
         return 2
-    set_up()
+    prepare_process()
     parsed = parser().parse_args(arguments)
     status: int = parsed.handler(parsed)
     return status
 
 
-def set_up() -> None:
+def prepare_process() -> None:
     """What every process of ours does first: environment and log."""
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)

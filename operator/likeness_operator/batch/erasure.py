@@ -16,7 +16,7 @@ from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.personalization.profiles import Profiles
 
 
-def released(o: Batch) -> Decision[Any]:
+def batch_released(o: Batch) -> Decision[Any]:
     return Decision()
 
 
@@ -26,7 +26,7 @@ class BatchErasureLifecycle:
     profiles: Profiles
     instance: str
     now: Callable[[], datetime]
-    rules: Sequence[Rule[Batch]] = (released,)
+    rules: Sequence[Rule[Batch]] = (batch_released,)
     most_writes: int = 5
     trusts_cache: bool = False
 

@@ -14,9 +14,9 @@ from likeness_api.reason import Reason
 from likeness_operator.kubernetes.event import ObjectReference
 from likeness_operator.kubernetes.k8s_object import K8sObject, is_terminating, true_conditions
 from likeness_operator.kubernetes.label import FINALIZER
+from likeness_operator.personalization.facts import FINAL_CONDITIONS
 
-KIND = "PersonalizationBatch"
-FINAL_CONDITIONS = ("Succeeded", "Failed")
+BATCH_KIND = "PersonalizationBatch"
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class Batch:
 
     @property
     def reference(self) -> ObjectReference:
-        return ObjectReference(KIND, self.namespace, self.name, self.uid, self.resource_version)
+        return ObjectReference(BATCH_KIND, self.namespace, self.name, self.uid, self.resource_version)
 
 
-def is_done(manifest: K8sObject) -> bool:
+def is_batch_done(manifest: K8sObject) -> bool:
     """Whether nothing is left to do about a batch as long as nobody edits it."""
     if is_terminating(manifest):
         return FINALIZER not in manifest["metadata"].get("finalizers", [])
-    return is_finished(manifest)
+    return is_batch_finished(manifest)
 
 
-def is_finished(manifest: K8sObject) -> bool:
+def is_batch_finished(manifest: K8sObject) -> bool:
     """Whether the status says that the revision in the spec ended. Read raw, so that nothing can hide it."""
     true, spec = true_conditions(manifest), manifest.get("spec", {})
     ends = [true[kind].get("reason") for kind in FINAL_CONDITIONS if kind in true]
@@ -67,7 +67,7 @@ def is_finished(manifest: K8sObject) -> bool:
     return ends != [Reason.PLANNED] or spec.get("mode") == "Plan"
 
 
-def profile_name(manifest: K8sObject) -> str | None:
+def batch_profile_name(manifest: K8sObject) -> str | None:
     """The TuningProfile that a batch asks for; None for the default one."""
     name: str | None = (manifest.get("spec", {}).get("template") or {}).get("profile")
     return name
@@ -110,6 +110,6 @@ def read_batch(manifest: K8sObject) -> Batch:
         problem=problem,
         written=written,
         status=PersonalizationBatchStatus(revision=spec.revision) if new and spec else _going_on(written, spec),
-        finished=is_finished(manifest),
+        finished=is_batch_finished(manifest),
         erase_on_deletion=manifest.get("spec", {}).get("deletionPolicy") == "Delete",
     )

@@ -45,7 +45,7 @@ class Role(StrEnum):
     COLLECTOR = label.COLLECTOR
 
 
-COMMANDS = {Role.PLANNER: "plan", Role.WORKER: "work", Role.COLLECTOR: "collect"}
+POD_COMMANDS = {Role.PLANNER: "plan", Role.WORKER: "work", Role.COLLECTOR: "collect"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def job_prefix(name: str, uid: str, revision: int) -> str:
     return f"{name[:40].rstrip('-')}-{digest}-"
 
 
-def job_name(batch: Batch, place: JobPlace) -> str:
+def batch_job_name(batch: Batch, place: JobPlace) -> str:
     """Fixed, so that there is no second one."""
     return f"{job_prefix(batch.name, batch.uid, batch.revision)}{place.role[0]}{place.number}"
 
@@ -83,7 +83,7 @@ def made_by_us(batch: Batch, job: Job) -> bool:
     return job.owner_uid == batch.uid and job.annotation(label.ORDERED) == _ordered(batch)
 
 
-def build_job(
+def build_batch_job(
     batch: Batch, place: JobPlace, profile_name: str, profile: TuningProfileSpec, order: BatchOrder, *,
     progress_url: str, unfinished: bool = False,
 ) -> K8sObject:  # fmt: skip
@@ -99,7 +99,7 @@ def build_job(
     }
     queue = {label.QUEUE: profile.queue_name} if works and profile.queue_name else {}
     identity = PodIdentity(template.service_account_name, template.credentials_secret_ref)
-    command = [COMMANDS[place.role], *(["--unfinished"] if unfinished else [])]
+    command = [POD_COMMANDS[place.role], *(["--unfinished"] if unfinished else [])]
     wanted = resources(profile.runtime.resources) if works else BOOKKEEPER_RESOURCES
     pod = pod_spec(identity, profile, order, command, wanted, with_models=place.role is not Role.COLLECTOR)
     if works:
@@ -112,7 +112,7 @@ def build_job(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(batch, place),
+            "name": batch_job_name(batch, place),
             "namespace": batch.namespace,
             "labels": labels | queue,
             "annotations": {label.ORDERED: _ordered(batch)},
@@ -137,7 +137,7 @@ def shards_url(progress_url: str) -> str:
 
 
 def _worker_ends() -> K8sObject:
-    """Replaced by the operator, at once: a Job's own back-off starts at ten seconds, also for what is nobody's fault."""
+    """Replaced by the operator at once: a Job's own back-off starts at ten seconds, also for what is nobody's fault."""
     return {"backoffLimit": 0, "ttlSecondsAfterFinished": WORKER_TTL_SECONDS}
 
 

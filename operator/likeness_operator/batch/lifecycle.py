@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 from likeness_api.field import StatusModel
 from likeness_api.personalization import Waiting
@@ -13,10 +14,10 @@ from likeness_api.personalization_batch import MOST_WORKERS, PersonalizationBatc
 from likeness_api.reason import Reason
 from likeness_operator import metrics
 from likeness_operator.batch import status as say
-from likeness_operator.batch.facts import KIND, Batch, is_done, profile_name, read_batch
+from likeness_operator.batch.facts import BATCH_KIND, Batch, batch_profile_name, is_batch_done, read_batch
 from likeness_operator.batch.observation import BatchObservation
 from likeness_operator.batch.rules import RULES
-from likeness_operator.batch.scale import Pace, workers_wanted
+from likeness_operator.batch.scale import BatchPace, workers_wanted
 from likeness_operator.batch.shard_ledgers import ShardLedgers
 from likeness_operator.engine.decision import CreateJob, PatchJob, Question, Rule
 from likeness_operator.engine.key import Key
@@ -36,7 +37,11 @@ logger = logging.getLogger(__name__)
 MOST_PARTS = 2 * MOST_WORKERS + 20
 """Jobs: as many as may work, and those that ended lately."""
 PERSONALIZATION_BATCH = WatchedKind(
-    Resource(KIND, "personalizationbatches"), label.BATCH_NAME, is_done, profile_name, most_parts=MOST_PARTS
+    Resource(BATCH_KIND, "personalizationbatches"),
+    label.BATCH_NAME,
+    is_batch_done,
+    batch_profile_name,
+    most_parts=MOST_PARTS,
 )
 
 
@@ -99,7 +104,7 @@ class BatchLifecycle:
     def is_news(self, observation: BatchObservation, status: StatusModel) -> bool:
         assert isinstance(status, PersonalizationBatchStatus)
         before = observation.batch.written
-        if say.is_news(status, before):
+        if say.says_more(status, before):
             return True
         return status != before and self.ledgers.may_write(_key(observation.batch))
 
@@ -120,7 +125,8 @@ class BatchLifecycle:
         metrics.BATCHES_FINISHED.labels(reason=end.reason).inc()
         logger.info("ended: %s: %s", end.reason, end.message)
         note = f"revision {batch.revision}: {end.message}"
-        return EventContent("Warning" if end.type == "Failed" else "Normal", end.reason, "Finish", note)
+        kind: Literal["Warning", "Normal"] = "Warning" if end.type == "Failed" else "Normal"
+        return EventContent(kind, end.reason, "Finish", note, of=f" {batch.revision}")
 
     def reference(self, observation: BatchObservation) -> ObjectReference:
         return observation.batch.reference
@@ -131,14 +137,16 @@ class BatchLifecycle:
         ledger = self.ledgers.observe(batch)
         if ledger is None or batch.spec is None or batch.status.plan is None:
             return replace(observation, reported=None, workers_wanted=0)
-        reported = self.ledgers.reported(ledger)
-        done = reported.succeeded + reported.failed
-        due = batch.spec.complete_by
+        reported, spec = self.ledgers.reported(ledger), batch.spec
+        subjects = max(0, batch.status.plan.subjects - reported.succeeded - reported.failed)
+        present, due = len(observation.living_workers()), spec.complete_by
+        ledger.last_pass = len(batch.status.passes) == len(spec.passes)
+        shards = reported.shards_left if ledger.last_pass else max(reported.shards_left, present)
         ledger.wanted = workers_wanted(
-            Pace(max(0, batch.status.plan.subjects - done), reported.shards_left, reported.per_worker_second),
-            len(observation.living_workers()),
-            fewest=batch.spec.workers.min,
-            most=batch.spec.workers.max,
+            BatchPace(subjects, shards, reported.per_worker_second),
+            present,
+            fewest=spec.workers.min,
+            most=spec.workers.max,
             complete_by=datetime.fromisoformat(due) if due else None,
             now=observation.now,
         )
@@ -146,4 +154,4 @@ class BatchLifecycle:
 
 
 def _key(batch: Batch) -> Key:
-    return Key(KIND, batch.namespace, batch.name)
+    return Key(BATCH_KIND, batch.namespace, batch.name)

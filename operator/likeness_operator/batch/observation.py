@@ -9,7 +9,7 @@ from likeness_api.accept import Refusal
 from likeness_api.personalization import Waiting
 from likeness_api.personalization_batch import FailureSample, PersonalizationBatchStatus, Shards
 from likeness_operator.batch.facts import Batch
-from likeness_operator.batch.job import JobPlace, Role, job_name, place_of
+from likeness_operator.batch.job import JobPlace, Role, batch_job_name, place_of
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.pod import Pod
 from likeness_operator.personalization.profile import Profile
@@ -56,7 +56,7 @@ class BatchObservation:
 
     def job(self, place: JobPlace) -> Job | None:
         """The Job at one place."""
-        name = job_name(self.batch, place)
+        name = batch_job_name(self.batch, place)
         return next((job for job in self.jobs if job.name == name), None)
 
     def workers(self) -> list[tuple[int, Job]]:

@@ -10,26 +10,23 @@ from likeness_api.accept import Refusal
 from likeness_api.batch_order import BatchOrder, accept_batch
 from likeness_api.batch_result import BatchResult
 from likeness_api.personalization import Waiting
-from likeness_api.personalization_batch import PersonalizationBatchSpec, PersonalizationBatchStatus, Shards
+from likeness_api.personalization_batch import JUDGED_FROM, PersonalizationBatchSpec, PersonalizationBatchStatus, Shards
 from likeness_api.reason import Reason
 from likeness_api.shard_ranges import decode_ranges, encode_ranges
 from likeness_operator.batch import status
-from likeness_operator.batch.job import JobPlace, Role, build_job, made_by_us, place_of
+from likeness_operator.batch.job import JobPlace, Role, build_batch_job, made_by_us, place_of
 from likeness_operator.batch.observation import BatchObservation
-from likeness_operator.batch.worker_end import BatchVerdict, fruitless_ends, verdict
+from likeness_operator.batch.shard_ledgers import NUMBERS_SECONDS
+from likeness_operator.batch.worker_end import BatchVerdict, fruitless_ends, job_verdict
 from likeness_operator.engine.decision import AddFinalizer, CreateJob, Decision, DeleteJob, Question, Rule
 from likeness_operator.kubernetes.condition import truncate
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.personalization.attempt import by_finish
 from likeness_operator.personalization.profile import Profile
+from likeness_operator.personalization.rules import FOLLOWUP_SECONDS
 from likeness_operator.personalization.waiting import why_waiting
 
 BatchDecision = Decision[PersonalizationBatchStatus]
-NUMBERS_SECONDS = 30.0
-"""Between two writes of numbers alone."""
-FOLLOWUP_SECONDS = 3.0
-JUDGED_FROM = 100
-"""Subjects that are through, before too many failures end a batch that runs."""
 MOST_COLLECTIONS = 5
 FRUITLESS_ENDS = 5
 """Workers that ended in a row without a subject done in between, until no more are started."""
@@ -38,19 +35,19 @@ TRY_AGAIN_SECONDS = 300.0
 LONG_PENDING_SECONDS = 30.0
 
 
-def finalizer_missing(o: BatchObservation) -> BatchDecision | None:
+def batch_finalizer_missing(o: BatchObservation) -> BatchDecision | None:
     """Before anything can be published."""
     wanted = o.batch.erase_on_deletion and not o.batch.has_finalizer and o.batch.spec is not None
     return Decision(action=AddFinalizer()) if wanted else None
 
 
-def already_finished(o: BatchObservation) -> BatchDecision | None:
+def batch_finished(o: BatchObservation) -> BatchDecision | None:
     if not o.batch.finished:
         return None
     return _end_jobs(o, o.jobs) or Decision()
 
 
-def spec_unreadable(o: BatchObservation) -> BatchDecision | None:
+def batch_unreadable(o: BatchObservation) -> BatchDecision | None:
     if o.batch.spec is not None:
         return None
     return _not_accepted(o, Refusal(Reason.INVALID_SPEC, o.batch.problem))
@@ -70,7 +67,7 @@ def job_name_taken(o: BatchObservation) -> BatchDecision | None:
     return Decision(status=status.waits(o, waiting))
 
 
-def suspend_wanted(o: BatchObservation) -> BatchDecision | None:
+def batch_suspended(o: BatchObservation) -> BatchDecision | None:
     """Jobs are deleted, not suspended: Kueue would undo that. Finished ones go as well: what failed is forgotten."""
     if not _spec(o).suspend:
         return None
@@ -88,7 +85,7 @@ def reports_off(o: BatchObservation) -> BatchDecision | None:
     return Decision(status=status.not_accepted(o, _waiting(Reason.REPORTS_OFF, message, step)))
 
 
-def job_refused(o: BatchObservation) -> BatchDecision | None:
+def batch_job_refused(o: BatchObservation) -> BatchDecision | None:
     return Decision(status=status.waits(o, o.job_refusal)) if o.job_refusal else None
 
 
@@ -101,7 +98,7 @@ def reading_source(o: BatchObservation) -> BatchDecision | None:
     job = o.job(place)
     if job is None:
         return _create(o, place, pass_index=number)
-    end = verdict(job, o.pods_of(job))
+    end = job_verdict(job, o.pods_of(job))
     if end is not None and end.result is not None:
         return Decision(status=status.planned(o, end.result, _spec(o).passes[number]))
     if end is not None:
@@ -131,14 +128,14 @@ def collecting(o: BatchObservation) -> BatchDecision | None:
     unfinished = not _all_done(o)
     if unfinished and not (_too_many_failed(o) or _too_late(o)):
         return None
-    left = _end_jobs(o, tuple(job for _, job in o.workers()))
+    left = _end_jobs(o, tuple(job for _, job in o.workers())) if unfinished else None  # else they end by themselves
     if left is not None:
         return left
     place = JobPlace(Role.COLLECTOR, o.status.collections)
     job = o.job(place)
     if job is None:
         return _create(o, place, unfinished=unfinished)
-    end = verdict(job, o.pods_of(job))
+    end = job_verdict(job, o.pods_of(job))
     if end is not None and end.result is not None:
         return _collected(o, end.result)
     if end is not None:
@@ -207,13 +204,13 @@ def working(o: BatchObservation) -> BatchDecision:
 
 
 RULES: tuple[Rule[BatchObservation], ...] = (
-    already_finished,
-    spec_unreadable,
+    batch_finished,
+    batch_unreadable,
     jobs_of_another_revision,
     job_name_taken,
-    suspend_wanted,
+    batch_suspended,
     reports_off,
-    job_refused,
+    batch_job_refused,
     reading_source,
     only_planned,
     pass_done,
@@ -257,7 +254,7 @@ def _job(
     o: BatchObservation, place: JobPlace, profile: Profile, order: BatchOrder, *, unfinished: bool
 ) -> dict[str, object]:
     assert o.progress_url is not None
-    return build_job(
+    return build_batch_job(
         o.batch, place, profile.name, profile.spec, order, progress_url=o.progress_url, unfinished=unfinished
     )
 

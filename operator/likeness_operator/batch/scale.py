@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 AHEAD = 1.1
-"""Workers are wanted as if this much more were left: a node may be lost, and the last shards do not fill all of them."""
+"""Workers are wanted as if this much more were left: a node may be lost, and the last shards do not occupy all."""
 FEWER = 0.75
 """Of the workers that there are, fewer are enough only if even so few are: nobody ends for a moment's good pace."""
 LONGEST_SECONDS = 366 * 86400.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class BatchPace:
     """What is left of a batch, and how fast it goes."""
 
     subjects_left: int
@@ -24,7 +24,7 @@ class Pace:
 
 
 def workers_wanted(
-    pace: Pace, present: int, *, fewest: int, most: int, complete_by: datetime | None, now: datetime
+    pace: BatchPace, present: int, *, fewest: int, most: int, complete_by: datetime | None, now: datetime
 ) -> int:
     """Between `fewest` and `most`; as many as `complete_by` asks for, where that can be said, and never more than there
     are shards to work on.
@@ -43,7 +43,7 @@ def workers_wanted(
     return min(max(needed, fewest), most, useful)
 
 
-def eta(pace: Pace, workers: int, now: datetime) -> datetime | None:
+def eta(pace: BatchPace, workers: int, now: datetime) -> datetime | None:
     """When the last subject will be done by so many workers; None where that cannot be said."""
     if pace.per_worker_second is None or workers == 0:
         return None

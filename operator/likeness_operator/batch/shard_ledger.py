@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from likeness_api.personalization_batch import FailureSample, PersonalizationBatchStatus, Shards
+from likeness_api.personalization_batch import MOST_FAILURES, FailureSample, PersonalizationBatchStatus, Shards
 from likeness_api.shard_ranges import decode_ranges, encode_ranges
 from likeness_api.shard_report import ShardAnswer, ShardProgress, ShardReport
 from likeness_operator.batch.throughput import Throughput
@@ -25,9 +25,8 @@ lost, which Kubernetes says only after minutes."""
 PAUSE_SECONDS, IDLE_PAUSE_SECONDS = 2.0, 1.0
 REPORTS_PER_SECOND = 50.0
 """Of all workers of a batch; with more of them each one reports less often."""
-IDLE_SECONDS = 20.0
+IDLE_WORKER_SECONDS = 20.0
 """That a worker is kept that has nothing to do, in case another one dies with a shard in hand."""
-MOST_REASONS = 10
 
 
 @dataclass
@@ -55,6 +54,8 @@ class ShardLedger:
     listen_until: float = 0.0
     wanted: int = 0
     """Workers; the newest ones beyond are released."""
+    last_pass: bool = False
+    """Whether no other pass follows: then workers are released when all is done."""
     done: set[int] = field(default_factory=set)
     begun: dict[int, ShardProgress] = field(default_factory=dict)
     """The furthest that was reported of those that are not done."""
@@ -115,8 +116,9 @@ class ShardLedger:
             worker.idle_since = None
         elif worker.idle_since is None:
             worker.idle_since = now
-        idle = worker.idle_since is not None and now - worker.idle_since >= IDLE_SECONDS
-        return self._answer(shard, release=idle and now >= self.listen_until, idle=not worker.holds)
+        idle = worker.idle_since is not None and now - worker.idle_since >= IDLE_WORKER_SECONDS
+        over = (self.all_done and self.last_pass) or (idle and now >= self.listen_until)
+        return self._answer(shard, release=over, idle=not worker.holds)
 
     def forget(self, is_alive: Callable[[str], bool]) -> None:
         """Frees what the pods held that are not there any more."""
@@ -137,6 +139,11 @@ class ShardLedger:
     def busy(self) -> int:
         """Workers that hold something."""
         return sum(bool(worker.holds) for worker in self.workers.values())
+
+    @property
+    def unclaimed(self) -> int:
+        """Shards that nobody holds, or a little more."""
+        return len(self._free) + self.total - self._next
 
     @property
     def left(self) -> int:
@@ -203,6 +210,8 @@ class ShardLedger:
         if now < self.listen_until:
             return None
         self.forget(is_alive)
+        if worker.holds and self.unclaimed <= len(self.workers):
+            return None  # near the end nobody has one ahead while others have none
         shard = self._pop_free()
         if shard is None and not worker.holds:
             shard = self._silent(now)
@@ -240,4 +249,4 @@ def merged(before: list[FailureSample], more: list[FailureSample]) -> list[Failu
     for each in (*before, *more):
         counts[each.reason] += each.count
         samples.setdefault(each.reason, each)
-    return [samples[reason].model_copy(update={"count": count}) for reason, count in counts.most_common(MOST_REASONS)]
+    return [samples[reason].model_copy(update={"count": count}) for reason, count in counts.most_common(MOST_FAILURES)]

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 
 from likeness_api.shard_report import ShardAnswer, ShardReport
-from likeness_operator.batch.facts import KIND, Batch
+from likeness_operator.batch.facts import BATCH_KIND, Batch
 from likeness_operator.batch.observation import Reported
 from likeness_operator.batch.shard_ledger import LISTEN_SECONDS, ShardLedger
 from likeness_operator.engine.key import Key
@@ -15,7 +15,7 @@ from likeness_operator.engine.watch_cache import WatchCache
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.pod import Pod
 
-WRITE_SECONDS = 30.0
+NUMBERS_SECONDS = 30.0
 """Between two statuses that say other numbers alone."""
 
 
@@ -69,7 +69,7 @@ class ShardLedgers:
 
     def observe(self, batch: Batch) -> ShardLedger | None:
         """The ledger of the pass that a batch is at; None where it is at none."""
-        key = Key(KIND, batch.namespace, batch.name)
+        key = Key(BATCH_KIND, batch.namespace, batch.name)
         if batch.status.shards is None or batch.finished or batch.spec is None or batch.spec.suspend:
             self._ledgers.pop(key, None)
             return None
@@ -84,11 +84,11 @@ class ShardLedgers:
 
     def begun_here(self, batch: Batch, pass_index: int) -> None:
         """Takes note that this operator begins a pass: nobody holds any of its shards."""
-        self._begun[Key(KIND, batch.namespace, batch.name)] = (batch.uid, batch.revision, pass_index)
+        self._begun[Key(BATCH_KIND, batch.namespace, batch.name)] = (batch.uid, batch.revision, pass_index)
 
     def may_write(self, key: Key) -> bool:
         """Whether it is long enough since numbers were written."""
-        return self._clock() - self._written.get(key, -WRITE_SECONDS) >= WRITE_SECONDS
+        return self._clock() - self._written.get(key, -NUMBERS_SECONDS) >= NUMBERS_SECONDS
 
     def wrote(self, key: Key) -> None:
         self._written[key] = self._clock()

@@ -18,15 +18,15 @@ from likeness_api.personalization_batch import (
 )
 from likeness_api.reason import Reason
 from likeness_operator.batch.observation import BatchObservation, Reported
-from likeness_operator.batch.scale import Pace, eta
+from likeness_operator.batch.scale import BatchPace, eta
 from likeness_operator.kubernetes.condition import truncate, with_condition
 
-SHORT_MESSAGE = 512
+SAMPLE_CHARACTERS = 512
 """Of a failure's sample: ten of them leave the status below 20 kB."""
 MINUTE = timedelta(minutes=1)
 
 
-def is_news(status: PersonalizationBatchStatus, before: PersonalizationBatchStatus) -> bool:
+def says_more(status: PersonalizationBatchStatus, before: PersonalizationBatchStatus) -> bool:
     """Whether a status says more than other numbers, which are written seldom."""
     return _without_numbers(status) != _without_numbers(before)
 
@@ -187,7 +187,7 @@ def _with_reported(
         "failures": _shortened(reported.failures),
     }
     workers = len(o.running_workers())
-    pace = Pace(plan.subjects - passes[-1].done, reported.shards_left, reported.per_worker_second)
+    pace = BatchPace(plan.subjects - passes[-1].done, reported.shards_left, reported.per_worker_second)
     if pace.per_worker_second is not None:
         changes["subjects_per_hour"] = round(3600 * pace.per_worker_second * workers)
     done_at = eta(pace, workers, o.now) if len(passes) == len(spec.passes) else None
@@ -215,7 +215,7 @@ def _on_track(
 
 
 def _shortened(failures: list[FailureSample]) -> list[FailureSample]:
-    return [each.model_copy(update={"message": each.message[:SHORT_MESSAGE]}) for each in failures]
+    return [each.model_copy(update={"message": each.message[:SAMPLE_CHARACTERS]}) for each in failures]
 
 
 def _without_numbers(status: PersonalizationBatchStatus) -> PersonalizationBatchStatus:

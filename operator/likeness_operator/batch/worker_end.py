@@ -32,7 +32,7 @@ class BatchVerdict:
     """Whether its pod was taken off its node: nobody's fault."""
 
 
-def verdict(job: Job, pods: tuple[Pod, ...]) -> BatchVerdict | None:
+def job_verdict(job: Job, pods: tuple[Pod, ...]) -> BatchVerdict | None:
     """None as long as the Job's outcome is not decided."""
     if not job.outcome_decided:
         return None
@@ -54,7 +54,7 @@ def verdict(job: Job, pods: tuple[Pod, ...]) -> BatchVerdict | None:
 
 def fruitless_ends(o: BatchObservation) -> list[BatchVerdict]:
     """The workers that failed since a subject was done last, the newest last; what a node or a person ended is none."""
-    ends = [(job, verdict(job, o.pods_of(job))) for _, job in o.workers()]
+    ends = [(job, job_verdict(job, o.pods_of(job))) for _, job in o.workers()]
     failed = [end for job, end in ends if end and not job.succeeded and not end.disrupted]
     since = o.reported.seconds_since_progress if o.reported else None
     if since is not None:

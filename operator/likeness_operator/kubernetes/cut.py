@@ -86,7 +86,7 @@ def _without_what_runs(manifest: K8sObject) -> K8sObject:
     spec, status = manifest.get("spec"), manifest.get("status")
     if not isinstance(spec, dict):
         return {}
-    if "template" in spec:
+    if "spec" in (spec.get("template") or {}):  # a pod's; a batch's template is read
         return {"spec": {name: value for name, value in spec.items() if name != "template"}}
     if "containers" not in spec:
         return {}

@@ -33,6 +33,8 @@ class EventContent:
     reason: str
     action: str
     note: str
+    of: str = ""
+    """What tells it from others of the same object and reason, such as a revision; told once each."""
     about_namespace: bool = False
     """Whether its object's namespace is being deleted and takes no event any more. The event is then about the
     namespace, in `default`, where the API server wants the events of what has no namespace.
@@ -47,7 +49,7 @@ def last_seen(event: K8sObject) -> str:
 
 def build_event(about: ObjectReference, content: EventContent, instance: str, now: datetime) -> K8sObject:
     """The event as it is sent. Its name follows from the object's uid and the reason: sent twice, it is there once."""
-    digest = hashlib.sha256(f"{about.uid} {content.reason}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{about.uid} {content.reason}{content.of}".encode()).hexdigest()[:16]
     regarding = {
         "apiVersion": API_VERSION,
         "kind": about.kind,

@@ -11,10 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from likeness_api.shard_report import ShardAnswer, ShardReport
+from likeness_runtime.order.reporter import CONNECTIONS
 
 TIMEOUT_SECONDS = 5.0
-CONNECTIONS = 3
-"""Tried at once: of several operators only the one that acts listens, and the Service may lead to another one."""
 MOST_ANSWER_BYTES = 65_536
 
 log = logging.getLogger(__name__)

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from likeness_api.personalization_batch import Counts, FailureSample
+from likeness_api.personalization_batch import MOST_FAILURES, Counts, FailureSample
 from likeness_runtime.batch.batch_folder import RESULTS_NAME, BatchFolder, segment_name
 from likeness_runtime.batch.later_passes import LaterPasses
 from likeness_runtime.batch.plan import BatchPlan
 from likeness_runtime.batch.result_line import Outcome, ResultLine, failed_entry, index_entry, read_lines
-
-MOST_REASONS = 10
 
 
 @dataclass
@@ -46,7 +44,7 @@ class Tally:
         """The most frequent reasons, each with its first line as the sample."""
         return [
             FailureSample(reason=reason, count=count, id=self.samples[reason].id, message=self.samples[reason].message)
-            for reason, count in self.reasons.most_common(MOST_REASONS)
+            for reason, count in self.reasons.most_common(MOST_FAILURES)
         ]
 
 

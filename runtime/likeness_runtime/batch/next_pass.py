@@ -11,7 +11,7 @@ from likeness_runtime.batch.result_line import Outcome, ResultLine, read_lines
 from likeness_runtime.batch.shard_sizes import shard_sizes
 
 LOSS = "lossAfter"
-"""The runtime's own measure of how well a subject was learned, cheap and independent of any judge: the lower, the better."""
+"""The runtime's own measure of how well a subject was learned, independent of any judge: the lower, the better."""
 
 
 def plan_next_pass(folder: BatchFolder, which_pass: int, workers: int, scratch: Path) -> BatchPlan:
@@ -60,10 +60,10 @@ def read_plan(folder: BatchFolder, which_pass: int) -> BatchPlan:
 def _scores(folder: BatchFolder, which_pass: int, index: int) -> dict[int, float]:
     """By line number, lowest first to be worked on; without those that failed."""
     lines = read_lines(folder.read(segment_name(which_pass, index)))
-    return {line.line: score(line) for line in lines if line.outcome is not Outcome.FAILED}
+    return {line.line: own_score(line) for line in lines if line.outcome is not Outcome.FAILED}
 
 
-def score(line: ResultLine) -> float:
+def own_score(line: ResultLine) -> float:
     """How well a subject was learned; where nothing says so, it comes first."""
     loss = line.metrics.get(LOSS)
     return -float(loss) if loss is not None else -math.inf

@@ -1,5 +1,5 @@
-"""Groups of subjects one behind the other: while one is tuned, the next one's pictures are fetched and the one before is
-published. At most three are in memory.
+"""Groups of subjects one behind the other: while one is tuned, the next one's pictures are fetched and the one before
+is published. At most three are in memory.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ class EarlierResults:
         offset = 0
         for line in self.file:
             subject_id = ResultLine.decode(line).id
-            if subject_id is not None:
-                self._offsets[_short_hash(subject_id)] = offset
+            if subject_id is not None:  # of several lines the first: the others were told to be its doubles
+                self._offsets.setdefault(_short_hash(subject_id), offset)
             offset += len(line)
 
     def take(self, subject_id: str) -> ResultLine | None:

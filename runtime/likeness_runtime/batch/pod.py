@@ -49,8 +49,8 @@ log = logging.getLogger(__name__)
 
 def add_parser(subparsers: Any) -> None:
     commands = (
-        ("plan", plan, "read a catalogue's source and write down what there is to do (a batch's first pod)"),
-        ("work", work, "work on a catalogue's shards as the operator hands them out (a batch's workers)"),
+        ("plan", make_plan, "read a catalogue's source and write down what there is to do (a batch's first pod)"),
+        ("work", work_on_shards, "work on a catalogue's shards as the operator hands them out (a batch's workers)"),
         ("collect", collect_results, "write a catalogue's results and report (a batch's last pod)"),
     )
     for name, task, what in commands:
@@ -82,7 +82,7 @@ def handle(arguments: argparse.Namespace) -> int:
     return int(EXIT_CODE_OF[result.reason])
 
 
-def plan(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:
+def make_plan(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:
     """Raises `RunError` and `InterruptedRunError`."""
     stores, folder = _books(order)
     with tempfile.TemporaryDirectory(prefix="likeness-plan-") as scratch:
@@ -97,7 +97,7 @@ def plan(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:
         return _planned(made, list(read_lines(folder.read("quarantined.jsonl"))))
 
 
-def work(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:
+def work_on_shards(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:
     """Never raises: what tunes is another process."""
     url = os.environ.get(SHARDS_URL_VARIABLE)
     if url is None:

@@ -1,4 +1,4 @@
-"""One shard from its file to its segment: groups of subjects, then those that may have passed, then those that killed."""
+"""One shard from its file to its segment: groups of subjects, then what may have passed, then those that killed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from likeness_api.order import Order
-from likeness_api.personalization_batch import FailureSample
+from likeness_api.personalization_batch import MOST_FAILURES, FailureSample
 from likeness_api.reason import Reason
-from likeness_api.shard_report import MOST_SAMPLES, ShardProgress
+from likeness_api.shard_report import ShardProgress
 from likeness_runtime.batch.batch_folder import BatchFolder, segment_name, shard_name
 from likeness_runtime.batch.hand import Hand, HandNote
 from likeness_runtime.batch.plan import PlannedSubject
@@ -157,5 +157,5 @@ def samples_of(failed: list[ResultLine]) -> list[FailureSample]:
         first.setdefault(line.reason, line)
     return [
         FailureSample(reason=reason, count=count, id=first[reason].id, message=first[reason].message[:MOST_MESSAGE])
-        for reason, count in counts.most_common(MOST_SAMPLES)
+        for reason, count in counts.most_common(MOST_FAILURES)
     ]

@@ -15,8 +15,8 @@ from likeness_api.batch_order import BatchOrder
 from likeness_api.batch_result import BatchResult
 from likeness_api.reason import Reason
 from likeness_api.shard_report import ShardAnswer, ShardProgress, ShardReport
-from likeness_runtime.batch.worker_messages import Failed, InHand, Progressed, Ready, WorkOn
-from likeness_runtime.batch.worker_process import Message, WorkerProcess, how_it_ended
+from likeness_runtime.batch.worker_messages import Failed, InHand, Progressed, Ready, WorkerMessage, WorkOn
+from likeness_runtime.batch.worker_process import WorkerProcess, how_it_ended
 
 SUBJECT_SECONDS = 600.0
 """For each subject that is tuned, beside others or alone."""
@@ -24,9 +24,9 @@ LOAD_SECONDS = 3600.0
 """For the model to be fetched and loaded."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
 """Between reports that are not taken."""
-PATIENCE_SECONDS = 600.0
+UNHEARD_SECONDS = 600.0
 """Without work and without an answer, until the worker ends: another one may be placed where it is heard."""
-LAST_SECONDS = 40.0
+LAST_SHARD_SECONDS = 40.0
 """From SIGTERM, for the shard's segment."""
 EMPTY_DEATHS = 3
 """Deaths in a row with nothing in hand: then it is the process and not a subject."""
@@ -88,7 +88,7 @@ class Supervisor:
             log.warning("Nothing was heard in time of %s; the process is ended.", self._what())
             self._timed_out = True
             self._process.kill()
-            self._limit = self.clock() + LAST_SECONDS
+            self._limit = self.clock() + LAST_SHARD_SECONDS
         if self.clock() >= self._report_at:
             end = self._exchange()
         if end is None and self._ready and self._given is None and self._held:
@@ -106,7 +106,7 @@ class Supervisor:
             return None
         return self._died() if message is None else self._heard(message)
 
-    def _heard(self, message: Message) -> BatchResult | None:
+    def _heard(self, message: WorkerMessage) -> BatchResult | None:
         match message:
             case Ready():
                 self._ready = True
@@ -168,8 +168,8 @@ class Supervisor:
             pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._refusals - 1, 6))
             self._report_at = now + pause
             self._unheard_since = self._unheard_since or now
-            if not self._held and now - self._unheard_since > PATIENCE_SECONDS:
-                text = f"the operator answered no report for {PATIENCE_SECONDS:.0f} s"
+            if not self._held and now - self._unheard_since > UNHEARD_SECONDS:
+                text = f"the operator answered no report for {UNHEARD_SECONDS:.0f} s"
                 return BatchResult(reason=Reason.INTERRUPTED, message=text)
             return None
         self._refusals, self._unheard_since = 0, None
@@ -202,7 +202,7 @@ class Supervisor:
     def _ended(self) -> BatchResult:
         """SIGTERM: the group in hand is finished, the segment written, and the rest given back."""
         self._process.end()
-        until = self.clock() + LAST_SECONDS
+        until = self.clock() + LAST_SHARD_SECONDS
         while (left := until - self.clock()) > 0:
             try:
                 message = self._process.heard.get(timeout=left)

@@ -1,5 +1,5 @@
-"""The process of a worker that tunes, `python -m` this module. It loads the model once, takes shards from standard input
-one after the other, and says on standard output how far it is. Its supervisor starts it anew when it dies.
+"""The process of a worker that tunes, `python -m` this module. It loads the model once, takes shards from standard
+input one after the other, and says on standard output how far it is. Its supervisor starts it anew when it dies.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from likeness_runtime.batch.pipeline import pipelined
 from likeness_runtime.batch.shard_work import EndingError, ShardWork
 from likeness_runtime.batch.template import OrderTemplate
 from likeness_runtime.batch.work import SUBJECTS_A_PASS, CircuitBreaker, GroupWork
-from likeness_runtime.batch.worker_messages import Failed, InHand, Progressed, Ready, WorkOn, line_of
-from likeness_runtime.cli import set_up
+from likeness_runtime.batch.worker_messages import Failed, InHand, Progressed, Ready, WorkerMessage, WorkOn, line_of
+from likeness_runtime.cli import prepare_process
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.prepare import LocatedModels, locate_models
@@ -119,13 +119,13 @@ def progressed(progress: ShardProgress) -> None:
     say(Progressed(progress=progress))
 
 
-def say(message: Ready | InHand | Progressed | Failed) -> None:
+def say(message: WorkerMessage) -> None:
     sys.stdout.buffer.write(line_of(message))
     sys.stdout.buffer.flush()
 
 
 def main() -> int:
-    set_up()
+    prepare_process()
     ending = Ending()
     ending.listen()
     return ShardWorker(BatchOrder.decode(os.environ[ORDER_VARIABLE]), ending).run()

@@ -47,8 +47,8 @@ class Failed(Model):
     message: str
 
 
-Message = Annotated[Ready | InHand | Progressed | Failed, Field(discriminator="kind")]
-MESSAGE: TypeAdapter[Ready | InHand | Progressed | Failed] = TypeAdapter(Message)
+WorkerMessage = Ready | InHand | Progressed | Failed
+MESSAGE: TypeAdapter[WorkerMessage] = TypeAdapter(Annotated[WorkerMessage, Field(discriminator="kind")])
 
 
 def line_of(message: Model) -> bytes:

@@ -11,16 +11,14 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from likeness_runtime.batch.worker_messages import MESSAGE, Failed, InHand, Progressed, Ready, WorkOn, line_of
-
-Message = Ready | InHand | Progressed | Failed
+from likeness_runtime.batch.worker_messages import MESSAGE, WorkerMessage, WorkOn, line_of
 
 
 class WorkerProcess:
     """One process. What it says is put into `heard`; None stands for its end."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        self.heard: queue.Queue[Message | None] = queue.Queue()
+        self.heard: queue.Queue[WorkerMessage | None] = queue.Queue()
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         threading.Thread(target=self._listen, args=(self._process.stdout,), name="listen", daemon=True).start()

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from likeness_api.accept import run_order
 from likeness_api.field import Condition, timestamp
-from likeness_api.personalization_batch import Counts, PersonalizationBatchSpec, PersonalizationBatchStatus
+from likeness_api.personalization_batch import JUDGED_FROM, Counts, PersonalizationBatchSpec, PersonalizationBatchStatus
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_api.tuning_profile import TuningProfileSpec
 from likeness_runtime.batch.batch_folder import (
@@ -45,9 +45,6 @@ from likeness_runtime.local.documents import absolute
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.prepare import LocatedModels, locate_models
 from likeness_runtime.storage.local import path_of
-
-JUDGED_FROM = 100
-"""Subjects that are done, before too many failures end a batch that runs."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from likeness_runtime.order.publish import Place
 from likeness_runtime.storage.object_store import ObjectTooLargeError
 
 LATEST_NAME = "latest.json"
-MOST_BYTES = 4096
+MOST_LATEST_BYTES = 4096
 
 
 class Latest(StatusModel):
@@ -46,6 +46,6 @@ def write_latest(place: Place, manifest_sha256: str, revision: int) -> None:
 def _read(place: Place, uri: str) -> Latest | None:
     """None where it says nothing that can be read."""
     try:
-        return Latest.model_validate_json(place.store.read(uri, MOST_BYTES))
+        return Latest.model_validate_json(place.store.read(uri, MOST_LATEST_BYTES))
     except (StorageMissingError, ObjectTooLargeError, ValidationError):
         return None

@@ -1,0 +1,91 @@
+"""Catalogues for the cluster tests: pictures and manifests in the bucket, batches that work on them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from kube import fetch, fetch_all, true_conditions, wait_for
+from likeness_operator.kubernetes.k8s_object import K8sObject
+from seaweed import Seaweed
+from shop import SECRET, SHOP
+
+
+def picture(number: int) -> bytes:
+    """A PNG unlike that of any other number."""
+    random = np.random.default_rng(number)
+    ground, shape = random.integers(0, 256, (2, 3))
+    pixels = np.broadcast_to(ground, (96, 96, 3)).astype(np.int16).copy()
+    y, x = np.mgrid[0:96, 0:96]
+    centre, radius = random.integers(30, 66, 2), random.integers(14, 30)
+    pixels[((y - centre[0]) ** 2 + (x - centre[1]) ** 2) < radius**2] = shape
+    pixels += random.integers(-6, 7, pixels.shape, dtype=np.int16)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def put_pictures(storage: Seaweed, prefix: str, count: int) -> list[dict[str, Any]]:
+    """Uploads pictures below the bucket `catalogue`; the lines of a manifest that name them."""
+    client = storage.client()
+    lines = []
+    for number in range(count):
+        key = f"{prefix}/{number:05}.png"
+        client.put_object(Bucket="catalogue", Key=key, Body=picture(number))
+        lines.append({"id": f"SKU_{number:05}", "images": [f"s3://catalogue/{key}"], "metadata": {"row": number}})
+    return lines
+
+
+def put_manifest(storage: Seaweed, key: str, lines: list[Any]) -> str:
+    """Uploads JSON lines (a text is a line as it is); their address."""
+    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    storage.client().put_object(Bucket="catalogue", Key=key, Body=text.encode())
+    return f"s3://catalogue/{key}"
+
+
+def batch(
+    name: str, manifest: str, *, profile: str = "tiny", template: K8sObject | None = None, **changes: object
+) -> K8sObject:
+    """A PersonalizationBatch; `changes` replace fields of its spec, `template` adds to its template."""
+    shared = {"profile": profile, "output": f"s3://artifacts/{SHOP}", "credentialsSecretRef": {"name": SECRET}}
+    return {
+        "apiVersion": "likeness.dev/v1alpha1",
+        "kind": "PersonalizationBatch",
+        "metadata": {"name": name, "namespace": SHOP},
+        "spec": {"source": {"manifest": manifest}, "template": shared | (template or {}), "passes": [2], **changes},
+    }
+
+
+def read_batch(name: str) -> K8sObject:
+    found = fetch("pzb", name, SHOP)
+    assert found is not None, f"batch {name} is gone"
+    return found
+
+
+def ended(name: str, seconds: float = 300, revision: int = 1) -> K8sObject:
+    """The batch once that revision is Succeeded or Failed."""
+
+    def look() -> K8sObject | None:
+        found = read_batch(name)
+        over = {"Succeeded", "Failed"} & true_conditions(found).keys()
+        return found if over and found["status"]["revision"] == revision else None
+
+    return wait_for(f"end of batch {name}", look, seconds)
+
+
+def batch_jobs(name: str) -> list[K8sObject]:
+    return fetch_all("jobs", SHOP, f"likeness.dev/batch={name}")
+
+
+def batch_pods(name: str, component: str = "worker") -> list[K8sObject]:
+    return fetch_all("pods", SHOP, f"likeness.dev/batch={name},app.kubernetes.io/component={component}")
+
+
+def results_of(storage: Seaweed, name: str, revision: int = 1, which: str = "results.jsonl") -> list[dict[str, Any]]:
+    key = f"{SHOP}/{SHOP}/.batches/{name}/{revision}/{which}"
+    text = storage.client().get_object(Bucket="artifacts", Key=key)["Body"].read().decode()
+    return [json.loads(line) for line in text.splitlines()]
