@@ -8,10 +8,10 @@ from pydantic import Field, ValidationError
 
 from likeness_api.accept import LOCAL_PREFIX, MOST_ORDER_BYTES, Refusal, run_order
 from likeness_api.field import DnsLabel
-from likeness_api.order import EncodedOrder, OrderStorage, first_problem
+from likeness_api.order import BatchEraseOrder, EncodedOrder, OrderStorage, first_problem
 from likeness_api.personalization_batch import MOST_PASSES, PersonalizationBatchSpec
 from likeness_api.reason import Reason
-from likeness_api.tuning import over_the_limits, resolve
+from likeness_api.tuning import Tuning, over_the_limits, resolve
 from likeness_api.tuning_profile import Runtime, TuningProfileSpec, is_allowed
 
 
@@ -56,6 +56,19 @@ def accept_batch(
             " prompts or addresses, or have the profile's storage.caBundle shortened",
         )
     return order
+
+
+def accept_batch_erase(name: str, namespace: str, output: str, profile: TuningProfileSpec) -> BatchEraseOrder | Refusal:
+    """The order to erase what a batch published; the profile may have changed since then."""
+    storage = run_order(Tuning(), profile, namespace).storage
+    if not is_allowed(output, storage.output_prefixes, namespace):
+        allowed = ", ".join(storage.output_prefixes) or "nothing"
+        message = f"spec.template.output is {output}; the profile allows {allowed} and what is below"
+        return Refusal(Reason.BUCKET_NOT_ALLOWED, message)
+    try:
+        return BatchEraseOrder(namespace=namespace, name=name, output=output, storage=storage)
+    except ValidationError as error:
+        return Refusal(Reason.INVALID_SPEC, first_problem(error))
 
 
 def for_subjects(profile: TuningProfileSpec) -> TuningProfileSpec:

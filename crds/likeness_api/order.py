@@ -130,6 +130,17 @@ class EraseOrder(EncodedOrder):
     storage: OrderStorage
 
 
+class BatchEraseOrder(EncodedOrder):
+    """To erase whatever was published for the subjects of a batch, in all of its revisions, and its books."""
+
+    kind: Literal["BatchEraseOrder"] = "BatchEraseOrder"
+    version: Literal[1] = 1
+    namespace: DnsLabel
+    name: DnsLabel
+    output: LocalOrS3Uri
+    storage: OrderStorage
+
+
 def first_problem(error: ValidationError) -> str:
     """One sentence for a person: where, what was expected, what came."""
     problem = error.errors(include_url=False)[0]

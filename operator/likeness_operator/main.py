@@ -20,7 +20,6 @@ import kopf
 import prometheus_client
 
 from likeness_operator import log, metrics
-from likeness_operator.batch.erasure import BatchErasureLifecycle
 from likeness_operator.batch.lifecycle import PERSONALIZATION_BATCH, BatchLifecycle
 from likeness_operator.batch.shard_ledgers import ShardLedgers
 from likeness_operator.batch.shards_endpoint import shard_reports
@@ -185,9 +184,9 @@ async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: arg
         api, profiles, cache.limiter, tracker, utc_now, kueue=options.kueue, progress_url=options.progress_url
     )
     erasure = ErasureLifecycle(api, profiles, instance, utc_now)
+    batch_erasure = ErasureLifecycle(api, profiles, instance, utc_now, PERSONALIZATION_BATCH.most_parts)
     ledgers = ShardLedgers(cache, queue.add, monotonic, utc_now)
     batch = BatchLifecycle(api, profiles, ledgers, utc_now, options.progress_url)
-    batch_erasure = BatchErasureLifecycle(api, profiles, instance, utc_now)
     stages = {
         PERSONALIZATION.resource.kind: Stages(PERSONALIZATION, live=tuning, terminating=erasure),
         PERSONALIZATION_BATCH.resource.kind: Stages(PERSONALIZATION_BATCH, live=batch, terminating=batch_erasure),

@@ -18,9 +18,9 @@ from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.api_error import ApiError, ConflictError, NotFoundError, UnavailableError
 from likeness_operator.kubernetes.api_server import ApiServer
 from likeness_operator.kubernetes.lease import RETRY_SECONDS, Lease, LeaseName
+from likeness_operator.kubernetes.resource import Resource
 from likeness_operator.kubernetes.token_bucket import TokenBucket
-from likeness_operator.main import lease_name, log_in
-from likeness_operator.personalization.lifecycle import PERSONALIZATION
+from likeness_operator.main import WATCHED_KINDS, lease_name, log_in
 
 logger = logging.getLogger(__name__)
 
@@ -71,26 +71,31 @@ async def stop(api: ApiServer, operator: LeaseName, lease: Lease) -> None:
 
 
 async def release(api: ApiServer, namespace: str | None) -> None:
-    """Takes our finalizer off every Personalization there, or in all namespaces."""
+    """Takes our finalizer off every object of ours there, or in all namespaces."""
+    count = 0
+    for kind in WATCHED_KINDS:
+        count += await _release_kind(api, kind.resource, namespace)
+    logger.info("released %d in %s", count, namespace or "all namespaces")
+
+
+async def _release_kind(api: ApiServer, resource: Resource, namespace: str | None) -> int:
     count = 0
     left = True
     while left:
         left = False
-        async for subject in api.objects(PERSONALIZATION.resource, namespace):
-            finalizers = subject["metadata"].get("finalizers", [])
+        async for manifest in api.objects(resource, namespace):
+            finalizers = manifest["metadata"].get("finalizers", [])
             if label.FINALIZER not in finalizers:
                 continue
             try:
-                await api.set_finalizers(
-                    PERSONALIZATION.resource, subject, [name for name in finalizers if name != label.FINALIZER]
-                )
+                await api.set_finalizers(resource, manifest, [name for name in finalizers if name != label.FINALIZER])
                 count += 1
             except (ConflictError, UnavailableError) as error:
                 logger.warning("%s; trying again", error)
                 left = True
             except NotFoundError:
                 continue
-    logger.info("released %d in %s", count, namespace or "all namespaces")
+    return count
 
 
 if __name__ == "__main__":

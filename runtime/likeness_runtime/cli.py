@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
-import os
 import sys
 
-from likeness_runtime.cores import usable_cores
 from likeness_runtime.extension import COMMAND_GROUP, LAB, LAB_COMMANDS, extensions
+from likeness_runtime.process import prepare_process
 from likeness_runtime.version import CODE_VERSION
 
 COMMANDS = (
@@ -21,15 +19,6 @@ COMMANDS = (
     "likeness_runtime.pretrain.contexts_command",
 )
 """Modules with `add_parser`, in the order of the help text; installed extensions add theirs after them."""
-
-QUIET = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-"""The libraries ask no hub for anything, their advice to programmers is not for our users, and idle threads sleep
-instead of spinning: pods share their cores."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,14 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     status: int = parsed.handler(parsed)
     return status
-
-
-def prepare_process() -> None:
-    """What every process of ours does first: environment and log."""
-    for variable, value in QUIET.items():
-        os.environ.setdefault(variable, value)
-    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
 
 if __name__ == "__main__":

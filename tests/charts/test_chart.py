@@ -294,10 +294,8 @@ def test_before_it_goes_finalizers_are_taken_off_with_no_other_right(render: Ren
 
 def test_the_crds_are_those_that_the_operator_answers_and_stay_when_the_chart_goes(render: Render) -> None:
     rendered = {crd["metadata"]["name"]: crd for crd in of_kind(render(), "CustomResourceDefinition")}
-    assert rendered.keys() == {"personalizations.likeness.dev", "tuningprofiles.likeness.dev"}
+    assert rendered.keys() == {f"{kind.plural}.likeness.dev" for kind in KINDS}
     for kind in KINDS:
-        if not kind.answered:
-            continue
         crd = manifest(kind)
         mine = rendered[crd["metadata"]["name"]]
         assert mine["spec"] == crd["spec"]
@@ -305,7 +303,7 @@ def test_the_crds_are_those_that_the_operator_answers_and_stay_when_the_chart_go
 
 
 @pytest.mark.parametrize("values", [(), (NAMESPACES,), ("kueue.enabled=true",)], ids=["cluster-wide", "some", "kueue"])
-def test_nobody_is_granted_a_kind_that_nothing_answers(render: Render, values: tuple[str, ...]) -> None:
+def test_each_kind_is_granted_and_nothing_else_of_ours(render: Render, values: tuple[str, ...]) -> None:
     objects = render(*values)
     roles = of_kind(objects, "ClusterRole") + of_kind(objects, "Role")
     ours = {
@@ -315,8 +313,7 @@ def test_nobody_is_granted_a_kind_that_nothing_answers(render: Render, values: t
         if "likeness.dev" in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    assert ours == {kind.plural for kind in KINDS if kind.answered}
-    assert "batches" not in json.dumps(objects)
+    assert ours == {kind.plural for kind in KINDS}
 
 
 def test_crds_can_be_left_to_somebody_else(render: Render) -> None:

@@ -16,6 +16,7 @@ from given import UID, a_personalization, a_profile
 from kube import RESTRICTED, CommandFailedError, apply, kubectl, wait_for
 from likeness_api.accept import Refusal, accept, accept_erase
 from likeness_operator.erasure.job import build_erase_job
+from likeness_operator.erasure.owner import personalization_owner
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.personalization.job import build_job
 from shop import SYSTEM, install_chart
@@ -58,7 +59,7 @@ def erasing_job() -> K8sObject:
     assert owner.spec is not None
     order = accept_erase(owner.name, owner.namespace, owner.spec, made.spec)
     assert not isinstance(order, Refusal), order
-    return here(build_erase_job(owner, made.name, made.spec, order))
+    return here(build_erase_job(personalization_owner(owner), made.name, made.spec, order))
 
 
 def here(manifest: K8sObject) -> K8sObject:

@@ -1,5 +1,5 @@
-"""A catalogue on a real node while its workers and the operator are killed (SIGKILL): all that is good is published once,
-all that is broken is told, and who kills the process is found out.
+"""A catalogue on a real node while its workers and the operator are killed (SIGKILL): all that is good is
+published once, all that is broken is told, and who kills the process is found out.
 
     tests/cluster/run brings the cluster and the images; then, in its network:
     .venv/bin/python tests/cluster/trial_batch.py --subjects 1000 --kills 50 --seed 4
@@ -109,7 +109,9 @@ def trial(options: argparse.Namespace, hooks: str) -> dict[str, Any]:
     counts.over.set()
     counts.join()
     status = read_batch(name)["status"]
-    wrong = verdict(storage, name, status, good, expected, counts)
+    wrong = [*counts.falls, *verdict(storage, name, status, good, expected)]
+    if counts.longest_status > 20_000:
+        wrong.append(f"the status had {counts.longest_status} bytes")
     storage.kill()
     return {"seconds": round(seconds), "kills_done": dict(kills), "status": status, "wrong": wrong}
 
@@ -259,12 +261,9 @@ def processes(what: str) -> list[int]:
 
 
 def verdict(
-    storage: Seaweed, name: str, status: dict[str, Any], good: list[dict[str, Any]],
-    expected: collections.Counter[str], counts: Counts,
-) -> list[str]:  # fmt: skip
-    wrong = list(counts.falls)
-    if counts.longest_status > 20_000:
-        wrong.append(f"the status had {counts.longest_status} bytes")
+    storage: Seaweed, name: str, status: dict[str, Any], good: list[dict[str, Any]], expected: dict[str, int]
+) -> list[str]:
+    wrong = []
     results = results_of(storage, name)
     numbers = [line["line"] for line in results]
     if len(numbers) != len(set(numbers)):

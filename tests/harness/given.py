@@ -15,7 +15,9 @@ from likeness_api.tuning_profile import TuningProfileSpec
 from likeness_operator.engine.decision import decide
 from likeness_operator.erasure.job import build_erase_job
 from likeness_operator.erasure.observation import ErasureObservation
+from likeness_operator.erasure.owner import personalization_owner
 from likeness_operator.erasure.rules import RULES as ERASURE_RULES
+from likeness_operator.erasure.rules import ErasureDecision
 from likeness_operator.kubernetes.cut import cut
 from likeness_operator.kubernetes.job import Job, read_job
 from likeness_operator.kubernetes.k8s_object import K8sObject
@@ -113,7 +115,8 @@ def an_eraser(*true_conditions: str, reason: str = "", age_seconds: float = 1, *
     assert personalization.spec is not None
     order = accept_erase(NAME, NAMESPACE, personalization.spec, profile.spec)
     assert not isinstance(order, Refusal), order
-    manifest = json.loads(json.dumps(build_erase_job(personalization, profile.name, profile.spec, order)))
+    owner = personalization_owner(personalization)
+    manifest = json.loads(json.dumps(build_erase_job(owner, profile.name, profile.spec, order)))
     created = timestamp(NOW - timedelta(seconds=age_seconds))
     manifest["metadata"] |= {"uid": ERASER_UID, "resourceVersion": "8", "creationTimestamp": created} | metadata
     manifest["status"] = _job_status(true_conditions, reason)
@@ -211,12 +214,12 @@ def reconcile(observation: Observation) -> PersonalizationDecision:
     return decide(RULES, observation)[1]
 
 
-def erase(observation: ErasureObservation) -> PersonalizationDecision:
+def erase(observation: ErasureObservation) -> ErasureDecision:
     """What the rules for a terminating Personalization decide."""
     return decide(ERASURE_RULES, observation)[1]
 
 
-def conditions(decision: PersonalizationDecision) -> dict[str, tuple[str, str]]:
+def conditions(decision: ErasureDecision) -> dict[str, tuple[str, str]]:
     """Status and reason by type."""
     assert decision.status is not None
     return {condition.type: (condition.status, condition.reason) for condition in decision.status.conditions}

@@ -55,7 +55,12 @@ def is_batch_done(manifest: K8sObject) -> bool:
     """Whether nothing is left to do about a batch as long as nobody edits it."""
     if is_terminating(manifest):
         return FINALIZER not in manifest["metadata"].get("finalizers", [])
-    return is_batch_finished(manifest)
+    return is_batch_finished(manifest) and not lacks_finalizer(read_batch(manifest))
+
+
+def lacks_finalizer(batch: Batch) -> bool:
+    """Whether a batch is to be erased when it is deleted, may have published something, and could go without that."""
+    return batch.erase_on_deletion and not batch.has_finalizer and batch.written.profile is not None
 
 
 def is_batch_finished(manifest: K8sObject) -> bool:

@@ -14,6 +14,7 @@ from likeness_api.personalization_batch import JUDGED_FROM, PersonalizationBatch
 from likeness_api.reason import Reason
 from likeness_api.shard_ranges import decode_ranges, encode_ranges
 from likeness_operator.batch import status
+from likeness_operator.batch.facts import lacks_finalizer
 from likeness_operator.batch.job import JobPlace, Role, build_batch_job, made_by_us, place_of
 from likeness_operator.batch.observation import BatchObservation
 from likeness_operator.batch.shard_ledgers import NUMBERS_SECONDS
@@ -36,9 +37,8 @@ LONG_PENDING_SECONDS = 30.0
 
 
 def batch_finalizer_missing(o: BatchObservation) -> BatchDecision | None:
-    """Before anything can be published."""
-    wanted = o.batch.erase_on_deletion and not o.batch.has_finalizer and o.batch.spec is not None
-    return Decision(action=AddFinalizer()) if wanted else None
+    """Where something may have been published already; the first Job is not made before it is there, either."""
+    return Decision(action=AddFinalizer()) if lacks_finalizer(o.batch) else None
 
 
 def batch_finished(o: BatchObservation) -> BatchDecision | None:
@@ -204,6 +204,7 @@ def working(o: BatchObservation) -> BatchDecision:
 
 
 RULES: tuple[Rule[BatchObservation], ...] = (
+    batch_finalizer_missing,
     batch_finished,
     batch_unreadable,
     jobs_of_another_revision,
@@ -247,6 +248,8 @@ def _create(o: BatchObservation, place: JobPlace, *, pass_index: int = 0, unfini
         return _not_accepted(o, order)
     if not _says_accepted(o, profile):
         return Decision(status=status.accepted(o, profile.name))
+    if batch.erase_on_deletion and not batch.has_finalizer:
+        return Decision(action=AddFinalizer())
     return Decision(action=CreateJob(_job(o, place, profile, order, unfinished=unfinished)))
 
 

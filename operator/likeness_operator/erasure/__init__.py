@@ -1,1 +1,1 @@
-"""Terminating Personalizations: the rules, and the Job that erases what was published."""
+"""Terminating Personalizations and batches: the rules, and the Job that erases what was published."""

@@ -1,14 +1,14 @@
-"""Builds the Job that erases what one subject's tuning published: objects in, manifest out."""
+"""Builds the Job that erases what was published for an object: objects in, manifest out."""
 
 from __future__ import annotations
 
-from likeness_api.order import EraseOrder
+from likeness_api.order import EncodedOrder
 from likeness_api.tuning_profile import TuningProfileSpec
+from likeness_operator.erasure.owner import Owner
 from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.merge_patch import merge_patch
-from likeness_operator.personalization.facts import Personalization
-from likeness_operator.personalization.job import PodIdentity, job_name, pod_failure_policy, pod_spec
+from likeness_operator.personalization.job import job_name, pod_failure_policy, pod_spec
 
 RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 """To erase takes neither a model nor a GPU. Limits as well: a namespace's quota may ask for them."""
@@ -19,13 +19,11 @@ TTL_SECONDS = 600
 
 
 def erase_job_name(name: str, uid: str) -> str:
-    """The name of the Job that erases for a Personalization of that name and uid: fixed, of at most 57 characters."""
+    """The name of the Job that erases for an object of that name and uid: fixed, of at most 57 characters."""
     return f"{job_name(name, uid)}-erase"
 
 
-def build_erase_job(
-    owner: Personalization, profile_name: str, profile: TuningProfileSpec, order: EraseOrder
-) -> K8sObject:
+def build_erase_job(owner: Owner, profile_name: str, profile: TuningProfileSpec, order: EncodedOrder) -> K8sObject:
     """It runs where and as whom the tuning ran, for there the image is and the bucket can be reached.
 
     Without an owner reference: a deletion in the foreground would take it away before it is done. Outside of Kueue: it
@@ -35,13 +33,11 @@ def build_erase_job(
         label.NAME: label.PRODUCT,
         label.MANAGED_BY: label.PRODUCT,
         label.COMPONENT: label.ERASER,
-        label.PERSONALIZATION_NAME: owner.name,
+        owner.owner_label: owner.name,
         label.PROFILE: profile_name,
         label.ERASES: owner.uid,
     }
-    assert owner.spec is not None
-    identity = PodIdentity(owner.spec.service_account_name, owner.spec.credentials_secret_ref)
-    spec = pod_spec(identity, profile, order, ["erase"], RESOURCES, with_models=False)
+    spec = pod_spec(owner.identity, profile, order, [owner.command], RESOURCES, with_models=False)
     template = {"metadata": {"labels": labels}, "spec": spec}
     return {
         "apiVersion": "batch/v1",

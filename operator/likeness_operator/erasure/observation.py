@@ -1,4 +1,4 @@
-"""All that the rules for a terminating Personalization read, gathered within one reconciliation."""
+"""All that the rules for a terminating object read, gathered within one reconciliation."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from datetime import datetime
 
 from likeness_api.accept import Refusal
 from likeness_api.personalization import Waiting
+from likeness_operator.erasure.owner import Owner
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.pod import Pod
-from likeness_operator.personalization.facts import Personalization
 from likeness_operator.personalization.profile import Profile
 
 
 @dataclass(frozen=True)
 class ErasureObservation:
-    """A Personalization that is being deleted, with the Job that tuned it and the Job that erases what it published.
+    """An object that is being deleted, with the Jobs that worked for it and the Job that erases what they published.
 
     The answer to a question is None until a rule asks it.
     """
 
-    personalization: Personalization
+    owner: Owner
     now: datetime
-    job: Job | None = None
-    """The Job that tunes."""
+    jobs: tuple[Job, ...] = ()
+    """Those that could still publish."""
     pods: tuple[Pod, ...] = ()
-    """The pods of all Jobs that ever tuned a Personalization of this name."""
+    """The pods of all Jobs that ever worked for an object of this name."""
     eraser: Job | None = None
     """The Job that erases."""
     eraser_pods: tuple[Pod, ...] = ()

@@ -33,6 +33,14 @@ class BatchFolder:
         self._revision = revision
 
     @property
+    def home(self) -> str:
+        """Where all revisions are, with its closing slash."""
+        return self._home
+
+    def of_revision(self, revision: int) -> BatchFolder:
+        return BatchFolder(self._store, self._home, revision)
+
+    @property
     def address(self) -> str:
         """With its closing slash."""
         return f"{self._home}{self._revision}/"

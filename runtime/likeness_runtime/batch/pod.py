@@ -18,15 +18,16 @@ from typing import Any
 from likeness_api.accept import run_order
 from likeness_api.batch_order import BatchOrder
 from likeness_api.batch_result import BatchResult
-from likeness_api.order import ORDER_VARIABLE
+from likeness_api.order import ORDER_VARIABLE, BatchEraseOrder
 from likeness_api.progress_report import PROGRESS_TOKEN_FOLDER
 from likeness_api.reason import EXIT_CODE_OF, Reason
-from likeness_api.result import TERMINATION_MESSAGE_PATH
+from likeness_api.result import TERMINATION_MESSAGE_PATH, Result
 from likeness_api.shard_ranges import encode_ranges
 from likeness_api.shard_report import SHARDS_URL_VARIABLE
 from likeness_runtime.batch.batch_folder import PLAN_NAME, REPORT_NAME, BatchFolder, batch_home, plan_name
 from likeness_runtime.batch.claims import Claims
 from likeness_runtime.batch.collect import Tally, collect, missing_shards
+from likeness_runtime.batch.erase import erase_batch, erase_removed
 from likeness_runtime.batch.next_pass import plan_next_pass, read_plan
 from likeness_runtime.batch.plan import BatchPlan
 from likeness_runtime.batch.read_source import SourceReader
@@ -38,6 +39,7 @@ from likeness_runtime.batch.template import OrderTemplate
 from likeness_runtime.batch.worker_process import WorkerProcess
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.allowed import check_batch_allowed
+from likeness_runtime.order.pod import add_work
 from likeness_runtime.order.prepare import locate_models
 from likeness_runtime.order.stop import Stop
 from likeness_runtime.storage.stores import Stores
@@ -64,6 +66,7 @@ def add_parser(subparsers: Any) -> None:
         if name == "collect":
             parser.add_argument("--unfinished", action="store_true", help="collect though not all shards are done")
         parser.set_defaults(handler=handle, task=task)
+    add_work(subparsers, "erase-batch", erase_all, "erase what was published for a catalogue's subjects")
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -84,7 +87,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def make_plan(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:
     """Raises `RunError` and `InterruptedRunError`."""
-    stores, folder = _books(order)
+    stores, folder, _ = _books(order)
     with tempfile.TemporaryDirectory(prefix="likeness-plan-") as scratch:
         if order.pass_index:
             most = order.spec.workers.max
@@ -107,9 +110,18 @@ def work_on_shards(order: BatchOrder, _arguments: argparse.Namespace) -> BatchRe
     return supervisor.run()
 
 
+def erase_all(text: str, stop: Stop) -> Result:
+    """Raises `RunError` and `InterruptedRunError`."""
+    try:
+        order = BatchEraseOrder.decode(text)
+    except ValueError as error:
+        raise RunError(Reason.BAD_ORDER, str(error)) from None
+    return erase_batch(order, Stores(order.storage, stop.sleep), stop.check)
+
+
 def collect_results(order: BatchOrder, arguments: argparse.Namespace) -> BatchResult:
     """Raises `RunError` and `InterruptedRunError`."""
-    _, folder = _books(order)
+    stores, folder, stop = _books(order)
     steps = [each for number, each in enumerate(order.spec.passes) if folder.read(plan_name(number)) is not None]
     plans = [read_plan(folder, number) for number in range(len(steps))]
     if not plans:
@@ -119,6 +131,12 @@ def collect_results(order: BatchOrder, arguments: argparse.Namespace) -> BatchRe
         text = f"{len(missing)} shards of {len(plans[-1].shards)} have no whole segment"
         return BatchResult(reason=Reason.COLLECTED, message=text, missing=encode_ranges(missing))
     with tempfile.TemporaryDirectory(prefix="likeness-collect-") as scratch:
+        if order.spec.deletion_policy == "Delete" and plans[0].removed:
+            removed = Path(scratch) / "removed"
+            folder.download("removed.jsonl", removed)
+            output = order.spec.template.output
+            erased = erase_removed(removed, output, order.namespace, stores, stop.check)
+            log.info("Erased what was published for %d removed subjects.", erased)
         tally, results = collect(plans, folder, steps, Path(scratch))
         _write_report(order, folder, plans[0], tally, results)
     counts = tally.counts(plans[0].lines)
@@ -147,12 +165,12 @@ def _order() -> BatchOrder:
     return order
 
 
-def _books(order: BatchOrder) -> tuple[Stores, BatchFolder]:
+def _books(order: BatchOrder) -> tuple[Stores, BatchFolder, Stop]:
     stop = Stop()
     stop.listen()
     stores = Stores(order.storage, stop.sleep)
     home = batch_home(order.spec.template.output, order.namespace, order.name)
-    return stores, BatchFolder(stores.of(home), home, order.spec.revision)
+    return stores, BatchFolder(stores.of(home), home, order.spec.revision), stop
 
 
 def _told_to_end() -> Callable[[], bool]:

@@ -23,10 +23,10 @@ from likeness_runtime.batch.shard_work import EndingError, ShardWork
 from likeness_runtime.batch.template import OrderTemplate
 from likeness_runtime.batch.work import SUBJECTS_A_PASS, CircuitBreaker, GroupWork
 from likeness_runtime.batch.worker_messages import Failed, InHand, Progressed, Ready, WorkerMessage, WorkOn, line_of
-from likeness_runtime.cli import prepare_process
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.prepare import LocatedModels, locate_models
+from likeness_runtime.process import prepare_process
 from likeness_runtime.storage.stores import Stores
 
 FINISH_SECONDS = 25.0

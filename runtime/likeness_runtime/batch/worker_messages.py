@@ -1,4 +1,4 @@
-"""What a worker's two processes say to each other, a line of JSON each: the supervisor to the one that tunes, and back."""
+"""What a worker's two processes say to each other, a line of JSON each: supervisor to the one that tunes, and back."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import signal
 import subprocess
@@ -26,11 +27,9 @@ class WorkerProcess:
     def work_on(self, shard: WorkOn) -> None:
         """A process that has ended meanwhile is heard of in time."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line_of(shard))
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
 
     def end(self) -> None:
         """It finishes what it has in hand and says so."""
@@ -50,10 +49,8 @@ class WorkerProcess:
 
     def _hang_up(self) -> None:
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
 
     def _listen(self, said: IO[bytes]) -> None:
         for line in said:

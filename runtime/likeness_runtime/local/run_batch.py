@@ -26,6 +26,7 @@ from likeness_runtime.batch.batch_folder import (
     shard_name,
 )
 from likeness_runtime.batch.collect import Tally, collect
+from likeness_runtime.batch.erase import erase_removed
 from likeness_runtime.batch.next_pass import plan_next_pass, read_plan
 from likeness_runtime.batch.plan import BatchPlan, PlannedSubject
 from likeness_runtime.batch.read_source import SourceReader
@@ -84,6 +85,11 @@ class LocalBatch:
                 return self._planned(plan), int(ExitCode.DONE)
             worker = _Worker(self.spec, orders, models, self.context, plan, folder, Path(scratch))
             worker.work(f"{self.namespace}/{self.name}")
+            if self.spec.deletion_policy == "Delete" and plan.removed:
+                removed = Path(scratch) / "removed"
+                folder.download("removed.jsonl", removed)
+                output = self.spec.template.output
+                erase_removed(removed, output, self.namespace, self.context.stores, self.context.check)
             plans = [read_plan(folder, number) for number in range(len(self.spec.passes))]
             tally, results = collect(plans, folder, self.spec.passes, Path(scratch))
             self._report(folder, plan, tally, results, started)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from likeness_api.batch_order import BatchOrder
-from likeness_api.order import EraseOrder, Order
+from likeness_api.order import EraseOrder, Order, OrderStorage
 from likeness_api.reason import Reason
 from likeness_api.tuning_profile import is_allowed
 from likeness_runtime.failure import RunError
@@ -12,12 +12,17 @@ from likeness_runtime.failure import RunError
 def check_allowed(order: Order | EraseOrder) -> None:
     """Raises `RunError(BucketNotAllowed)` naming the first address outside of the order's prefixes."""
     if isinstance(order, EraseOrder):
-        _check("output", order.output, order.storage.output_prefixes, order.namespace)
+        check_erase_allowed(order.output, order.storage, order.namespace)
         return
     subject, storage = order.subject, order.run.storage
     for index, image in enumerate(subject.images):
         _check(f"images[{index}]", image.uri, storage.source_prefixes, subject.namespace)
     _check("output", subject.output, storage.output_prefixes, subject.namespace)
+
+
+def check_erase_allowed(output: str, storage: OrderStorage, namespace: str) -> None:
+    """The same of the prefix below which something is to be erased."""
+    _check("output", output, storage.output_prefixes, namespace)
 
 
 def check_batch_allowed(order: BatchOrder) -> None:

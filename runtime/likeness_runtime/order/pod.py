@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,20 @@ log = logging.getLogger(__name__)
 
 
 def add_parser(subparsers: Any) -> None:
-    commands = (
-        ("tune", _tune, f"tune the subject of the order in ${ORDER_VARIABLE} (the pod's command)"),
-        ("erase", _erase, f"erase what was published for the subject of the order in ${ORDER_VARIABLE}"),
+    add_work(subparsers, "tune", _tune, "tune a subject (the pod's command)")
+    add_work(subparsers, "erase", _erase, "erase what was published for a subject")
+
+
+def add_work(subparsers: Any, name: str, work: Callable[[str, Stop], Result], what: str) -> None:
+    """A command of a pod's, whose order comes by environment and whose result goes by termination message."""
+    parser = subparsers.add_parser(name, help=f"{what}; the order is in ${ORDER_VARIABLE}")
+    parser.add_argument(
+        "--termination-log",
+        type=Path,
+        default=Path(TERMINATION_MESSAGE_PATH),
+        help="where the result goes (default: %(default)s)",
     )
-    for name, work, what in commands:
-        parser = subparsers.add_parser(name, help=what)
-        parser.add_argument(
-            "--termination-log",
-            type=Path,
-            default=Path(TERMINATION_MESSAGE_PATH),
-            help="where the result goes (default: %(default)s)",
-        )
-        parser.set_defaults(handler=handle, work=work)
+    parser.set_defaults(handler=handle, work=work)
 
 
 def handle(arguments: argparse.Namespace) -> int:

@@ -56,6 +56,7 @@ def greeted(o: Greeting) -> Decision[GreetingStatus]:
 class Greetings:
     rules: Sequence[Rule[Greeting]] = (not_greeted, greeted)
     trusts_cache = True
+    most_writes = 3
 
     async def read(self, manifest: K8sObject) -> Snapshot:
         return Snapshot(manifest)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from given import NAME, NAMESPACE
 from likeness_operator.engine import watch_cache
-from likeness_operator.engine.cache_entry import MOST_PARTS, is_later
+from likeness_operator.engine.cache_entry import is_later
 from likeness_operator.engine.key import Key
 from likeness_operator.engine.lifecycle import Snapshot
 from likeness_operator.engine.watch_cache import WatchCache
@@ -459,8 +459,8 @@ async def test_more_jobs_or_pods_than_an_object_can_have_are_not_kept(scene: Sce
     for number in range(1000):
         scene.cache.saw_job(a_job(name=f"j{number}", uid=f"j{number}"), "ADDED")
         scene.cache.saw_pod(a_pod("Pending", owner=f"j{number}"), "ADDED")
-    assert len(scene.cache._entries[KEY].jobs) <= MOST_PARTS
-    assert len(scene.cache._entries[KEY].pods) <= MOST_PARTS
+    assert len(scene.cache._entries[KEY].jobs) <= PERSONALIZATION.most_parts
+    assert len(scene.cache._entries[KEY].pods) <= PERSONALIZATION.most_parts
     assert scene.cache.get(KEY) is None
 
 

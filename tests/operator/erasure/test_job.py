@@ -8,6 +8,7 @@ from given import NAME, NAMESPACE, UID, a_personalization, a_profile
 from likeness_api.accept import Refusal, accept_erase
 from likeness_api.order import EraseOrder
 from likeness_operator.erasure.job import build_erase_job, erase_job_name
+from likeness_operator.erasure.owner import personalization_owner
 from likeness_operator.personalization.profile import Profile
 
 GPU = {"image": "likeness/runtime:1", "resources": {"limits": {"nvidia.com/gpu": 1}}, "nodeSelector": {"pool": "gpu"}}
@@ -19,7 +20,7 @@ def built(profile: Profile | None = None, **spec: Any) -> dict[str, Any]:
     assert owner.spec is not None
     order = accept_erase(NAME, NAMESPACE, owner.spec, profile.spec)
     assert not isinstance(order, Refusal), order
-    return build_erase_job(owner, profile.name, profile.spec, order)
+    return build_erase_job(personalization_owner(owner), profile.name, profile.spec, order)
 
 
 def pod(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -31,11 +31,11 @@ from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_operator.engine.decision import AddFinalizer, CreateJob, Decision, DeleteJob, Question, RemoveFinalizer
 from likeness_operator.erasure.observation import ErasureObservation
-from likeness_operator.erasure.rules import PATIENCE_SECONDS
+from likeness_operator.erasure.owner import personalization_owner
+from likeness_operator.erasure.rules import PATIENCE_SECONDS, ErasureDecision
 from likeness_operator.kubernetes.event import EventContent
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.label import FINALIZER
-from likeness_operator.personalization.decision import PersonalizationDecision
 
 DELETE = {"deletionPolicy": "Delete"}
 KNOWS_JOB = PersonalizationStatus(job_ref=JobRef(name=the_job_name(), uid=JOB_UID))
@@ -45,10 +45,10 @@ ERASED = Result(reason=Reason.ERASED, message="erased 9 objects below s3://artif
 def deleted(seconds_ago: float = 1, spec: dict[str, Any] | None = None, **more: Any) -> ErasureObservation:
     moment = timestamp(NOW - timedelta(seconds=seconds_ago))
     about = a_personalization(DELETE | (spec or {}), KNOWS_JOB, deletionTimestamp=moment, finalizers=[FINALIZER])
-    return replace(ErasureObservation(about, NOW, profile=a_profile()), **more)
+    return replace(ErasureObservation(personalization_owner(about), NOW, profile=a_profile()), **more)
 
 
-def erasing(eraser: Job, *pods: Any, **more: Any) -> PersonalizationDecision:
+def erasing(eraser: Job, *pods: Any, **more: Any) -> ErasureDecision:
     return erase(deleted(eraser=eraser, eraser_pods=pods, **more))
 
 
@@ -79,11 +79,11 @@ def test_a_finalizer_that_somebody_took_off_comes_back(status: PersonalizationSt
 def test_without_the_finalizer_nothing_happens_to_one_that_is_being_deleted() -> None:
     for policy in ({}, DELETE):
         about = a_personalization(policy, KNOWS_JOB, deletionTimestamp=timestamp(NOW))
-        assert erase(ErasureObservation(about, NOW, a_job())) == Decision()
+        assert erase(ErasureObservation(personalization_owner(about), NOW, (a_job(),))) == Decision()
 
 
 def test_first_the_tuning_is_ended() -> None:
-    assert erase(deleted(job=a_job(), pods=(a_pod("Running"),))) == Decision(action=DeleteJob(a_job()))
+    assert erase(deleted(jobs=(a_job(),), pods=(a_pod("Running"),))) == Decision(action=DeleteJob(a_job()))
 
 
 def test_nothing_is_erased_while_a_pod_could_still_publish() -> None:
@@ -101,17 +101,11 @@ def test_nothing_is_erased_while_a_pod_could_still_publish() -> None:
         a_job(owner="another"), id="not ours")]
 )  # fmt: skip
 def test_then_a_job_erases(job: Job | None) -> None:
-    decision = erase(deleted(job=job, pods=(a_pod(exit_code=143),)))
+    decision = erase(deleted(jobs=(job,) if job else (), pods=(a_pod(exit_code=143),)))
     assert isinstance(decision.action, CreateJob)
     manifest = decision.action.manifest
     assert manifest["metadata"]["name"] == f"{the_job_name()}-erase"
     assert manifest["metadata"]["labels"]["likeness.dev/erases"] == UID
-
-
-def test_a_finished_one_is_erased_all_the_same() -> None:
-    done = deleted()
-    finished = replace(done, personalization=replace(done.personalization, finished=True))
-    assert isinstance(erase(finished).action, CreateJob)
 
 
 def test_when_all_is_erased_it_may_go_and_a_tombstone_says_what_went() -> None:

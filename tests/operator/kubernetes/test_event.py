@@ -5,8 +5,8 @@ from likeness_operator.kubernetes.event import EventContent, build_event
 from likeness_operator.kubernetes.k8s_object import K8sObject
 
 
-def an_event(reason: str = "AccessDenied", note: str = "no", **content: bool) -> K8sObject:
-    about = EventContent("Warning", reason, "Finish", note, **content)
+def an_event(reason: str = "AccessDenied", note: str = "no", about_namespace: bool = False) -> K8sObject:
+    about = EventContent("Warning", reason, "Finish", note, about_namespace=about_namespace)
     return build_event(a_personalization().reference, about, "pod-1", NOW)
 
 
