@@ -186,6 +186,10 @@ async def act(api: ApiServer, vitals: Vitals, ready: asyncio.Event, options: arg
     erasure = ErasureLifecycle(api, profiles, instance, utc_now)
     batch_erasure = ErasureLifecycle(api, profiles, instance, utc_now, PERSONALIZATION_BATCH.most_parts)
     ledgers = ShardLedgers(cache, queue.add, monotonic, utc_now)
+    metrics.BATCHES_WORKING.set_function(ledgers.working)
+    metrics.BATCHES_BEHIND.set_function(ledgers.behind)
+    metrics.BATCH_WORKERS.set_function(ledgers.busy_workers)
+    metrics.BATCH_SUBJECTS_PER_HOUR.set_function(ledgers.subjects_per_hour)
     batch = BatchLifecycle(api, profiles, ledgers, utc_now, options.progress_url)
     stages = {
         PERSONALIZATION.resource.kind: Stages(PERSONALIZATION, live=tuning, terminating=erasure),

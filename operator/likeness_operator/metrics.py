@@ -23,6 +23,13 @@ FINISHED = Counter(
     "likeness_personalizations_finished", "Personalizations that ended, by reason.", ["reason"], registry=REGISTRY
 )
 BATCHES_FINISHED = Counter("likeness_batches_finished", "Batches that ended, by reason.", ["reason"], registry=REGISTRY)
+BATCHES_WORKING = Gauge("likeness_batches_working", "Batches whose subjects are worked on.", registry=REGISTRY)
+BATCHES_BEHIND = Gauge("likeness_batches_behind", "Of these, the ones that are late by their pace.", registry=REGISTRY)
+BATCH_WORKERS = Gauge("likeness_batch_workers", "Workers of batches that have a shard in hand.", registry=REGISTRY)
+BATCH_SUBJECTS_PER_HOUR = Gauge(
+    "likeness_batch_subjects_per_hour", "Subjects of all batches that are done in an hour at the present pace.",
+    registry=REGISTRY,
+)  # fmt: skip
 LEADER = Gauge("likeness_leader", "1 on the operator that acts, 0 on the others.", registry=REGISTRY)
 QUEUE_AGE_SECONDS = Gauge(
     "likeness_queue_age_seconds", "How long the one has waited that waits longest to be reconciled.", registry=REGISTRY

@@ -74,7 +74,8 @@ async def release(api: ApiServer, namespace: str | None) -> None:
     """Takes our finalizer off every object of ours there, or in all namespaces."""
     count = 0
     for kind in WATCHED_KINDS:
-        count += await _release_kind(api, kind.resource, namespace)
+        with suppress(NotFoundError):  # somebody else installs the CRDs, and has not all of them
+            count += await _release_kind(api, kind.resource, namespace)
     logger.info("released %d in %s", count, namespace or "all namespaces")
 
 

@@ -245,7 +245,7 @@ def test_people_get_rights_with_the_clusters_own_roles_but_not_over_profiles(ren
     assert aggregated("likeness-editor") == {"edit", "admin"}
     assert aggregated("likeness-profile-admin") == set()
     for name in ("likeness-viewer", "likeness-editor"):
-        assert roles[name]["rules"][0]["resources"] == ["personalizations"]
+        assert roles[name]["rules"][0]["resources"] == ["personalizations", "personalizationbatches"]
     assert {role["metadata"]["name"] for role in of_kind(render("userRoles.create=false"), "ClusterRole")} == {
         "likeness-operator",
         "likeness-uninstall",
@@ -279,7 +279,7 @@ def test_before_it_goes_finalizers_are_taken_off_with_no_other_right(render: Ren
         for rule in each.get("rules", [])
     }
     assert rights == {
-        json.dumps([["personalizations"], None, ["list", "patch"]]),
+        json.dumps([["personalizations", "personalizationbatches"], None, ["list", "patch"]]),
         json.dumps([["deployments/scale"], ["likeness-operator"], ["patch"]]),
         json.dumps([["leases"], ["likeness-operator"], ["get", "update"]]),
     }
@@ -392,11 +392,14 @@ def test_policies_name_labels_keys_and_audience_as_the_operator_writes_them(rend
     from likeness_operator.personalization.job import SECRET_KEYS
 
     text = json.dumps(of_kind(render(), POLICY))
-    labels = {label.MANAGED_BY, label.COMPONENT, label.PERSONALIZATION_NAME, label.PROFILE, label.ERASES}
+    whose = {label.PERSONALIZATION_NAME, label.BATCH_NAME, label.ERASES}
+    labels = {label.MANAGED_BY, label.COMPONENT, label.PROFILE, *whose}
     assert set(re.findall(r"'((?:app\.kubernetes\.io|likeness\.dev)/[a-z-]+)'", text)) == labels
     assert set(re.findall(r"'(AWS_[A-Z_]+)'", text)) == SECRET_KEYS.keys()
-    for word in (PROGRESS_AUDIENCE, label.PRODUCT, label.TUNER, label.ERASER):
+    for word in (PROGRESS_AUDIENCE, label.PRODUCT, label.ERASER):
         assert f"== '{word}'" in text
+    assert f"['{label.PLANNER}', '{label.WORKER}', '{label.COLLECTOR}', '{label.ERASER}']" in text
+    assert f"['{label.TUNER}', '{label.ERASER}']" in text
 
 
 def test_tuners_get_a_service_account_and_no_right(render: Render) -> None:

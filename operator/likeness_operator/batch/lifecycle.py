@@ -17,7 +17,7 @@ from likeness_operator.batch import status as say
 from likeness_operator.batch.facts import BATCH_KIND, Batch, batch_profile_name, is_batch_done, read_batch
 from likeness_operator.batch.observation import BatchObservation
 from likeness_operator.batch.rules import RULES
-from likeness_operator.batch.scale import BatchPace, workers_wanted
+from likeness_operator.batch.scale import BatchPace, eta, workers_wanted
 from likeness_operator.batch.shard_ledgers import ShardLedgers
 from likeness_operator.engine.decision import CreateJob, PatchJob, Question, Rule
 from likeness_operator.engine.key import Key
@@ -142,15 +142,22 @@ class BatchLifecycle:
         present, due = len(observation.living_workers()), spec.complete_by
         ledger.last_pass = len(batch.status.passes) == len(spec.passes)
         shards = reported.shards_left if ledger.last_pass else max(reported.shards_left, present)
+        pace, complete_by = BatchPace(subjects, shards, reported.per_worker_second), _moment(due)
         ledger.wanted = workers_wanted(
-            BatchPace(subjects, shards, reported.per_worker_second),
+            pace,
             present,
             fewest=spec.workers.min,
             most=spec.workers.max,
-            complete_by=datetime.fromisoformat(due) if due else None,
+            complete_by=complete_by,
             now=observation.now,
         )
+        done_at = eta(pace, len(observation.running_workers()), observation.now)
+        ledger.late = bool(complete_by and done_at and done_at > complete_by)
         return replace(observation, reported=reported, workers_wanted=ledger.wanted)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _key(batch: Batch) -> Key:

@@ -153,13 +153,14 @@ def circuit_breaker(o: BatchObservation) -> BatchDecision | None:
     if pause <= 0:
         return None
     last = ends[-1]
-    message = f"{len(ends)} workers ended in a row before any subject was done, the last one so: {last.message}"
+    message = f"{len(ends)} workers ended in a row before any subject was done, the last: {last.reason}: {last.message}"
     step = (
         f"mend what the message names: a worker tries again within {TRY_AGAIN_SECONDS / 60:.0f} minutes, or at once"
         " after spec.suspend was set to true and back; what is published stays"
     )
     return Decision(
-        status=status.suspended(o, last.reason, truncate(message), step), requeue_after_seconds=max(1.0, pause)
+        status=status.suspended(o, Reason.WORKERS_FAILING, truncate(message), step),
+        requeue_after_seconds=max(1.0, pause),
     )
 
 

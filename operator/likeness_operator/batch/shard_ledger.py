@@ -54,6 +54,8 @@ class ShardLedger:
     listen_until: float = 0.0
     wanted: int = 0
     """Workers; the newest ones beyond are released."""
+    late: bool = False
+    """Whether it will be done after `completeBy` by its present pace."""
     last_pass: bool = False
     """Whether no other pass follows: then workers are released when all is done."""
     done: set[int] = field(default_factory=set)

@@ -108,6 +108,20 @@ class ShardLedgers:
             shards_left=ledger.left,
         )
 
+    def working(self) -> int:
+        """Batches whose shards are handed out."""
+        return len(self._ledgers)
+
+    def behind(self) -> int:
+        return sum(ledger.late for ledger in self._ledgers.values())
+
+    def busy_workers(self) -> int:
+        return sum(ledger.busy for ledger in self._ledgers.values())
+
+    def subjects_per_hour(self) -> float:
+        paces = ((ledger.throughput.per_worker_second(), ledger.busy) for ledger in self._ledgers.values())
+        return 3600 * sum(pace * busy for pace, busy in paces if pace is not None)
+
     def _drop(self, key: Key) -> None:
         for kept in (self._ledgers, self._written, self._begun):
             kept.pop(key, None)

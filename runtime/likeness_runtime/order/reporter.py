@@ -24,7 +24,7 @@ REPORT_TIMEOUT_SECONDS = 2.0
 CONNECTIONS = 3
 """Tried at once: of several operators only the one that acts listens, and the Service may lead to another one."""
 LONGEST_REPORT_PAUSE_SECONDS = 60.0
-MOST_FAILURES = 10
+MOST_LOST_REPORTS = 10
 """In a row, with pauses that double: about six minutes, longer than an operator takes to come back."""
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Reporter:
     def _send_all(self) -> None:
         """Until the process ends, or nobody has listened for long."""
         failures = 0
-        while failures < MOST_FAILURES:
+        while failures < MOST_LOST_REPORTS:
             self._news.wait()
             self._news.clear()
             step, total_steps = self._latest

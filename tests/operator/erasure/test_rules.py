@@ -132,6 +132,7 @@ def test_a_failure_is_said_with_a_next_step_and_the_way_out() -> None:
     assert waiting.message == "there is no bucket 'artifacts'"
     assert "kubectl delete job" in waiting.next_step
     assert f"kubectl -n shop patch pz {NAME}" in waiting.next_step
+    assert isinstance(decision.status, PersonalizationStatus)
     assert decision.status.job_ref == KNOWS_JOB.job_ref
 
 

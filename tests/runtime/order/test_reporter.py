@@ -16,7 +16,7 @@ import pytest
 
 from likeness_api.progress_report import PROGRESS_URL_VARIABLE, ProgressReport
 from likeness_runtime.order import reporter as module
-from likeness_runtime.order.reporter import MOST_FAILURES, Reporter, reporter_from_environment
+from likeness_runtime.order.reporter import MOST_LOST_REPORTS, Reporter, reporter_from_environment
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_nobody_listens_and_nobody_waits(token: Path, caplog: pytest.LogCaptureF
             reporter.report(1, 2)
             reporter._thread.join(0.01)
     assert [record.levelname for record in caplog.records] == ["INFO"]
-    assert f"did not take {MOST_FAILURES} reports" in caplog.text
+    assert f"did not take {MOST_LOST_REPORTS} reports" in caplog.text
 
 
 def test_an_endpoint_that_never_answers_holds_up_only_the_thread(token: Path) -> None:
@@ -114,7 +114,7 @@ def test_an_endpoint_that_never_answers_holds_up_only_the_thread(token: Path) ->
 
 
 def test_an_address_that_is_none_is_no_trouble_to_the_tune(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_FAILURES", 1)
+    monkeypatch.setattr(module, "MOST_LOST_REPORTS", 1)
     reporter = Reporter("red-teapot", "http://[:x/", token, pause_seconds=0.0)
     reporter.report(0, 2)
     assert reporter._thread is not None
@@ -129,7 +129,7 @@ def test_a_tune_without_steps_has_nothing_to_say(token: Path) -> None:
 
 
 def test_a_token_that_is_not_there_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_FAILURES", 1)
+    monkeypatch.setattr(module, "MOST_LOST_REPORTS", 1)
     with listening() as operator:
         reporter = Reporter("red-teapot", operator.url, tmp_path / "none", pause_seconds=0.0)
         reporter.report(0, 2)
