@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from catalogue import batch, batch_jobs, batch_pods, ended, put_manifest, put_pictures, read_batch, results_of
-from kube import apply, kubectl, true_conditions, wait_for
+from kube import apply, fetch_all, kubectl, true_conditions, wait_for
+from likeness_api.subject_id import folder_name
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from seaweed import Seaweed
 from shop import SHOP
@@ -66,3 +67,28 @@ def test_suspended_it_holds_and_goes_on(shop: str, storage: Seaweed) -> None:
     kubectl("-n", SHOP, "patch", "pzb", "held", "--type=merge", "-p", '{"spec":{"suspend":false}}')
     status = ended("held")["status"]
     assert status["counts"]["succeeded"] == 40
+
+
+def homes(storage: Seaweed, prefix: str) -> set[str]:
+    """The folders of subjects in the bucket whose id begins so."""
+    return {key.split("/")[2] for key in storage.keys("artifacts", f"{SHOP}/{SHOP}/{prefix}")}
+
+
+def test_with_delete_who_is_removed_is_erased_and_in_the_end_all_are(shop: str, storage: Seaweed) -> None:
+    lines = put_pictures(storage, "mortal", 6)
+    for line in lines:
+        line["id"] = f"mortal-{line['id']}"
+    source = put_manifest(storage, "mortal.jsonl", lines)
+    apply(batch("mortal", source, deletionPolicy="Delete"))
+    ended("mortal")
+    assert read_batch("mortal")["metadata"]["finalizers"] == ["likeness.dev/erase"]
+    assert len(homes(storage, "mortal-")) == 6
+    put_manifest(storage, "mortal.jsonl", lines[1:])
+    kubectl("-n", SHOP, "patch", "pzb", "mortal", "--type=merge", "-p", '{"spec":{"revision":2}}')
+    ended("mortal", revision=2)
+    assert homes(storage, "mortal-") == {folder_name(line["id"]) for line in lines[1:]}
+    kubectl("-n", SHOP, "delete", "pzb", "mortal", "--timeout=120s")
+    assert homes(storage, "mortal-") == set()
+    assert storage.keys("artifacts", f"{SHOP}/{SHOP}/.batches/mortal/") == []
+    assert wait_for("the tombstone", lambda: [e for e in fetch_all("events.events.k8s.io", SHOP)
+                    if e["reason"] == "Erased" and e["regarding"]["name"] == "mortal"], 10)  # fmt: skip
