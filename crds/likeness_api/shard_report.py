@@ -74,7 +74,7 @@ class ShardAnswer(Model):
     shard: Annotated[int | None, Field(ge=0, lt=MOST_SHARDS)] = None
     """One more to work on, of that pass."""
     release: bool = False
-    """Whether to end once what it holds is finished: there is nothing left to do, or fewer workers are wanted."""
+    """Whether to finish the group in hand, give back the rest, and end: nothing is left to do, or fewer are wanted."""
     pause_seconds: Annotated[float, Field(ge=0.1, le=600)] = 2.0
     """Until the next report."""
 

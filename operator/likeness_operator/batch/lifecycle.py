@@ -139,25 +139,14 @@ class BatchLifecycle:
             return replace(observation, reported=None, workers_wanted=0)
         reported, spec = self.ledgers.reported(ledger), batch.spec
         subjects = max(0, batch.status.plan.subjects - reported.succeeded - reported.failed)
-        present, due = len(observation.living_workers()), spec.complete_by
+        present = len(observation.living_workers())
         ledger.last_pass = len(batch.status.passes) == len(spec.passes)
         shards = reported.shards_left if ledger.last_pass else max(reported.shards_left, present)
-        pace, complete_by = BatchPace(subjects, shards, reported.per_worker_second), _moment(due)
-        ledger.wanted = workers_wanted(
-            pace,
-            present,
-            fewest=spec.workers.min,
-            most=spec.workers.max,
-            complete_by=complete_by,
-            now=observation.now,
-        )
-        done_at = eta(pace, len(observation.running_workers()), observation.now)
-        ledger.late = bool(complete_by and done_at and done_at > complete_by)
+        pace, goal = BatchPace(subjects, shards, reported.per_worker_second), say.worker_goal(observation)
+        ledger.wanted = workers_wanted(pace, present, goal, observation.now)
+        done_at = eta(pace, len(observation.running_workers()), goal, observation.now)
+        ledger.late = bool(goal.complete_by and done_at and done_at > goal.complete_by)
         return replace(observation, reported=reported, workers_wanted=ledger.wanted)
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _key(batch: Batch) -> Key:

@@ -25,6 +25,8 @@ lost, which Kubernetes says only after minutes."""
 PAUSE_SECONDS, IDLE_PAUSE_SECONDS = 2.0, 1.0
 REPORTS_PER_SECOND = 50.0
 """Of all workers of a batch; with more of them each one reports less often."""
+BUSY_SECONDS = 5.0
+"""Since a worker's last report, and twice what it was asked to wait: then it does no work."""
 IDLE_WORKER_SECONDS = 20.0
 """That a worker is kept that has nothing to do, in case another one dies with a shard in hand."""
 
@@ -137,10 +139,10 @@ class ShardLedger:
         self.done &= done
         self._let_go(missing)
 
-    @property
-    def busy(self) -> int:
-        """Workers that hold something."""
-        return sum(bool(worker.holds) for worker in self.workers.values())
+    def busy(self, now: float) -> int:
+        """Workers that hold something and were heard lately: who is lost does no work."""
+        lately = now - BUSY_SECONDS - 2 * self._pause_seconds
+        return sum(bool(worker.holds) and worker.heard_at >= lately for worker in self.workers.values())
 
     @property
     def unclaimed(self) -> int:
@@ -171,7 +173,7 @@ class ShardLedger:
         further = max(0, told.succeeded - before.succeeded) + max(0, told.failed - before.failed)
         if further:
             self.progressed_at = now
-        self.throughput.advanced(further, self.busy, now)
+        self.throughput.advanced(further, self.busy(now), now)
         if not told.finished:
             self.begun[told.shard] = told.model_copy(
                 update={
@@ -239,9 +241,14 @@ class ShardLedger:
         return None
 
     def _answer(self, shard: int | None, *, release: bool, idle: bool = False) -> ShardAnswer:
-        crowd = len(self.workers) / REPORTS_PER_SECOND
-        pause = max(IDLE_PAUSE_SECONDS if idle and shard is None else PAUSE_SECONDS, crowd)
+        pause = IDLE_PAUSE_SECONDS if idle and shard is None else PAUSE_SECONDS
+        pause = max(pause, self._pause_seconds)
         return ShardAnswer(pass_index=self.pass_index, shard=shard, release=release, pause_seconds=pause)
+
+    @property
+    def _pause_seconds(self) -> float:
+        """What the crowd asks for."""
+        return len(self.workers) / REPORTS_PER_SECOND
 
 
 def merged(before: list[FailureSample], more: list[FailureSample]) -> list[FailureSample]:

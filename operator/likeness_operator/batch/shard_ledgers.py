@@ -116,10 +116,12 @@ class ShardLedgers:
         return sum(ledger.late for ledger in self._ledgers.values())
 
     def busy_workers(self) -> int:
-        return sum(ledger.busy for ledger in self._ledgers.values())
+        now = self._clock()
+        return sum(ledger.busy(now) for ledger in self._ledgers.values())
 
     def subjects_per_hour(self) -> float:
-        paces = ((ledger.throughput.per_worker_second(), ledger.busy) for ledger in self._ledgers.values())
+        now = self._clock()
+        paces = ((ledger.throughput.per_worker_second(), ledger.busy(now)) for ledger in self._ledgers.values())
         return 3600 * sum(pace * busy for pace, busy in paces if pace is not None)
 
     def _drop(self, key: Key) -> None:

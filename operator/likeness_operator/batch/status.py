@@ -18,7 +18,7 @@ from likeness_api.personalization_batch import (
 )
 from likeness_api.reason import Reason
 from likeness_operator.batch.observation import BatchObservation, Reported
-from likeness_operator.batch.scale import BatchPace, eta
+from likeness_operator.batch.scale import BatchPace, WorkerGoal, eta
 from likeness_operator.kubernetes.condition import truncate, with_condition
 
 SAMPLE_CHARACTERS = 512
@@ -150,6 +150,17 @@ def failed_percent(status: PersonalizationBatchStatus) -> tuple[int, int]:
     return counts.failed, counts.failed + counts.succeeded + counts.skipped
 
 
+def worker_goal(o: BatchObservation) -> WorkerGoal:
+    """What the spec says of workers and time."""
+    spec = o.batch.spec
+    assert spec is not None
+    return WorkerGoal(spec.workers.min, spec.workers.max, _moment(spec.complete_by), _moment(o.status.start_time))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
 def _home(o: BatchObservation) -> str:
     assert o.batch.spec is not None
     output = o.batch.spec.template.output.rstrip("/")
@@ -190,7 +201,7 @@ def _with_reported(
     pace = BatchPace(plan.subjects - passes[-1].done, reported.shards_left, reported.per_worker_second)
     if pace.per_worker_second is not None:
         changes["subjects_per_hour"] = round(3600 * pace.per_worker_second * workers)
-    done_at = eta(pace, workers, o.now) if len(passes) == len(spec.passes) else None
+    done_at = eta(pace, workers, worker_goal(o), o.now) if len(passes) == len(spec.passes) else None
     if done_at is not None:
         changes["eta_time"] = timestamp(done_at)
     status = status.model_copy(update=changes)

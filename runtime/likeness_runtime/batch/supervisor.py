@@ -180,9 +180,11 @@ class Supervisor:
                 self._pass = answer.pass_index
             self._held.append(ShardProgress(shard=answer.shard))
             self._report_at = now if len(self._held) < HELD else self._report_at
-        if self._released and not self._held and not self._finished:
-            return BatchResult(reason=Reason.NOTHING_LEFT, message="released: nothing is left for this worker to do")
-        return None
+        if not self._released:
+            return None
+        if self._held or self._finished:
+            self._end_in_order()
+        return BatchResult(reason=Reason.NOTHING_LEFT, message="released: nothing is left for this worker to do")
 
     def _say_all(self, *, gives_back: bool = False) -> ShardAnswer | None:
         said = list(self._finished[:2])
@@ -200,7 +202,12 @@ class Supervisor:
         return answer
 
     def _ended(self) -> BatchResult:
-        """SIGTERM: the group in hand is finished, the segment written, and the rest given back."""
+        self._end_in_order()
+        text = "the pod was told to end; what it had in hand is finished, and its shard is given back"
+        return BatchResult(reason=Reason.INTERRUPTED, message=text)
+
+    def _end_in_order(self) -> None:
+        """The group in hand is finished, the segment written, and the rest given back."""
         self._process.end()
         until = self.clock() + LAST_SHARD_SECONDS
         while (left := until - self.clock()) > 0:
@@ -213,8 +220,6 @@ class Supervisor:
             if isinstance(message, Progressed):
                 self._progressed(message.progress)
         self._say_all(gives_back=True)
-        text = "the pod was told to end; what it had in hand is finished, and its shard is given back"
-        return BatchResult(reason=Reason.INTERRUPTED, message=text)
 
     def _what(self) -> str:
         return "no shard" if self._given is None else f"shard {self._given} of pass {self._pass}"
