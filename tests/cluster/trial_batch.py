@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--seed", type=int, default=4)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir="/tmp") as hooks:  # where the node finds it
+    with tempfile.TemporaryDirectory(prefix="hooks-", dir="/tmp") as hooks:  # where the node finds it
         Path(hooks).chmod(0o755)
         (Path(hooks) / "sitecustomize.py").write_text(HOOK)
         report = trial(options, hooks)
@@ -134,9 +134,8 @@ def serve_storage() -> Seaweed:
 
 def tenant(hooks: str) -> None:
     keys = {"AWS_ACCESS_KEY_ID": TENANT.access_key, "AWS_SECRET_ACCESS_KEY": TENANT.secret_key}
-    kubectl("delete", "pv", "hooks", "--ignore-not-found", "--wait=false")
-    kubectl("-n", SHOP, "delete", "pvc", "hooks", "--ignore-not-found", "--wait=false")
-    volume = {"persistentVolumeClaim": {"claimName": "hooks"}, "mountPath": "/hooks"}
+    name = Path(hooks).name.replace("_", "x")  # of this trial alone
+    volume = {"persistentVolumeClaim": {"claimName": name}, "mountPath": "/hooks"}
     manifest = profile("pocket")
     runtime = manifest["spec"]["runtime"]
     manifest["spec"] |= {
@@ -148,11 +147,11 @@ def tenant(hooks: str) -> None:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP, "labels": RESTRICTED}},
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": SHOP},
          "data": {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}},
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "hooks"},
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
          "spec": {"capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "",
                   "hostPath": {"path": hooks}}},
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "hooks", "namespace": SHOP},
-         "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": "hooks",
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": SHOP},
+         "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": name,
                   "resources": {"requests": {"storage": "1Mi"}}}},
         manifest,
     )  # fmt: skip

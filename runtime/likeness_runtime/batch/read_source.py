@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from likeness_api.order import Order
 from likeness_api.personalization_batch import PersonalizationBatchSpec
 from likeness_api.reason import Reason
 from likeness_runtime.batch.batch_folder import PLAN_NAME, RESULTS_NAME, BatchFolder
+from likeness_runtime.batch.picture_versions import picture_versions
 from likeness_runtime.batch.plan import BatchPlan, EarlierResults, Planner, write_plan
 from likeness_runtime.batch.source import Row, read_rows, rows_below
 from likeness_runtime.batch.subject_line import Quarantined, SubjectLine
@@ -24,8 +24,6 @@ from likeness_runtime.order.prepare import LocatedModels
 from likeness_runtime.storage.stores import Stores
 from likeness_runtime.version import CODE_VERSION, METHOD
 
-ASKED_AT_ONCE = 16
-"""Requests for what storage says about pictures."""
 LOCAL = "file://"
 
 
@@ -113,11 +111,12 @@ class SourceReader:
         return self.orders.order(number, line, self.spec.passes[-1])
 
     def _fingerprints(self, orders: list[Order]) -> list[str]:
-        uris = [image.uri for order in orders for image in order.subject.images]
-        with ThreadPoolExecutor(ASKED_AT_ONCE) as threads:
-            versions = iter(list(threads.map(lambda uri: self.stores.of(uri).version(uri), uris)))
+        versions = picture_versions((image.uri for order in orders for image in order.subject.images), self.stores)
         digests = self._digests()
-        return [fingerprint(order, [next(versions) or "" for _ in order.subject.images], digests) for order in orders]
+        return [
+            fingerprint(order, [versions[image.uri] or "" for image in order.subject.images], digests)
+            for order in orders
+        ]
 
 
 def reaches_this_machine(line: SubjectLine) -> bool:

@@ -62,6 +62,9 @@ class LocalStore:
             return None
         return f"{status.st_size} {status.st_mtime_ns}"
 
+    def page(self, folder: str, after: str) -> None:  # noqa: ARG002 - a file system is asked as quickly
+        return None
+
     def delete(self, uri: str) -> bool:
         with _translated(uri):
             path_of(uri).unlink(missing_ok=True)

@@ -24,6 +24,16 @@ class ObjectVersion:
     id: str
 
 
+@dataclass(frozen=True)
+class VersionsPage:
+    """A part of a folder's objects, in the order of their addresses."""
+
+    versions: dict[str, str]
+    """By address, as `ObjectStore.version` says it."""
+    last: str | None
+    """Up to which address the part is complete; None where the folder has no further objects."""
+
+
 class ObjectStore(Protocol):
     """Reads and writes whole objects. Every method raises `RunError` with a storage reason; those that say so raise
     `StorageMissingError`, too.
@@ -53,6 +63,11 @@ class ObjectStore(Protocol):
     def version(self, uri: str) -> str | None:
         """What changes when the object does (its ETag, or its size and time), without its content; None where there is
         no object.
+        """
+
+    def page(self, folder: str, after: str) -> VersionsPage | None:
+        """Some of the objects right below `folder` (which ends with a slash) whose addresses are greater than `after`;
+        None where the store does not list them, and each has to be asked for. Raises `StorageMissingError`, too.
         """
 
     def delete(self, uri: str) -> bool:

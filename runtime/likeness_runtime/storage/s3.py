@@ -31,7 +31,7 @@ from urllib3.exceptions import HTTPError
 from likeness_api.order import OrderStorage
 from likeness_api.reason import Reason
 from likeness_runtime.failure import RunError, StorageMissingError
-from likeness_runtime.storage.object_store import ObjectTooLargeError, ObjectVersion
+from likeness_runtime.storage.object_store import ObjectTooLargeError, ObjectVersion, VersionsPage
 
 RETRY_DELAYS_SECONDS = (0.5, 1, 2, 4, 8, 10, 10, 10, 10, 10, 10)
 CONNECT_TIMEOUT_SECONDS = 5
@@ -117,6 +117,25 @@ class S3Store:
         except StorageMissingError:
             return None
         return f"{answer['ContentLength']} {answer['ETag']}"
+
+    def page(self, folder: str, after: str) -> VersionsPage | None:
+        bucket, prefix = bucket_and_key(folder)
+        start = bucket_and_key(after)[1]
+
+        def listed() -> VersionsPage | None:
+            try:
+                answer = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, Delimiter="/", StartAfter=start)
+            except ClientError as error:
+                if _status(error) in NOT_TOLD:
+                    return None
+                raise
+            entries = answer.get("Contents", [])
+            if any("ETag" not in entry for entry in entries) or (answer.get("IsTruncated") and not entries):
+                return None
+            versions = {f"s3://{bucket}/{entry['Key']}": f"{entry['Size']} {entry['ETag']}" for entry in entries}
+            return VersionsPage(versions, max(versions) if answer.get("IsTruncated") else None)
+
+        return self._try(folder, listed)
 
     def delete(self, uri: str) -> bool:
         bucket, key = bucket_and_key(uri)
