@@ -233,7 +233,7 @@ class PersonalizationBatchStatus(StatusModel):
     eta_time: DateTime | None = None
     """When the last subject will be done by the present pace, in RFC 3339."""
     subjects_per_hour: Annotated[int | None, Field(ge=0)] = None
-    """Subjects that are done in an hour by the present pace."""
+    """Subjects that are done in an hour by the present pace; once all are done, by the whole run's."""
     failures: Annotated[list[FailureSample], Field(max_length=MOST_FAILURES)] = []
     """The ten most frequent reasons, most frequent first; failed.jsonl has every one that failed."""
     results: Text | None = None

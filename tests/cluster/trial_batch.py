@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "harness"))
 
 from catalogue import batch, picture, put_manifest, put_pictures, read_batch, results_of  # noqa: E402
-from kube import RESTRICTED, apply, kubectl, true_conditions  # noqa: E402
+from kube import RESTRICTED, apply, fetch_all, kubectl, true_conditions  # noqa: E402
 from seaweed import TENANT, Seaweed  # noqa: E402
 from shop import SECRET, SHOP, SYSTEM, install_chart, profile  # noqa: E402
 
@@ -232,7 +232,7 @@ def kill(name: str, count: int, choice: random.Random) -> collections.Counter[st
     """SIGKILL for processes that tune, their supervisors and operators, at random moments while the batch runs."""
     done: collections.Counter[str] = collections.Counter()
     while sum(done.values()) < count:
-        time.sleep(choice.uniform(1, 14))
+        time.sleep(choice.uniform(2, 24))
         if {"Succeeded", "Failed"} & true_conditions(read_batch(name)).keys():
             break
         what = choice.choice([WORKER, SUPERVISOR, OPERATOR])
@@ -240,7 +240,17 @@ def kill(name: str, count: int, choice: random.Random) -> collections.Counter[st
         if found:
             os.kill(choice.choice(found), signal.SIGKILL)
             done[what.replace("\0", " ")] += 1
+            if what == OPERATOR:
+                replace_those_that_wait()
     return done
+
+
+def replace_those_that_wait() -> None:
+    """Operators' pods that the kubelet would start again only in minutes, because they were killed so often."""
+    for pod in fetch_all("pods", SYSTEM):
+        state = [each.get("state", {}) for each in pod["status"].get("containerStatuses", [])]
+        if any(each.get("waiting", {}).get("reason") == "CrashLoopBackOff" for each in state):
+            kubectl("-n", SYSTEM, "delete", "pod", pod["metadata"]["name"], "--wait=false")
 
 
 def processes(what: str) -> list[int]:

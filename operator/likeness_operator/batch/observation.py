@@ -27,7 +27,7 @@ class Reported:
     failures: list[FailureSample]
     per_worker_second: float | None
     seconds_since_progress: float | None
-    """None where there was none since this operator acts."""
+    """Or since this operator acts; None where no shards are worked on."""
     shards_left: int
 
 

@@ -69,7 +69,7 @@ class ShardLedger:
     """The most frequent reasons of the shards that are done, and of what was before."""
     throughput: Throughput = field(default_factory=Throughput)
     progressed_at: float | None = None
-    """When a subject was done last."""
+    """When a subject was done last, or since when this operator knows."""
     _next: int = 0
     """All below have been handed out, or are done."""
     _free: list[int] = field(default_factory=list)

@@ -79,6 +79,7 @@ class ShardLedgers:
         if ledger is None or (ledger.uid, ledger.revision, ledger.pass_index) != which:
             listen_until = now if self._begun.get(key) == which else now + LISTEN_SECONDS
             ledger = self._ledgers[key] = ShardLedger.of(batch.uid, batch.status, listen_until)
+            ledger.progressed_at = now  # what was before is not known: no worker that ended then counts as fruitless
         ledger.undone_by(batch.status)
         return ledger
 

@@ -127,6 +127,7 @@ def ended(
             pending=max(0, result.lines - result.succeeded - result.skipped - result.failed),
         )  # fmt: skip
         status = status.model_copy(update={"counts": counts, "failures": _shortened(result.failures)})
+    hours = _hours(status.start_time, o.now)
     kind = "Succeeded" if succeeded else "Failed"
     status = _set(o, status, kind, value=True, reason=reason, message=truncate(message))
     for each in ("Running", "Waiting"):
@@ -136,6 +137,7 @@ def ended(
     changes = {
         "completion_time": timestamp(o.now),
         "eta_time": None,
+        "subjects_per_hour": round(status.counts.succeeded / hours) if hours and status.counts.succeeded else None,
         "workers": 0,
         "workers_wanted": 0,
         "results": f"{home}results.jsonl" if collected else None,
@@ -159,6 +161,11 @@ def worker_goal(o: BatchObservation) -> WorkerGoal:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def _hours(began: str | None, now: datetime) -> float:
+    moment = _moment(began)
+    return (now - moment).total_seconds() / 3600 if moment else 0.0
 
 
 def _home(o: BatchObservation) -> str:
