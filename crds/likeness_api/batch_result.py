@@ -11,9 +11,11 @@ from likeness_api.order import first_problem
 from likeness_api.personalization_batch import MOST_FAILURES, MOST_SHARDS, MOST_SUBJECTS, FailureSample, ShardRanges
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_api.result import MESSAGE_CHARACTERS, TERMINATION_MESSAGE_BYTES
+from likeness_api.shard_ranges import decode_ranges, encode_ranges
 
 Subjects = Annotated[int, Field(ge=0, le=MOST_SUBJECTS)]
 BRIEF_CHARACTERS = 120
+MOST_MISSING_CHARACTERS = 2000
 
 
 class BatchResult(Model):
@@ -57,8 +59,13 @@ class BatchResult(Model):
         return [
             self.model_copy(update={"failures": short}),
             self.model_copy(update=brief),
-            self.model_copy(update=brief | {"failures": [], "missing": ""}),
+            self.model_copy(update=brief | {"failures": [], "missing": self._first_missing()}),
         ]
+
+    def _first_missing(self) -> str:
+        """Never none where there are some: what is left over is found when these are there."""
+        missing = (number for each in decode_ranges(self.missing) for number in each)
+        return encode_ranges(missing, longest=MOST_MISSING_CHARACTERS)
 
     @classmethod
     def decode(cls, text: str) -> Self:

@@ -21,8 +21,12 @@ JUDGED_FROM = 100
 """Subjects that are through, before too many failures end a batch that runs."""
 MOST_SUBJECTS = 10_000_000
 
+MOST_RANGE_CHARACTERS = 6000
 ShardRanges = Annotated[
-    str, StringConstraints(pattern=r"^([0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*)?$", max_length=12_000)
+    str,
+    StringConstraints(
+        pattern=r"^([0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*)?$", max_length=MOST_RANGE_CHARACTERS
+    ),
 ]
 """Numbers of shards, such as "0-311,313"."""
 
@@ -176,6 +180,8 @@ class Shards(StatusModel):
     """Subjects of the finished ones that were published."""
     failed: Annotated[int, Field(ge=0)] = 0
     """Subjects of the finished ones that failed."""
+    again: ShardRanges = ""
+    """Those that were called finished and are not; their subjects stay counted as they were."""
 
 
 class BatchPlanStatus(StatusModel):

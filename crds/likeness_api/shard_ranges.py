@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def encode_ranges(numbers: Iterable[int]) -> str:
-    """The numbers in ascending order, those that follow each other as first and last."""
+def encode_ranges(numbers: Iterable[int], longest: int | None = None) -> str:
+    """The numbers in ascending order, those that follow each other as first and last; of so many characters at most,
+    with the last ones left out.
+    """
     parts: list[list[int]] = []
     for number in sorted(set(numbers)):
         if parts and parts[-1][1] == number - 1:
             parts[-1][1] = number
         else:
             parts.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+    text = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+    return text if longest is None or len(text) <= longest else text[: longest + 1].rpartition(",")[0]
 
 
 def decode_ranges(text: str) -> list[range]:

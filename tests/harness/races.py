@@ -111,6 +111,9 @@ class Publisher:
     def upload(self, path: Path, uri: str, media_type: str) -> None:
         self.write(uri, path.read_bytes(), media_type)
 
+    def page(self, folder: str, after: str) -> None:  # noqa: ARG002 - as the protocol has it
+        return None
+
     def version(self, uri: str) -> str | None:
         self._turn()
         return str(len(self._objects[uri])) if uri in self._objects else None

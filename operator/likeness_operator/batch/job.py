@@ -55,6 +55,8 @@ class JobPlace:
     role: Role
     number: int
     """Of the pass for a planner, of the try for a collector; workers are numbered as they are made."""
+    unfinished: bool = False
+    """Of a collector: whether results are collected though not all shards are done."""
 
 
 def job_prefix(name: str, uid: str, revision: int) -> str:
@@ -65,17 +67,20 @@ def job_prefix(name: str, uid: str, revision: int) -> str:
 
 def batch_job_name(batch: Batch, place: JobPlace) -> str:
     """Fixed, so that there is no second one."""
-    return f"{job_prefix(batch.name, batch.uid, batch.revision)}{place.role[0]}{place.number}"
+    early = "u" if place.unfinished else ""
+    return f"{job_prefix(batch.name, batch.uid, batch.revision)}{place.role[0]}{place.number}{early}"
 
 
 def place_of(batch: Batch, job: Job) -> JobPlace | None:
     """Which Job of the batch's present revision one is, by its name; None where it is none."""
     prefix = job_prefix(batch.name, batch.uid, batch.revision)
-    found = re.fullmatch(r"([pwc])([0-9]{1,9})", job.name.removeprefix(prefix)) if job.name.startswith(prefix) else None
+    found = (
+        re.fullmatch(r"([pwc])([0-9]{1,9})(u?)", job.name.removeprefix(prefix)) if job.name.startswith(prefix) else None
+    )
     if found is None:
         return None
     role = next(role for role in Role if role[0] == found[1])
-    return JobPlace(role, int(found[2]))
+    return JobPlace(role, int(found[2]), unfinished=found[3] == "u")
 
 
 def made_by_us(batch: Batch, job: Job) -> bool:
@@ -85,9 +90,9 @@ def made_by_us(batch: Batch, job: Job) -> bool:
 
 def build_batch_job(
     batch: Batch, place: JobPlace, profile_name: str, profile: TuningProfileSpec, order: BatchOrder, *,
-    progress_url: str, unfinished: bool = False,
+    progress_url: str,
 ) -> K8sObject:  # fmt: skip
-    """The Job of an accepted batch. `unfinished`: results are collected though not all shards are done."""
+    """The Job of an accepted batch."""
     assert batch.spec is not None
     spec, template, works = batch.spec, batch.spec.template, place.role is Role.WORKER
     labels = {
@@ -99,7 +104,7 @@ def build_batch_job(
     }
     queue = {label.QUEUE: profile.queue_name} if works and profile.queue_name else {}
     identity = PodIdentity(template.service_account_name, template.credentials_secret_ref)
-    command = [POD_COMMANDS[place.role], *(["--unfinished"] if unfinished else [])]
+    command = [POD_COMMANDS[place.role], *(["--unfinished"] if place.unfinished else [])]
     wanted = resources(profile.runtime.resources) if works else BOOKKEEPER_RESOURCES
     pod = pod_spec(identity, profile, order, command, wanted, with_models=place.role is not Role.COLLECTOR)
     if works:

@@ -15,6 +15,7 @@ from likeness_api.reason import Reason
 from likeness_operator import metrics
 from likeness_operator.batch import status as say
 from likeness_operator.batch.facts import BATCH_KIND, Batch, batch_profile_name, is_batch_done, read_batch
+from likeness_operator.batch.job import place_of
 from likeness_operator.batch.observation import BatchObservation
 from likeness_operator.batch.rules import RULES
 from likeness_operator.batch.scale import BatchPace, eta, workers_wanted
@@ -79,7 +80,8 @@ class BatchLifecycle:
         return self._measured(replace(observation, batch=batch))
 
     def with_jobs(self, observation: BatchObservation, snapshot: Snapshot) -> BatchObservation:
-        jobs = tuple(job for job in snapshot.jobs if job.owner_uid == observation.batch.uid)
+        batch = observation.batch
+        jobs = tuple(job for job in snapshot.jobs if job.owner_uid == batch.uid or place_of(batch, job))
         return replace(observation, jobs=jobs, pods=(*snapshot.pods, *snapshot.removed_pods))
 
     def with_job_refusal(self, observation: BatchObservation, waiting: Waiting) -> BatchObservation:
@@ -141,8 +143,10 @@ class BatchLifecycle:
         subjects = max(0, batch.status.plan.subjects - reported.succeeded - reported.failed)
         present = len(observation.living_workers())
         ledger.last_pass = len(batch.status.passes) == len(spec.passes)
-        shards = reported.shards_left if ledger.last_pass else max(reported.shards_left, present)
-        pace, goal = BatchPace(subjects, shards, reported.per_worker_second), say.worker_goal(observation)
+        pace, goal = (
+            BatchPace(subjects, reported.useful_workers, reported.per_worker_second),
+            say.worker_goal(observation),
+        )
         ledger.wanted = workers_wanted(pace, present, goal, observation.now)
         done_at = eta(pace, len(observation.running_workers()), goal, observation.now)
         ledger.late = bool(goal.complete_by and done_at and done_at > goal.complete_by)

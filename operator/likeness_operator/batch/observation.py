@@ -29,6 +29,8 @@ class Reported:
     seconds_since_progress: float | None
     """Or since this operator acts; None where no shards are worked on."""
     shards_left: int
+    useful_workers: int
+    """That have something to do, or would have."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,13 @@ from likeness_api.accept import Refusal
 from likeness_api.batch_order import BatchOrder, accept_batch
 from likeness_api.batch_result import BatchResult
 from likeness_api.personalization import Waiting
-from likeness_api.personalization_batch import JUDGED_FROM, PersonalizationBatchSpec, PersonalizationBatchStatus, Shards
+from likeness_api.personalization_batch import (
+    JUDGED_FROM,
+    MOST_RANGE_CHARACTERS,
+    PersonalizationBatchSpec,
+    PersonalizationBatchStatus,
+    Shards,
+)
 from likeness_api.reason import Reason
 from likeness_api.shard_ranges import decode_ranges, encode_ranges
 from likeness_operator.batch import status
@@ -123,6 +129,14 @@ def pass_done(o: BatchObservation) -> BatchDecision | None:
     return Decision(status=status.next_pass(o))
 
 
+def goes_on_after_all(o: BatchObservation) -> BatchDecision | None:
+    """More failures were allowed, or more time, while the results were collected as they were then."""
+    if _too_many_failed(o) or _too_late(o):
+        return None
+    early = [job for job in o.jobs if (place := place_of(o.batch, job)) and place.unfinished]
+    return _end_jobs(o, tuple(early), finished=True)
+
+
 def collecting(o: BatchObservation) -> BatchDecision | None:
     """Once all is done, or enough."""
     unfinished = not _all_done(o)
@@ -131,10 +145,10 @@ def collecting(o: BatchObservation) -> BatchDecision | None:
     left = _end_jobs(o, tuple(job for _, job in o.workers())) if unfinished else None  # else they end by themselves
     if left is not None:
         return left
-    place = JobPlace(Role.COLLECTOR, o.status.collections)
+    place = JobPlace(Role.COLLECTOR, o.status.collections, unfinished=unfinished)
     job = o.job(place)
     if job is None:
-        return _create(o, place, unfinished=unfinished)
+        return _create(o, place)
     end = job_verdict(job, o.pods_of(job))
     if end is not None and end.result is not None:
         return _collected(o, end.result)
@@ -216,6 +230,7 @@ RULES: tuple[Rule[BatchObservation], ...] = (
     reading_source,
     only_planned,
     pass_done,
+    goes_on_after_all,
     collecting,
     circuit_breaker,
     worker_missing,
@@ -237,7 +252,7 @@ def _end_jobs(o: BatchObservation, jobs: tuple[Job, ...], *, finished: bool = Fa
     return None
 
 
-def _create(o: BatchObservation, place: JobPlace, *, pass_index: int = 0, unfinished: bool = False) -> BatchDecision:
+def _create(o: BatchObservation, place: JobPlace, *, pass_index: int = 0) -> BatchDecision:
     """Once there is a profile that accepts the batch."""
     if o.profile is None:
         return Decision(question=Question.PROFILE)
@@ -251,16 +266,12 @@ def _create(o: BatchObservation, place: JobPlace, *, pass_index: int = 0, unfini
         return Decision(status=status.accepted(o, profile.name))
     if batch.erase_on_deletion and not batch.has_finalizer:
         return Decision(action=AddFinalizer())
-    return Decision(action=CreateJob(_job(o, place, profile, order, unfinished=unfinished)))
+    return Decision(action=CreateJob(_job(o, place, profile, order)))
 
 
-def _job(
-    o: BatchObservation, place: JobPlace, profile: Profile, order: BatchOrder, *, unfinished: bool
-) -> dict[str, object]:
+def _job(o: BatchObservation, place: JobPlace, profile: Profile, order: BatchOrder) -> dict[str, object]:
     assert o.progress_url is not None
-    return build_batch_job(
-        o.batch, place, profile.name, profile.spec, order, progress_url=o.progress_url, unfinished=unfinished
-    )
+    return build_batch_job(o.batch, place, profile.name, profile.spec, order, progress_url=o.progress_url)
 
 
 def _says_accepted(o: BatchObservation, profile: Profile) -> bool:
@@ -316,8 +327,10 @@ def _collected(o: BatchObservation, result: BatchResult) -> BatchDecision:
     if result.missing and o.status.collections < MOST_COLLECTIONS:
         missing = {shard for each in decode_ranges(result.missing) for shard in each}
         shards = o.reported.shards if o.reported else Shards()
-        done = {shard for each in decode_ranges(shards.done) for shard in each} - missing
-        return Decision(status=status.incomplete(o, shards.model_copy(update={"done": encode_ranges(done)})))
+        done = {shard for each in decode_ranges(shards.done) for shard in each}
+        again = {shard for each in decode_ranges(shards.again) for shard in each} | (done & missing)
+        changes = {"done": encode_ranges(done - missing), "again": encode_ranges(again, MOST_RANGE_CHARACTERS)}
+        return Decision(status=status.incomplete(o, shards.model_copy(update=changes)))
     if result.missing:
         message = (
             f"shards {result.missing[:200]} of {o.batch.name} have no whole segment after {MOST_COLLECTIONS} tries"
@@ -327,7 +340,7 @@ def _collected(o: BatchObservation, result: BatchResult) -> BatchDecision:
         )
     percent = _spec(o).max_failed_percent
     message = f"{result.succeeded} tuned, {result.skipped} unchanged, {result.failed} failed of {result.lines}"
-    if 100 * result.failed > percent * result.lines:
+    if 100 * result.failed > percent * (result.succeeded + result.skipped + result.failed):
         message = f"{message}; spec.maxFailedPercent is {percent}"
         end = status.ended(o, succeeded=False, reason=Reason.TOO_MANY_FAILED, message=message, result=result)
     else:

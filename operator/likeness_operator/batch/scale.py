@@ -22,7 +22,8 @@ class BatchPace:
     """What is left of a batch, and how fast it goes."""
 
     subjects_left: int
-    shards_left: int
+    useful_workers: int
+    """For which there is a shard."""
     per_worker_second: float | None
     """None until it was measured."""
 
@@ -52,8 +53,8 @@ class WorkerGoal:
 
 
 def workers_wanted(pace: BatchPace, present: int, goal: WorkerGoal, now: datetime) -> int:
-    """As many as the goal asks for, where that can be said; no further ones than there are shards to work on."""
-    useful = max(pace.shards_left, present)
+    """As many as the goal asks for, where that can be said; no further ones than there are shards for."""
+    useful = max(pace.useful_workers, present)
     if goal.complete_by is None:
         return min(goal.most, useful)
     if pace.per_worker_second is None:
@@ -62,7 +63,7 @@ def workers_wanted(pace: BatchPace, present: int, goal: WorkerGoal, now: datetim
     if seconds <= 0:
         return min(goal.most, useful)
     by_one = pace.subjects_left / pace.per_worker_second
-    needed = math.ceil(by_one / seconds)
+    needed = max(1, math.ceil(by_one / seconds))
     if needed < present:
         is_short = goal.is_short(by_one / present, now)
         needed = present if is_short else min(present, math.ceil(DEAD_BAND * by_one / seconds))

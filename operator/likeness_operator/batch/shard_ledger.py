@@ -12,7 +12,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from likeness_api.personalization_batch import MOST_FAILURES, FailureSample, PersonalizationBatchStatus, Shards
+from likeness_api.personalization_batch import (
+    MOST_FAILURES,
+    MOST_RANGE_CHARACTERS,
+    FailureSample,
+    PersonalizationBatchStatus,
+    Shards,
+)
 from likeness_api.shard_ranges import decode_ranges, encode_ranges
 from likeness_api.shard_report import ShardAnswer, ShardProgress, ShardReport
 from likeness_operator.batch.throughput import Throughput
@@ -50,7 +56,7 @@ class ShardLedger:
     total: int
     succeeded: int = 0
     failed: int = 0
-    """Of the shards that are done."""
+    """Of the shards that are done, or were called so."""
     gpu_seconds: float = 0.0
     collections: int = 0
     listen_until: float = 0.0
@@ -61,6 +67,10 @@ class ShardLedger:
     last_pass: bool = False
     """Whether no other pass follows: then workers are released when all is done."""
     done: set[int] = field(default_factory=set)
+    again: set[int] = field(default_factory=set)
+    """Those that were called done and are not; they are counted already."""
+    counted: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """What was added to `succeeded` and `failed` for those that were finished here."""
     begun: dict[int, ShardProgress] = field(default_factory=dict)
     """The furthest that was reported of those that are not done."""
     workers: dict[str, Worker] = field(default_factory=dict)
@@ -70,6 +80,8 @@ class ShardLedger:
     throughput: Throughput = field(default_factory=Throughput)
     progressed_at: float | None = None
     """When a subject was done last, or since when this operator knows."""
+    _handed: set[int] = field(default_factory=set)
+    """Given out here: their first report says what was done since."""
     _next: int = 0
     """All below have been handed out, or are done."""
     _free: list[int] = field(default_factory=list)
@@ -89,7 +101,8 @@ class ShardLedger:
             gpu_seconds=status.gpu_seconds,
             collections=status.collections,
             listen_until=listen_until,
-            done={shard for each in decode_ranges(shards.done) for shard in each if shard < shards.total},
+            done=_below(shards.total, shards.done),
+            again=_below(shards.total, shards.again),
             failures=status.failures,
         )
 
@@ -105,6 +118,7 @@ class ShardLedger:
         """
         worker = self.workers.setdefault(pod_uid, Worker(now))
         worker.heard_at = now
+        overdue = not is_alive(pod_uid)
         ours = report.revision == self.revision and report.pass_index == self.pass_index
         told = [each for each in report.holds if each.shard < self.total] if ours else []
         for each in told:
@@ -113,7 +127,7 @@ class ShardLedger:
         if report.gives_back:
             self._let_go(self.workers.pop(pod_uid).holds)
             return ShardAnswer(pass_index=self.pass_index, release=True)
-        if report.revision != self.revision or older >= self.wanted:
+        if report.revision != self.revision or older >= self.wanted or overdue:
             return self._answer(None, release=True)
         shard = self._claim(worker, now, is_alive) if report.wants else None
         if worker.holds or not report.wants:
@@ -137,6 +151,7 @@ class ShardLedger:
         done = {shard for each in decode_ranges(status.shards.done) for shard in each}
         missing = sorted(self.done - done)
         self.done &= done
+        self.again.update(missing)
         self._let_go(missing)
 
     def busy(self, now: float) -> int:
@@ -146,8 +161,13 @@ class ShardLedger:
 
     @property
     def unclaimed(self) -> int:
-        """Shards that nobody holds, or a little more."""
-        return len(self._free) + self.total - self._next
+        """Shards that are not done and that nobody holds."""
+        held = {shard for worker in self.workers.values() for shard in worker.holds}
+        return self.total - len(self.done) - len(held - self.done)
+
+    def useful_workers(self, now: float) -> int:
+        """Workers that have something to do, or would have."""
+        return self.busy(now) + self.unclaimed
 
     @property
     def left(self) -> int:
@@ -156,20 +176,33 @@ class ShardLedger:
 
     def so_far(self) -> tuple[int, int, int]:
         """Subjects that were published, that failed, and that are in shards in work beside these."""
-        begun = self.begun.values()
+        begun = [each for shard, each in self.begun.items() if shard not in self.again]
         held = {shard for worker in self.workers.values() for shard in worker.holds}
         running = sum(max(0, each.subjects - each.succeeded - each.failed) for each in begun if each.shard in held)
         succeeded = self.succeeded + sum(each.succeeded for each in begun)
         return succeeded, self.failed + sum(each.failed for each in begun), running
 
     def shards(self) -> Shards:
-        """For the status."""
-        return Shards(total=self.total, done=encode_ranges(self.done), succeeded=self.succeeded, failed=self.failed)
+        """For the status. Where the finished ones lie too scattered for it, the last ones are left out, and what they
+        came to: after a restart they are found to be done already.
+        """
+        done = encode_ranges(self.done, MOST_RANGE_CHARACTERS)
+        said = _below(self.total, done) if self.counted else self.done
+        unsaid = [self.counted.get(shard, (0, 0)) for shard in self.done - said]
+        return Shards(
+            total=self.total,
+            done=done,
+            succeeded=self.succeeded - sum(succeeded for succeeded, _ in unsaid),
+            failed=self.failed - sum(failed for _, failed in unsaid),
+            again=encode_ranges(self.again, MOST_RANGE_CHARACTERS),
+        )
 
     def _saw(self, told: ShardProgress, now: float) -> None:
         if told.shard in self.done:
             return
-        before = self.begun.get(told.shard, ShardProgress(shard=told.shard))
+        before = self.begun.get(told.shard) or (
+            ShardProgress(shard=told.shard) if told.shard in self._handed else told  # by whom, and when, is not known
+        )
         further = max(0, told.succeeded - before.succeeded) + max(0, told.failed - before.failed)
         if further:
             self.progressed_at = now
@@ -186,9 +219,13 @@ class ShardLedger:
         self.begun.pop(told.shard, None)
         self.done.add(told.shard)
         self.progressed_at = now
+        self.gpu_seconds += told.seconds
+        if told.shard in self.again:
+            self.again.remove(told.shard)
+            return
+        self.counted[told.shard] = (told.succeeded, told.failed)
         self.succeeded += told.succeeded
         self.failed += told.failed
-        self.gpu_seconds += told.seconds
         self.failures = merged(self.failures, told.failures)
 
     def _now_holds(self, worker: Worker, shards: list[int]) -> None:
@@ -221,6 +258,7 @@ class ShardLedger:
             shard = self._silent(now)
         if shard is not None:
             worker.holds.append(shard)
+            self._handed.add(shard)
         return shard
 
     def _pop_free(self) -> int | None:
@@ -236,8 +274,10 @@ class ShardLedger:
 
     def _silent(self, now: float) -> int | None:
         for worker in self.workers.values():
-            if now - worker.heard_at > SILENT_SECONDS and worker.holds:
-                return worker.holds.pop(0)
+            while now - worker.heard_at > SILENT_SECONDS and worker.holds:
+                shard = worker.holds.pop(0)
+                if shard not in self.done:
+                    return shard
         return None
 
     def _answer(self, shard: int | None, *, release: bool, idle: bool = False) -> ShardAnswer:
@@ -249,6 +289,10 @@ class ShardLedger:
     def _pause_seconds(self) -> float:
         """What the crowd asks for."""
         return len(self.workers) / REPORTS_PER_SECOND
+
+
+def _below(total: int, ranges: str) -> set[int]:
+    return {shard for each in decode_ranges(ranges) for shard in each if shard < total}
 
 
 def merged(before: list[FailureSample], more: list[FailureSample]) -> list[FailureSample]:

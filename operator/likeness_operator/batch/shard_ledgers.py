@@ -107,6 +107,7 @@ class ShardLedgers:
             per_worker_second=ledger.throughput.per_worker_second(),
             seconds_since_progress=since,
             shards_left=ledger.left,
+            useful_workers=ledger.useful_workers(self._clock()),
         )
 
     def working(self) -> int:

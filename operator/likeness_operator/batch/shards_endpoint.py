@@ -12,8 +12,8 @@ from likeness_operator.engine.key import Key
 from likeness_operator.kubernetes.token_review import Sender
 from likeness_operator.reports_server import Reports
 
-LONGEST_SHARD_REPORT_BYTES = 32_768
-"""Four shards, each with ten samples of half a kilobyte."""
+LONGEST_SHARD_REPORT_BYTES = 131_072
+"""Four shards, each with ten samples: an id of a quarter of a kilobyte and 512 characters in any script."""
 
 
 def shard_reports(ledgers: ShardLedgers) -> Reports:

@@ -21,8 +21,8 @@ from likeness_operator.batch.observation import BatchObservation, Reported
 from likeness_operator.batch.scale import BatchPace, WorkerGoal, eta
 from likeness_operator.kubernetes.condition import truncate, with_condition
 
-SAMPLE_CHARACTERS = 512
-"""Of a failure's sample: ten of them leave the status below 20 kB."""
+SAMPLE_BYTES = 384
+"""Of a failure's message: ten of them leave the status below 20 kB."""
 MINUTE = timedelta(minutes=1)
 
 
@@ -183,8 +183,8 @@ def _with_reported(
     succeeded, failed = reported.succeeded, reported.failed
     if not first:  # a later pass takes nothing away, and adds nobody
         succeeded, failed = before.succeeded, before.failed - plan.failed
-    succeeded = min(max(succeeded, before.succeeded), plan.subjects)
-    failed = min(max(failed + plan.failed, before.failed), plan.lines - succeeded)
+    succeeded = min(max(succeeded, before.succeeded), plan.subjects - (before.failed - plan.failed))
+    failed = min(max(failed + plan.failed, before.failed), plan.lines - plan.skipped - succeeded)
     left = max(0, plan.lines - plan.skipped - succeeded - failed)
     counts = Counts(
         total=plan.lines,
@@ -205,7 +205,7 @@ def _with_reported(
         "failures": _shortened(reported.failures),
     }
     workers = len(o.running_workers())
-    pace = BatchPace(plan.subjects - passes[-1].done, reported.shards_left, reported.per_worker_second)
+    pace = BatchPace(plan.subjects - passes[-1].done, reported.useful_workers, reported.per_worker_second)
     if pace.per_worker_second is not None:
         changes["subjects_per_hour"] = round(3600 * pace.per_worker_second * workers)
     done_at = eta(pace, workers, worker_goal(o), o.now) if len(passes) == len(spec.passes) else None
@@ -233,7 +233,10 @@ def _on_track(
 
 
 def _shortened(failures: list[FailureSample]) -> list[FailureSample]:
-    return [each.model_copy(update={"message": each.message[:SAMPLE_CHARACTERS]}) for each in failures]
+    return [
+        each.model_copy(update={"message": each.message.encode()[:SAMPLE_BYTES].decode(errors="ignore")})
+        for each in failures
+    ]
 
 
 def _without_numbers(status: PersonalizationBatchStatus) -> PersonalizationBatchStatus:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from likeness_api.batch_result import BatchResult
-from likeness_api.reason import ExitCode, Reason
+from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.kubernetes.pod import Pod
 from likeness_operator.personalization.attempt import by_finish
@@ -29,7 +29,7 @@ class BatchVerdict:
     lost: bool = False
     """Whether the Job succeeded and its pod, which had the result, is gone."""
     disrupted: bool = False
-    """Whether its pod was taken off its node: nobody's fault."""
+    """Whether its pod was taken off its node, or ended by somebody: no fault of its own."""
 
 
 def job_verdict(job: Job, pods: tuple[Pod, ...]) -> BatchVerdict | None:
@@ -68,6 +68,9 @@ def _of_result(pod: Pod, at: str) -> BatchVerdict:
     except ValueError as error:
         message = f"pod {pod.name} ended well, but its result is not believed: {error}"
         return BatchVerdict(Reason.RESULT_INVALID, message, at)
+    if EXIT_CODE_OF[result.reason] is not ExitCode.DONE:
+        message = f"pod {pod.name} ended well, but its result says {result.reason}: {result.message}"
+        return BatchVerdict(Reason.RESULT_INVALID, message, at)
     return BatchVerdict(result.reason, result.message, at, result)
 
 
@@ -80,5 +83,6 @@ def _of_failed(pod: Pod, at: str) -> BatchVerdict:
         except ValueError:
             pass
         else:
-            return BatchVerdict(result.reason, f"pod {pod.name}: {result.message}", at)
+            told = result.reason is Reason.INTERRUPTED and pod.deletion_timestamp is not None
+            return BatchVerdict(result.reason, f"pod {pod.name}: {result.message}", at, disrupted=told)
     return BatchVerdict(end.reason, end.message, at, disrupted=pod.disruption is not None)

@@ -218,6 +218,14 @@ class Reconciler:
         """Raises AlreadyExistsError where another one was quicker: then there is more to be read than the Job alone."""
         try:
             job = read_job(await self._api.create_job(action.manifest))
+        except AlreadyExistsError:
+            if await self._is_ours(run.key.namespace, action.manifest["metadata"]["name"]):
+                raise
+            name = action.manifest["metadata"]["name"]
+            message = f"there is a Job {name} that is not ours; expected none of that name"
+            waiting = Waiting(reason=Reason.JOB_NAME_TAKEN, message=message, next_step="delete that Job")
+            run.observation, run.refused = run.lifecycle.with_job_refusal(run.observation, waiting), True
+            return
         except RefusedError as error:
             logger.warning("the API server refused its Job: %s", error.message)
             message = truncate(error.user_message)
@@ -228,6 +236,14 @@ class Reconciler:
             self._cache.limiter.observe_job(run.key.namespace, job)
         run.lifecycle.report_job(run.observation, job)
         self._has_job(run, job.name, job)
+
+    async def _is_ours(self, namespace: str, name: str) -> bool:
+        """Whether a Job has one of our labels; also where it is gone by now."""
+        try:
+            labels = (await self._api.job(namespace, name))["metadata"].get("labels", {})
+        except NotFoundError:
+            return True
+        return label.PERSONALIZATION_NAME in labels or label.BATCH_NAME in labels
 
     async def _patch(self, run: _Reconciliation, action: PatchJob) -> None:
         """With the resourceVersion, so that a Job that changed since raises ConflictError."""

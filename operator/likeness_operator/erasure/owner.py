@@ -104,7 +104,13 @@ def batch_owner(about: Batch) -> Owner:
 
 def _unreadable(about: Personalization | Batch, short_name: str, owner_label: str) -> Owner:
     status = about.written if isinstance(about, Batch) else about.status
+    if isinstance(about, Batch):
+        where = f"{about.namespace}/ of its spec.template.output for its subjects, and .batches/{about.name}/ there"
+        only_job = None
+    else:
+        where = f"{about.namespace}/{about.name}/ of its spec.output"
+        only_job = job_name(about.name, about.uid)
     return Owner(
         about.reference, short_name, owner_label, about.generation, about.deleted, about.has_finalizer, status,
-        problem=about.problem, job_name=None if isinstance(about, Batch) else job_name(about.name, about.uid),
+        problem=about.problem, published_below=where, job_name=only_job,
     )  # fmt: skip

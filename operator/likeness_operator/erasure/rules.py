@@ -161,7 +161,7 @@ def _refused(o: ErasureObservation, refusal: Refusal) -> ErasureDecision:
         return released
     step = "correct the TuningProfile, or make it anew with what it had when the artifacts were published"
     if o.owner.order is None:  # such as one that an operator from before took
-        where = f"{o.owner.namespace}/{o.owner.name}/ of its spec.output"
+        where = o.owner.published_below
         step = f"this operator cannot read its spec, so erase what is below {where} by hand and take the finalizer off"
     return _wait(o, Waiting(reason=refusal.reason, message=refusal.message, next_step=step))
 
