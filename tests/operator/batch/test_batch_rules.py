@@ -716,13 +716,18 @@ def test_a_batch_that_too_many_failures_ended_fails() -> None:
 
 
 def test_what_was_collected_before_all_was_done_is_not_how_a_batch_ends_that_went_on() -> None:
-    job = a_collector(0, "Complete", unfinished=True)
-    partly = BatchResult(reason=Reason.COLLECTED, message="", lines=100, succeeded=30, failed=20)
-    went_on = all_done(
-        (job, pod_of(job, exit_code=0, message=partly)), spec={"maxFailedPercent": 50},
-        reported=all_reported(succeeded=80, failed=20),
-    )  # fmt: skip
-    assert "Succeeded" not in [each.type for each in (reconcile(went_on).status or ACCEPTED).conditions]
+    early, last = a_collector(0, "Complete", unfinished=True), a_collector()
+    went_on = all_done(early, spec={"maxFailedPercent": 50}, reported=all_reported(succeeded=80, failed=20))
+    assert rule_of(went_on) is rules.goes_on_after_all
+    assert reconcile(went_on) == Decision(action=DeleteJob(early))
+    assert made(reconcile(replace(went_on, jobs=()))).name == last.name
+
+
+def test_an_early_collector_ends_where_more_failures_are_allowed_meanwhile() -> None:
+    early = a_collector(0, unfinished=True)
+    assert reconcile(replace(judged(50, 50), jobs=(early,))).action is None
+    allowed = replace(judged(50, 50, {"maxFailedPercent": 60}), jobs=(early,))
+    assert reconcile(allowed) == Decision(action=DeleteJob(early))
 
 
 def test_a_next_pass_is_not_begun_where_too_many_failed() -> None:
