@@ -80,6 +80,8 @@ def place_of(batch: Batch, job: Job) -> JobPlace | None:
     if found is None:
         return None
     role = next(role for role in Role if role[0] == found[1])
+    if found[3] and role is not Role.COLLECTOR:
+        return None
     return JobPlace(role, int(found[2]), unfinished=found[3] == "u")
 
 

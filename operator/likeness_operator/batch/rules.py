@@ -43,7 +43,7 @@ LONG_PENDING_SECONDS = 30.0
 
 
 def batch_finalizer_missing(o: BatchObservation) -> BatchDecision | None:
-    """Where something may have been published already; the first Job is not made before it is there, either."""
+    """It was accepted, so its first Job comes next."""
     return Decision(action=AddFinalizer()) if lacks_finalizer(o.batch) else None
 
 
@@ -264,8 +264,6 @@ def _create(o: BatchObservation, place: JobPlace, *, pass_index: int = 0) -> Bat
         return _not_accepted(o, order)
     if not _says_accepted(o, profile):
         return Decision(status=status.accepted(o, profile.name))
-    if batch.erase_on_deletion and not batch.has_finalizer:
-        return Decision(action=AddFinalizer())
     return Decision(action=CreateJob(_job(o, place, profile, order)))
 
 

@@ -129,7 +129,8 @@ class ShardLedger:
             return ShardAnswer(pass_index=self.pass_index, release=True)
         if report.revision != self.revision or older >= self.wanted or overdue:
             return self._answer(None, release=True)
-        shard = self._claim(worker, now, is_alive) if report.wants else None
+        other_pass = bool(report.holds) and not ours  # that is finished, or given back, first
+        shard = self._claim(worker, now, is_alive) if report.wants and not other_pass else None
         if worker.holds or not report.wants:
             worker.idle_since = None
         elif worker.idle_since is None:
@@ -188,13 +189,15 @@ class ShardLedger:
         """
         done = encode_ranges(self.done, MOST_RANGE_CHARACTERS)
         said = _below(self.total, done) if self.counted else self.done
-        unsaid = [self.counted.get(shard, (0, 0)) for shard in self.done - said]
+        left_out = self.done - said
+        unsaid = [self.counted[shard] for shard in left_out if shard in self.counted]
+        again = self.again | {shard for shard in left_out if shard not in self.counted}
         return Shards(
             total=self.total,
             done=done,
             succeeded=self.succeeded - sum(succeeded for succeeded, _ in unsaid),
             failed=self.failed - sum(failed for _, failed in unsaid),
-            again=encode_ranges(self.again, MOST_RANGE_CHARACTERS),
+            again=encode_ranges(again, MOST_RANGE_CHARACTERS),
         )
 
     def _saw(self, told: ShardProgress, now: float) -> None:

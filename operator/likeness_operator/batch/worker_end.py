@@ -48,7 +48,7 @@ def job_verdict(job: Job, pods: tuple[Pod, ...]) -> BatchVerdict | None:
         return BatchVerdict(Reason.DEADLINE_EXCEEDED, message, at)
     if not ended:
         message = f"Job {job.name} failed and its pods are gone: {job.failure_message}"
-        return BatchVerdict(Reason.RETRIES_EXHAUSTED, message, at)
+        return BatchVerdict(Reason.RETRIES_EXHAUSTED, message, at, disrupted=True)  # most likely with their node
     return _of_failed(ended[-1], at)
 
 

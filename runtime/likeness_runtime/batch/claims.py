@@ -37,8 +37,13 @@ class Claims:
                 problem = f"{type(error).__name__}: {error}"
                 continue
             if status == 200:
+                try:
+                    answer = ShardAnswer.decode(text)
+                except ValueError as error:
+                    problem = str(error)[:300]
+                    break
                 self._last_problem = ""
-                return ShardAnswer.decode(text)
+                return answer
             problem = f"{status} {text.decode(errors='replace').strip()[:300]}"
             break
         if problem != self._last_problem:
@@ -56,7 +61,7 @@ class Claims:
         address = urlsplit(self._url)
         connection = http.client.HTTPConnection(address.netloc, timeout=TIMEOUT_SECONDS)
         try:
-            connection.request("POST", address.path, report, headers)
+            connection.request("POST", address.path, report.encode(), headers)
             answer = connection.getresponse()
             return answer.status, answer.read(MOST_ANSWER_BYTES)
         finally:

@@ -82,12 +82,12 @@ class EarlierResults:
         for line in self.file:
             subject_id = ResultLine.decode(line).id
             if subject_id is not None:  # of several lines the first: the others were told to be its doubles
-                self._offsets.setdefault(_short_hash(subject_id), offset)
+                self._offsets.setdefault(short_hash(subject_id), offset)
             offset += len(line)
 
     def take(self, subject_id: str) -> ResultLine | None:
         """What became of a subject; asked for once, for what is left at the end was removed from the source."""
-        offset = self._offsets.pop(_short_hash(subject_id), None)
+        offset = self._offsets.pop(short_hash(subject_id), None)
         if offset is None:
             return None
         self.file.seek(offset)
@@ -148,7 +148,7 @@ class Planner:
         if isinstance(line, Quarantined):
             return line
         number = row.number
-        first = self._seen.setdefault(_short_hash(line.id), number)
+        first = self._seen.setdefault(short_hash(line.id), number)
         if first != number:
             message = f"id {line.id!r:.200} is that of line {first}, too; expected each id once"
             return Quarantined(number, Reason.DUPLICATE_ID, message, id=line.id, subject=line.to_json())
@@ -199,6 +199,6 @@ def write_plan(planner: Planner, folder: BatchFolder, basis: str, model: str | N
     return plan
 
 
-def _short_hash(text: str) -> bytes:
+def short_hash(text: str) -> bytes:
     """Eight bytes: of a million ids two are alike with a probability of 3 in 100 million."""
     return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -64,9 +64,10 @@ class ShardWork:
             self._tell()
             self._through(note, [each for each in planned if each.number not in self._lines])
         except BaseException:
-            self._write()
             note.write(self._hand.holding(()))
+            self._write()
             raise
+        note.write(self._hand.holding(()))  # a segment that cannot be written is nobody's death
         self._write()
         note.remove()
         self._tell(finished=True)
@@ -74,13 +75,16 @@ class ShardWork:
     def _through(self, note: HandNote, planned: list[PlannedSubject]) -> None:
         for lost in [each for each in planned if each.number in self._hand.lost]:
             self._lines[lost.number] = self._killer(lost)
+            self._write()  # another one's death must not be told as this one's
         left = [each for each in planned if each.number not in self._hand.lost]
         last = [each for each in left if each.number in self._hand.deaths]
         apart = [each for each in left if each.number in self._hand.apart and each not in last]
         together = [each for each in left if each not in apart and each not in last]
         self._groups(note, [*in_groups(apart, 1), *in_groups(together, SUBJECTS_A_PASS)])
-        again = {number for number, line in self._lines.items() if may_pass(line)}
-        self._groups(note, in_groups([each for each in left if each.number in again], SUBJECTS_A_PASS))
+        again = [each for each in left if (line := self._lines.get(each.number)) and may_pass(line)]
+        alone = [each for each in again if each in apart]
+        others = [each for each in again if each not in apart]
+        self._groups(note, [*in_groups(alone, 1), *in_groups(others, SUBJECTS_A_PASS)])
         self._groups(note, in_groups(last, 1))
 
     def _groups(self, note: HandNote, groups: list[list[PlannedSubject]]) -> None:

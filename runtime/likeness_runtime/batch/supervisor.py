@@ -60,7 +60,10 @@ class Supervisor:
     _in_hand: bool = False
     _empty_deaths: int = 0
     _last_death: str | None = None
+    _killed: bool = False
+    """Whether the process was ended because it took too long."""
     _timed_out: bool = False
+    """Whether the one before it was."""
     _report_at: float = 0.0
     _unheard_since: float | None = None
     _refusals: int = 0
@@ -86,25 +89,29 @@ class Supervisor:
             return end
         if self.clock() > self._limit:
             log.warning("Nothing was heard in time of %s; the process is ended.", self._what())
-            self._timed_out = True
+            self._killed = True
             self._process.kill()
             self._limit = self.clock() + LAST_SHARD_SECONDS
+        self._give_next()  # before the report, which may take a while
         if self.clock() >= self._report_at:
             end = self._exchange()
-        if end is None and self._ready and self._given is None and self._held:
-            self._give(self._held[0].shard)
+        if end is None:
+            self._give_next()
         return end
 
     def _seconds_to_wait(self) -> float:
         return min(1.0, max(0.01, self._report_at - self.clock()))
 
     def _hear(self, seconds: float) -> BatchResult | None:
-        """Takes one message of the process, if one comes."""
-        try:
-            message = self._process.heard.get(timeout=seconds)
-        except queue.Empty:
-            return None
-        return self._died() if message is None else self._heard(message)
+        """Waits for a message of the process, and takes all that there are."""
+        end = None
+        while end is None:
+            try:
+                message = self._process.heard.get(timeout=seconds) if seconds else self._process.heard.get_nowait()
+            except queue.Empty:
+                return None
+            end, seconds = self._died() if message is None else self._heard(message), 0.0
+        return end
 
     def _heard(self, message: WorkerMessage) -> BatchResult | None:
         match message:
@@ -112,10 +119,9 @@ class Supervisor:
                 self._ready = True
                 self._limit = float("inf")
             case InHand(subjects=subjects):
-                self._in_hand = True
-                self._limit = self.clock() + SUBJECT_SECONDS * subjects
+                self._in_hand, self._empty_deaths = True, 0
+                self._limit = self.clock() + SUBJECT_SECONDS * max(1, subjects)
             case Progressed(progress=progress):
-                self._empty_deaths = 0
                 self._progressed(progress)
             case Failed(reason=reason, message=text):
                 self._process.wait()
@@ -129,20 +135,23 @@ class Supervisor:
                 self._held.popleft()
                 self._finished.append(progress)
                 self._given, self._in_hand, self._limit = None, False, float("inf")
-                self._last_death, self._timed_out = None, False
+                self._last_death, self._timed_out, self._empty_deaths = None, False, 0
                 self._report_at = self.clock()
             else:
                 self._held[0] = progress
 
-    def _give(self, shard: int) -> None:
-        self._given = shard
+    def _give_next(self) -> None:
+        if not (self._ready and self._given is None and self._held):
+            return
+        self._given = shard = self._held[0].shard
         self._limit = self.clock() + LOAD_SECONDS
         self._process.work_on(
             WorkOn(which_pass=self._pass, shard=shard, last_death=self._last_death, timed_out=self._timed_out)
         )
 
     def _died(self) -> BatchResult | None:
-        how = "nothing within its time" if self._timed_out else how_it_ended(self._process.wait())
+        how = "nothing within its time" if self._killed else how_it_ended(self._process.wait())
+        self._timed_out, self._killed = self._killed, False
         log.warning("The process that tunes ended with %s, working on %s; it is started anew.", how, self._what())
         self._empty_deaths = 0 if self._in_hand else self._empty_deaths + 1
         if self._empty_deaths >= EMPTY_DEATHS:
@@ -175,9 +184,8 @@ class Supervisor:
         self._refusals, self._unheard_since = 0, None
         self._report_at = now + answer.pause_seconds
         self._released = self._released or answer.release
-        if answer.shard is not None:
-            if not self._held:
-                self._pass = answer.pass_index
+        if answer.shard is not None and (not self._held or answer.pass_index == self._pass):
+            self._pass = answer.pass_index
             self._held.append(ShardProgress(shard=answer.shard))
             self._report_at = now if len(self._held) < HELD else self._report_at
         if not self._released:

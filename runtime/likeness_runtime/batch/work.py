@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from likeness_api.field import timestamp
@@ -42,20 +42,22 @@ class CircuitBreaker:
     """Ends a batch whose subjects fail by what is none of theirs, instead of failing all of them one by one."""
 
     reason: Reason | None = None
-    count: int = 0
+    row: set[int] = field(default_factory=set)
+    """Line numbers of those that failed so since one did not."""
 
-    def saw(self, result: Result) -> None:
+    def saw(self, number: int, result: Result) -> None:
         """Raises `RunError` where so many in a row failed alike. The last ones are not written down and tried again."""
         if result.reason not in NOT_THE_SUBJECTS:
-            self.reason, self.count = None, 0
+            self.reason, self.row = None, set()
             return
-        self.count = self.count + 1 if result.reason is self.reason else 1
-        self.reason = result.reason
-        if self.count >= SAME_IN_A_ROW:
+        if result.reason is not self.reason:
+            self.reason, self.row = result.reason, set()
+        self.row.add(number)
+        if len(self.row) >= SAME_IN_A_ROW:
             raise RunError(
                 result.reason,
-                f"{self.count} subjects in a row failed alike, the last one so: {result.message}; mend that and run the"
-                " same again: what is published stays, and no more is tried before",
+                f"{len(self.row)} subjects in a row failed alike, the last one so: {result.message}; mend that and run"
+                " the same again: what is published stays, and no more is tried before",
             )
 
 
@@ -93,7 +95,7 @@ class GroupWork:
                 lines.append(quarantine_line(order))
                 continue
             result = next(left)
-            self.breaker.saw(result)
+            self.breaker.saw(each.number, result)
             lines.append(result_line(each.number, each.subject, result, each.fingerprint, timestamp(self.now())))
         return lines
 

@@ -53,11 +53,12 @@ class WorkerProcess:
             self._process.stdin.close()
 
     def _listen(self, said: IO[bytes]) -> None:
-        for line in said:
-            try:
-                self.heard.put(MESSAGE.validate_json(line))
-            except ValidationError:  # a library's own word on standard output
-                continue
+        with said:
+            for line in said:
+                try:
+                    self.heard.put(MESSAGE.validate_json(line))
+                except ValidationError:  # a library's own word on standard output
+                    continue
         self.heard.put(None)
 
 
