@@ -20,6 +20,8 @@ from likeness_runtime.batch.work import SUBJECTS_A_PASS, GroupWork, in_groups, m
 from likeness_runtime.failure import RunError
 
 MOST_MESSAGE = 512
+KEPT_SECONDS = 20.0
+"""Between two writes of a shard's segment: what is published after the last one is looked at once more after a kill."""
 
 
 class EndingError(Exception):
@@ -46,6 +48,7 @@ class ShardWork:
     """What became of each subject, by line number."""
     _hand: Hand = field(default_factory=Hand)
     _began: float = field(default_factory=time.monotonic)
+    _kept_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         """Raises `EndingError`, and `RunError` where nobody's subject is to blame; the segment is written then, too."""
@@ -102,6 +105,8 @@ class ShardWork:
         for lines in self.work(take).through(going_on()):
             for line in lines:
                 self._lines[line.line] = line
+            if time.monotonic() - self._kept_at > KEPT_SECONDS:
+                self._write()
             self._tell()
         if groups:
             self._hand = self._hand.holding(())
@@ -137,6 +142,7 @@ class ShardWork:
             if mine is None or (mine.outcome is Outcome.FAILED and line.outcome is not Outcome.FAILED):
                 self._lines[line.line] = line
         self.folder.write(name, b"".join(self._lines[number].encode() for number in sorted(self._lines)))
+        self._kept_at = time.monotonic()
 
     def _tell(self, *, finished: bool = False) -> None:
         failed = [line for line in self._lines.values() if line.outcome is Outcome.FAILED]

@@ -352,9 +352,6 @@ def test_what_is_done_can_be_told_however_scattered_it_is() -> None:
     assert ledger.shards().total == 100_000
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what the ones came to that fall out of the status was counted before the restart"
-)
 def test_what_falls_out_of_a_full_status_counts_once_though_the_operator_restarts_twice() -> None:
     full = encode_ranges(range(10_000, 100_000, 2), MOST_RANGE_CHARACTERS)
     count = full.count(",") + 1

@@ -95,7 +95,6 @@ def test_the_token_is_that_of_the_moment(token: Path) -> None:
     assert [authorization for _, authorization, _ in operator.heard] == ["Bearer first", "Bearer second"]
 
 
-@pytest.mark.xfail(strict=True, reason="claims.py: http.client encodes a body of text as Latin-1; expected UTF-8")
 @pytest.mark.parametrize("text", ["théière", "茶壺", "cut…"])
 def test_any_script_arrives_as_it_is(token: Path, text: str) -> None:
     """Else a shard with such a failure is never acknowledged, and its worker never ends."""
@@ -114,9 +113,6 @@ def test_any_other_status_is_no_answer_and_not_asked_again_at_once(token: Path, 
     assert len(operator.heard) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="claims.py: an answer that cannot be read escapes as ValueError"
-)
 @pytest.mark.parametrize(
     "text",
     [

@@ -151,7 +151,7 @@ def test_the_plan_is_written_last(books: Books) -> None:
             super().write(uri, data, media_type)
 
     books.begin([list(range(20))])
-    books.segment(0, {number: "0.1" for number in range(20)})
+    books.segment(0, dict.fromkeys(range(20), "0.1"))
     plan_next_pass(BatchFolder(Noting(), books.folder.home, 1), 1, 2, books.scratch)
     assert written[-1] == plan_name(1)
     assert set(written[:-1]) == {shard_name(1, index) for index in range(len(written) - 1)}

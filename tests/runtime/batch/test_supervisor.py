@@ -66,11 +66,11 @@ class Heard(queue.Queue[WorkerMessage | None]):
         """By the clock."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> WorkerMessage | None:
-        assert block
-        assert timeout is not None
+        seconds = timeout if block else 0.0
+        assert seconds is not None
         first = min(self.due, key=lambda each: each[0], default=None)
-        if first is None or first[0] > self.clock.now + timeout:
-            self.clock.pass_by(timeout)
+        if first is None or first[0] > self.clock.now + seconds:
+            self.clock.pass_by(seconds)
             raise queue.Empty
         self.due.remove(first)
         self.clock.pass_by(max(0.0, first[0] - self.clock.now))
@@ -338,11 +338,6 @@ def test_a_death_with_something_in_hand_between_them_begins_the_count_anew(scene
     assert scene.run().reason is Reason.NOTHING_LEFT
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="supervisor.py: any Progressed sets the count back, and ShardWork says one before it has anything in hand",
-)
 def test_deaths_before_a_shards_first_subject_end_the_pod_too(scene: Scene) -> None:
     scene.works = [lambda shard: [(0, begun(shard.shard)), (1, None)]] * 1000
     assert scene.run().reason is Reason.INTERRUPTED
@@ -403,10 +398,6 @@ def test_one_that_is_ready_has_all_the_time_while_there_is_no_shard(scene: Scene
     assert len(scene.processes) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="supervisor.py: _timed_out is set back only when a shard is finished, not when the next one dies",
-)
 def test_a_crash_after_a_time_out_is_told_as_a_crash(scene: Scene) -> None:
     scene.exit_code = -11
     scene.works = [silent(1), dies_of_it]
@@ -414,18 +405,12 @@ def test_a_crash_after_a_time_out_is_told_as_a_crash(scene: Scene) -> None:
     assert (scene.given[2].last_death, scene.given[2].timed_out) == ("SIGSEGV", False)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="supervisor.py: a group whose lines all say no subject is InHand(0), whose time is up at once"
-)
 def test_a_group_of_nobody_is_not_out_of_time(scene: Scene) -> None:
     scene.works = [lambda shard: [(1, InHand(subjects=0)), (2, finished(shard.shard))]]
     scene.run()
     assert len(scene.processes) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="supervisor.py: one message a turn is heard, then the time judged, though more may be waiting"
-)
 def test_all_that_was_said_in_time_is_heard_before_the_time_is_judged(scene: Scene) -> None:
     """While a report takes its time, two messages come: the first one is no news of a group, the second one is."""
     long = SUBJECT_SECONDS - 2
@@ -541,11 +526,6 @@ def test_an_operator_that_is_away_for_a_minute_costs_nothing(scene: Scene) -> No
     assert scene.given_at == [1 + SHARD_SECONDS * number for number in range(6)]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="supervisor.py: what is finished is reported before the next shard is given, so the process waits for as"
-    " long as the operator's address takes not to answer: CONNECTIONS * TIMEOUT_SECONDS of claims.py",
-)
 def test_an_operator_that_takes_long_not_to_answer_costs_nothing(scene: Scene) -> None:
     scene.operator.shards = list(range(6))
     scene.operator.away = away(150, 210)

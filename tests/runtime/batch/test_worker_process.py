@@ -157,9 +157,6 @@ def test_one_that_has_ended_meanwhile_may_still_be_spoken_to() -> None:
         process.kill()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="worker_process.py: the pipe that it is heard by is closed by nobody, but by chance"
-)
 def test_of_one_that_has_ended_nothing_stays_open() -> None:
     before = open_files()
     with running("") as process:
