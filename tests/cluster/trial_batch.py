@@ -32,8 +32,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "harness"))
 
-from catalogue import batch, picture, put_manifest, put_pictures, read_batch, results_of  # noqa: E402
+from catalogue import batch, put_manifest, put_pictures, read_batch, results_of  # noqa: E402
 from kube import RESTRICTED, apply, fetch_all, kubectl, true_conditions  # noqa: E402
+from pictures import picture  # noqa: E402
 from seaweed import TENANT, Seaweed  # noqa: E402
 from shop import SECRET, SHOP, SYSTEM, install_chart, profile  # noqa: E402
 
