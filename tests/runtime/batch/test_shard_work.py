@@ -300,6 +300,16 @@ def test_one_that_killed_once_may_still_be_learned(six: World) -> None:
     assert six.outcomes == all_succeeded(six)
 
 
+def test_a_death_is_counted_once_though_the_next_one_comes_before_anybody_is_in_hand(six: World) -> None:
+    six.tune = kills(30)
+    six.dies()
+    six.dies()
+    assert six.hand.lines == (30,)
+    for _ in range(3):
+        six.dies(MortalStore(1, after=True))
+    assert six.hand == Hand((), frozenset({10, 20, 30, 40}), {30: 1})
+
+
 def test_one_that_is_not_done_within_its_time_is_told_so(six: World) -> None:
     six.tune = kills(30)
     for _ in range(3):
@@ -465,6 +475,15 @@ def test_told_to_end_it_finishes_what_is_in_hand_and_writes_that_down(six: World
     six.ending = lambda: False
     assert six.run() == [[50, 60]]
     assert six.outcomes == all_succeeded(six)
+
+
+def test_told_to_end_before_it_tries_again_what_is_known_stays(six: World) -> None:
+    six.fails = {60: [Reason.STORAGE_UNAVAILABLE] * 2}
+    six.run()
+    six.ending = lambda: True
+    with pytest.raises(EndingError):
+        six.run()
+    assert six.outcomes == all_succeeded(six) | {60: "StorageUnavailable"}
 
 
 def test_interrupted_in_the_midst_of_a_group_nobody_is_suspected(six: World) -> None:

@@ -121,7 +121,7 @@ print('{"kind": "inHand", "subjects": 2}', flush=True)
     with running(script) as process:
         assert process.heard.get(timeout=WAIT_SECONDS) == Ready()
         process.end()
-        assert all_of(process)[-1] == InHand(subjects=2)
+        assert all_of(process) == [InHand(subjects=1), InHand(subjects=2)]
         assert process.wait() == 0
 
 
