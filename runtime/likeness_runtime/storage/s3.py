@@ -59,7 +59,7 @@ def client_of(settings: OrderStorage) -> Client:
         config=Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
-            retries={"total_max_attempts": 1},
+            retries={"total_max_attempts": 1, "mode": "adaptive"},  # a client that is told to slow down does, for all
             request_checksum_calculation=checksums,
             response_checksum_validation=checksums,
             s3={"addressing_style": "path" if settings.path_style else "auto"},
