@@ -39,6 +39,8 @@ class BatchResult(Model):
     missing: ShardRanges = ""
     """Of collected results: shards whose segments do not account for all of their subjects."""
     failures: Annotated[list[FailureSample], Field(max_length=MOST_FAILURES)] = []
+    seconds_each: Annotated[float | None, Field(ge=0, le=1e6)] = None
+    """Of a plan with a pilot: what one worker takes for one subject, all passes together."""
 
     @property
     def exit_code(self) -> ExitCode:

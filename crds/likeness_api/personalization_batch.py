@@ -101,7 +101,9 @@ class PersonalizationBatchSpec(Model):
     template: BatchTemplate
     """Settings that all subjects share: profile, output, previews, tuning and credentials."""
     mode: Literal["Run", "Plan"] = "Run"
-    """Run tunes; Plan ends once the source is read and checked: counts and broken lines, nothing tuned."""
+    """Run tunes; Plan ends once the source is read and checked: counts, broken lines and what it will take, by a pilot
+    of a dozen subjects of which nothing is published.
+    """
     workers: Workers = Workers()
     """Bounds of the number of pods that work at once."""
     complete_by: DateTime | None = None
@@ -199,6 +201,17 @@ class BatchPlanStatus(StatusModel):
     """Subjects of the last revision that the source lists no more."""
 
 
+class BatchEstimate(StatusModel):
+    """What the whole batch will take, by what a pilot of a few subjects took."""
+
+    gpu_seconds: Annotated[int, Field(ge=0)]
+    """Seconds of workers, added up."""
+    seconds: Annotated[int, Field(ge=0)]
+    """With spec.workers.max of them at work all the time."""
+    price: Annotated[str | None, StringConstraints(max_length=64)] = None
+    """By the TuningProfile's pricePerWorkerHour; missing where it says none."""
+
+
 class PersonalizationBatchStatus(StatusModel):
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The metadata.generation that this status was written for."""
@@ -216,6 +229,8 @@ class PersonalizationBatchStatus(StatusModel):
     """The TuningProfile that it is worked on with."""
     plan: BatchPlanStatus | None = None
     """What the source came to; missing until it is read."""
+    estimate: BatchEstimate | None = None
+    """What it will take; missing where mode is not Plan, or nothing could be measured."""
     counts: Counts = Counts()
     """How many subjects are in which state."""
     passes: Annotated[list[PassProgress], Field(max_length=MOST_PASSES)] = []

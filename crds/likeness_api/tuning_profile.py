@@ -152,6 +152,10 @@ class ProfileLimits(TuningLimits):
     """The PriorityClasses that a PersonalizationBatch may name in its priorityClassName; none where it is not given."""
 
 
+Price = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,4})? [A-Z]{3}$", max_length=15)]
+"""An amount and a currency, such as 2.50 EUR."""
+
+
 class TuningProfileSpec(Model):
     default: bool = False
     """Whether a Personalization that names no profile uses this one; at most one TuningProfile should say so."""
@@ -177,6 +181,8 @@ class TuningProfileSpec(Model):
     """The most Personalizations of one namespace that tune at once with this profile; the others wait, the oldest goes
     first. No limit where it is not given.
     """
+    price_per_worker_hour: Price | None = None
+    """What one worker costs in an hour, such as 2.50 EUR; what a batch's plan estimates is told in it."""
     backoff_limit: Annotated[int, Field(ge=0, le=10)] = 3
     """How often a run is tried again after a transient error such as StorageUnavailable."""
 

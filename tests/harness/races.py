@@ -4,6 +4,7 @@ on which they meet.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterable
@@ -89,6 +90,13 @@ class Publisher:
         self._objects[uri] = data
         return True
 
+    def replace(self, uri: str, data: bytes, media_type: str, version: str) -> bool:  # noqa: ARG002
+        self._turn()
+        same = uri in self._objects and hashlib.sha256(self._objects[uri]).hexdigest() == version
+        if same or self._careless:
+            self._objects[uri] = data
+        return same or self._careless
+
     def sizes(self, prefix: str) -> dict[str, int]:
         self._turn()
         return {uri.removeprefix(prefix): len(data) for uri, data in self._objects.items() if uri.startswith(prefix)}
@@ -116,7 +124,7 @@ class Publisher:
 
     def version(self, uri: str) -> str | None:
         self._turn()
-        return str(len(self._objects[uri])) if uri in self._objects else None
+        return hashlib.sha256(self._objects[uri]).hexdigest() if uri in self._objects else None
 
     def download(self, uri: str, path: Path) -> None:
         path.write_bytes(self.read(uri, 2**40))

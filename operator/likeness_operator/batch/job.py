@@ -97,6 +97,7 @@ def build_batch_job(
     """The Job of an accepted batch."""
     assert batch.spec is not None
     spec, template, works = batch.spec, batch.spec.template, place.role is Role.WORKER
+    pilots = place == JobPlace(Role.PLANNER, 0) and spec.mode == "Plan"
     labels = {
         label.NAME: label.PRODUCT,
         label.MANAGED_BY: label.PRODUCT,
@@ -104,17 +105,20 @@ def build_batch_job(
         label.BATCH_NAME: batch.name,
         label.PROFILE: profile_name,
     }
-    queue = {label.QUEUE: profile.queue_name} if works and profile.queue_name else {}
+    queue = {label.QUEUE: profile.queue_name} if (works or pilots) and profile.queue_name else {}
     identity = PodIdentity(template.service_account_name, template.credentials_secret_ref)
-    command = [POD_COMMANDS[place.role], *(["--unfinished"] if place.unfinished else [])]
-    wanted = resources(profile.runtime.resources) if works else BOOKKEEPER_RESOURCES
+    options = ["--unfinished"] if place.unfinished else ["--pilot"] if pilots else []
+    command = [POD_COMMANDS[place.role], *options]
+    wanted = resources(profile.runtime.resources) if works or pilots else BOOKKEEPER_RESOURCES
     pod = pod_spec(identity, profile, order, command, wanted, with_models=place.role is not Role.COLLECTOR)
     if works:
         pod["terminationGracePeriodSeconds"] = WORKER_GRACE_SECONDS
     if spec.priority_class_name:
         pod["priorityClassName"] = spec.priority_class_name
     patch = profile.runtime.pod_template or {}
-    pod_template = merge_patch({"metadata": {"labels": labels}, "spec": pod}, patch if works else _bookkeeper(patch))
+    pod_template = merge_patch(
+        {"metadata": {"labels": labels}, "spec": pod}, patch if works or pilots else _bookkeeper(patch)
+    )
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -106,7 +106,10 @@ def reading_source(o: BatchObservation) -> BatchDecision | None:
         return _create(o, place, pass_index=number)
     end = job_verdict(job, o.pods_of(job))
     if end is not None and end.result is not None:
-        return Decision(status=status.planned(o, end.result, _spec(o).passes[number]))
+        if end.result.seconds_each is not None and o.profile is None:
+            return Decision(question=Question.PROFILE)  # which says what a worker costs
+        price = o.profile.spec.price_per_worker_hour if isinstance(o.profile, Profile) else None
+        return Decision(status=status.planned(o, end.result, _spec(o).passes[number], price))
     if end is not None:
         return _bookkeeper_ended(o, job, end)
     what = "reads the source" if number == 0 else f"sorts the subjects for the pass of {_spec(o).passes[number]} steps"
@@ -119,6 +122,12 @@ def only_planned(o: BatchObservation) -> BatchDecision | None:
     plan = o.status.plan
     assert plan is not None
     message = f"{plan.subjects} subjects to tune, {plan.skipped} unchanged, {plan.failed} lines that say none"
+    if (estimate := o.status.estimate) is not None:
+        price = f", {estimate.price}" if estimate.price else ""
+        message += (
+            f": {estimate.gpu_seconds / 3600:.1f} hours of workers{price}, {estimate.seconds / 3600:.1f} hours with"
+            f" {_spec(o).workers.max} of them"
+        )
     return Decision(status=status.ended(o, succeeded=True, reason=Reason.PLANNED, message=message))
 
 
@@ -211,9 +220,7 @@ def working(o: BatchObservation) -> BatchDecision:
     if 0 <= age < LONG_PENDING_SECONDS and not job.suspended:
         return Decision(requeue_after_seconds=LONG_PENDING_SECONDS - age)
     if job.suspended:
-        message = f"Kueue has not admitted Job {job.name} yet"
-        step = f"wait for its turn; `kubectl get workloads` says more about Job {job.name}"
-        return Decision(status=status.waits(o, _waiting(Reason.QUEUED, message, step)))
+        return Decision(status=status.waits(o, _queued(job)))
     waiting = why_waiting(job, o.pods_of(job), o.status.waiting)
     return Decision(status=status.waits(o, waiting), requeue_after_seconds=LONG_PENDING_SECONDS)
 
@@ -287,6 +294,13 @@ def _waiting(reason: str, message: str, step: str) -> Waiting:
     return Waiting(reason=reason, message=truncate(message), next_step=step)
 
 
+def _queued(job: Job) -> Waiting:
+    message = f"Kueue has not admitted Job {job.name} yet"
+    return _waiting(
+        Reason.QUEUED, message, f"wait for its turn; `kubectl get workloads` says more about Job {job.name}"
+    )
+
+
 def _all_done(o: BatchObservation) -> bool:
     return o.reported is not None and o.reported.shards_left == 0
 
@@ -315,6 +329,8 @@ def _bookkeeper_at_work(o: BatchObservation, job: Job, reason: Reason, what: str
     running = [pod for pod in pods if pod.running]
     if running:
         return Decision(status=status.running(o, reason, f"pod {running[-1].name} {what}"))
+    if job.suspended:
+        return Decision(status=status.waits(o, _queued(job)))
     age = (o.now - job.created).total_seconds()
     if 0 <= age < LONG_PENDING_SECONDS or by_finish(pods):
         return Decision(requeue_after_seconds=FOLLOWUP_SECONDS if by_finish(pods) else LONG_PENDING_SECONDS - age)

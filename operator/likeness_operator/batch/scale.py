@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-MARGIN = 0.1
+TIME_MARGIN = 0.1
 """Of the time from the beginning to `completeBy`, that is kept for a lost node and for the last shards, which do not
 occupy all workers.
 """
@@ -41,7 +41,7 @@ class WorkerGoal:
         """Until the moment that is aimed at; once that is near, half of what is left until `complete_by`."""
         assert self.complete_by is not None
         left = (self.complete_by - now).total_seconds()
-        return max(left - MARGIN * self._whole(now), left / 2)
+        return max(left - TIME_MARGIN * self._whole(now), left / 2)
 
     def is_short(self, seconds: float, now: datetime) -> bool:
         """Whether so many seconds are too few to take workers away for."""

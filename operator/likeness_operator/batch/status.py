@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from likeness_api.batch_result import BatchResult
 from likeness_api.field import Condition, timestamp
 from likeness_api.personalization import Waiting
 from likeness_api.personalization_batch import (
+    BatchEstimate,
     BatchPlanStatus,
     Counts,
     FailureSample,
@@ -87,9 +89,12 @@ def suspended(
     return status.model_copy(update={"waiting": Waiting(reason=reason, message=message, next_step=next_step)})
 
 
-def planned(o: BatchObservation, result: BatchResult, steps: int) -> PersonalizationBatchStatus:
-    """The source was read, or the next pass sorted."""
-    status = observed(o)
+def planned(
+    o: BatchObservation, result: BatchResult, steps: int, price: str | None = None
+) -> PersonalizationBatchStatus:
+    """The source was read, or the next pass sorted. `price` is what a worker costs in an hour."""
+    status, spec = observed(o), o.batch.spec
+    assert spec is not None
     if status.plan is None:
         plan = BatchPlanStatus(
             lines=result.lines,
@@ -101,9 +106,21 @@ def planned(o: BatchObservation, result: BatchResult, steps: int) -> Personaliza
         counts = Counts(total=plan.lines, skipped=plan.skipped, failed=plan.failed, pending=plan.subjects)
         failures = _shortened(result.failures)
         status = status.model_copy(update={"plan": plan, "counts": counts, "failures": failures})
+        status = status.model_copy(update={"estimate": _estimate(result, spec, price)})
         status = _set(o, status, "Planned", value=True, reason=Reason.PLANNED, message=truncate(result.message))
     passes = [*status.passes, PassProgress(steps=steps)]
     return status.model_copy(update={"passes": passes, "shards": Shards(total=result.shards), "eta_time": None})
+
+
+def _estimate(result: BatchResult, spec: PersonalizationBatchSpec, price: str | None) -> BatchEstimate | None:
+    if result.seconds_each is None:
+        return None
+    seconds = result.planned * result.seconds_each
+    told = None
+    if price is not None:
+        amount, _, currency = price.partition(" ")
+        told = f"{Decimal(amount) * Decimal(seconds) / 3600:.2f} {currency}"
+    return BatchEstimate(gpu_seconds=round(seconds), seconds=round(seconds / spec.workers.max), price=told)
 
 
 def next_pass(o: BatchObservation) -> PersonalizationBatchStatus:

@@ -29,6 +29,7 @@ from likeness_runtime.batch.claims import Claims
 from likeness_runtime.batch.collect import Tally, collect, missing_shards
 from likeness_runtime.batch.erase import erase_batch, erase_removed
 from likeness_runtime.batch.next_pass import plan_next_pass, read_plan
+from likeness_runtime.batch.pilot import seconds_of_a_subject
 from likeness_runtime.batch.plan import BatchPlan
 from likeness_runtime.batch.read_source import SourceReader
 from likeness_runtime.batch.report import ReportFacts, report_page
@@ -39,6 +40,7 @@ from likeness_runtime.batch.template import OrderTemplate
 from likeness_runtime.batch.worker_process import WorkerProcess
 from likeness_runtime.failure import InterruptedRunError, RunError
 from likeness_runtime.order.allowed import check_batch_allowed
+from likeness_runtime.order.context import RunContext
 from likeness_runtime.order.pod import add_work
 from likeness_runtime.order.prepare import locate_models
 from likeness_runtime.order.stop import Stop
@@ -63,6 +65,8 @@ def add_parser(subparsers: Any) -> None:
             default=Path(TERMINATION_MESSAGE_PATH),
             help="where the result goes (default: %(default)s)",
         )
+        if name == "plan":
+            parser.add_argument("--pilot", action="store_true", help="tune a few to see how long it takes, too")
         if name == "collect":
             parser.add_argument("--unfinished", action="store_true", help="collect though not all shards are done")
         parser.set_defaults(handler=handle, task=task)
@@ -85,9 +89,9 @@ def handle(arguments: argparse.Namespace) -> int:
     return int(EXIT_CODE_OF[result.reason])
 
 
-def make_plan(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:
+def make_plan(order: BatchOrder, arguments: argparse.Namespace) -> BatchResult:
     """Raises `RunError` and `InterruptedRunError`."""
-    stores, folder, _ = _books(order)
+    stores, folder, stop = _books(order)
     with tempfile.TemporaryDirectory(prefix="likeness-plan-") as scratch:
         if order.pass_index:
             most = order.spec.workers.max
@@ -97,7 +101,12 @@ def make_plan(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:
         template = OrderTemplate(order.namespace, order.spec.template, order.profile, local=False)
         reader = SourceReader(order.spec, template, models, stores, lambda document: document)
         made = reader.plan(folder, Path(scratch))
-        return _planned(made, list(read_lines(folder.read("quarantined.jsonl"))))
+        planned = _planned(made, list(read_lines(folder.read("quarantined.jsonl"))))
+    if not (arguments.pilot and made.subjects):
+        return planned
+    context = RunContext(stores, lambda _step, _total: stop.check(), stop.check)
+    seconds = seconds_of_a_subject(order, folder, made, models, context)
+    return planned.model_copy(update={"seconds_each": seconds and round(seconds, 3)})
 
 
 def work_on_shards(order: BatchOrder, _arguments: argparse.Namespace) -> BatchResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -14,6 +15,10 @@ from likeness_runtime.storage.object_store import ObjectTooLargeError
 
 LATEST_NAME = "latest.json"
 MOST_LATEST_BYTES = 4096
+MOST_TRIES = 10
+"""Where others write it at the same time."""
+
+log = logging.getLogger(__name__)
 
 
 class Latest(StatusModel):
@@ -35,12 +40,18 @@ def write_latest(place: Place, manifest_sha256: str, revision: int) -> None:
     home, digest = place.folder.rstrip("/").rsplit("/", 1)
     uri = f"{home}/{LATEST_NAME}"
     latest = Latest(digest=digest, manifest_sha256=manifest_sha256, revision=revision)
-    if place.store.write_if_absent(uri, latest.encode(), "application/json"):
-        return
-    before = _read(place, uri)
-    if before == latest or (before is not None and before.revision > revision > 0):
-        return
-    place.store.write(uri, latest.encode(), "application/json")
+    for _ in range(MOST_TRIES):
+        version = place.store.version(uri)
+        if version is None:
+            if place.store.write_if_absent(uri, latest.encode(), "application/json"):
+                return
+            continue
+        before = _read(place, uri)
+        if before == latest or (before is not None and before.revision > revision > 0):
+            return
+        if place.store.replace(uri, latest.encode(), "application/json", version):
+            return
+    log.warning("%s changed %d times while it was to be written; it is left as it is.", uri, MOST_TRIES)
 
 
 def _read(place: Place, uri: str) -> Latest | None:

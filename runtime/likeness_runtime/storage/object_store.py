@@ -60,6 +60,9 @@ class ObjectStore(Protocol):
     def write_if_absent(self, uri: str, data: bytes, media_type: str) -> bool:
         """As `write`, but False and no change where there is an object already."""
 
+    def replace(self, uri: str, data: bytes, media_type: str, version: str) -> bool:
+        """As `write`, but False and no change where the object's version is another one. Some servers do not look."""
+
     def version(self, uri: str) -> str | None:
         """What changes when the object does (its ETag, or its size and time), without its content; None where there is
         no object.

@@ -110,6 +110,20 @@ class S3Store:
 
         return self._try(uri, put)
 
+    def replace(self, uri: str, data: bytes, media_type: str, version: str) -> bool:
+        def put() -> bool:
+            try:
+                self._client.put_object(**_put(uri, data, media_type), IfMatch=version.partition(" ")[2])
+            except ClientError as error:
+                if _status(error) in (404, 412):
+                    return False
+                if _status(error) not in (400, 501):
+                    raise
+                self._client.put_object(**_put(uri, data, media_type))  # a server that knows no such condition
+            return True
+
+        return self._try(uri, put)
+
     def version(self, uri: str) -> str | None:
         bucket, key = bucket_and_key(uri)
         try:

@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
-from tests.operator.batch.batch_given import BATCH, BATCH_SPEC, BATCH_UID, a_batch, a_batch_job, a_worker, built
+from tests.operator.batch.batch_given import (
+    BATCH,
+    BATCH_SPEC,
+    BATCH_UID,
+    a_batch,
+    a_batch_job,
+    a_worker,
+    built,
+)
 
 from given import NAMESPACE, PROFILE, a_profile
 from likeness_api.batch_order import BatchOrder
@@ -261,3 +269,14 @@ def test_the_profile_in_the_order_is_without_where_its_pods_run() -> None:
     assert order.profile.runtime.node_selector == {}
     assert order.profile.storage.to_json() == Profile("sd15", profile.spec).spec.storage.to_json()
     assert PROFILE["model"]["uri"] == order.profile.model.uri
+
+
+def test_a_plan_alone_tunes_a_few_as_a_worker_would() -> None:
+    profile = a_profile(queueName="gpus")
+    job = built(PLANNER, a_batch({"mode": "Plan"}), profile)
+    (pilot,) = job["spec"]["template"]["spec"]["containers"]
+    (worker,) = built(JobPlace(Role.WORKER, 0), profile=profile)["spec"]["template"]["spec"]["containers"]
+    assert pilot["args"] == ["plan", "--pilot"]
+    assert pilot["resources"] == worker["resources"]
+    assert (job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"], job["spec"]["suspend"]) == ("gpus", True)
+    assert "queue-name" not in json.dumps(built(PLANNER, profile=profile))

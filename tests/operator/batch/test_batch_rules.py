@@ -40,6 +40,7 @@ from likeness_api.batch_result import BatchResult
 from likeness_api.field import Condition, timestamp
 from likeness_api.personalization import Waiting
 from likeness_api.personalization_batch import (
+    BatchEstimate,
     BatchPlanStatus,
     Counts,
     FailureSample,
@@ -340,6 +341,29 @@ def test_in_plan_mode_it_ends_once_the_source_is_read() -> None:
     assert conditions(decision)["Succeeded"] == ("True", "Planned")
     assert (status_of(decision).results, status_of(decision).report) == (None, None)
     assert is_batch_finished(a_manifest(plan, status_of(decision)))
+
+
+def test_a_plan_says_what_it_will_take_and_cost() -> None:
+    plan = {"mode": "Plan", "workers": {"max": 4}}
+    measured = planned(PLANNED.model_copy(update={"seconds_each": 90.0}), a_batch(plan, ACCEPTED), profile=None)
+    assert reconcile(measured).question is Question.PROFILE  # it knows the price
+    priced = replace(measured, profile=a_profile(pricePerWorkerHour="2.50 EUR"))
+    assert status_of(reconcile(priced)).estimate == BatchEstimate(gpu_seconds=9000, seconds=2250, price="6.25 EUR")
+    end = status_of(reconcile(written(priced, plan))).conditions[0]
+    assert "2.5 hours of workers, 6.25 EUR, 0.6 hours with 4 of them" in end.message
+    free = status_of(reconcile(replace(measured, profile=a_profile()))).estimate
+    assert free == BatchEstimate(gpu_seconds=9000, seconds=2250)
+
+
+def test_a_plan_that_measured_nothing_estimates_nothing() -> None:
+    assert status_of(reconcile(planned(batch=a_batch({"mode": "Plan"}, ACCEPTED)))).estimate is None
+
+
+def test_a_planner_that_kueue_has_not_admitted_waits_for_its_turn() -> None:
+    queued = replace(a_planner(), suspended=True)
+    waiting = status_of(reconcile(an_observation(a_batch({"mode": "Plan"}, ACCEPTED), queued))).waiting
+    assert waiting is not None
+    assert waiting.reason == Reason.QUEUED
 
 
 def test_what_was_planned_is_worked_on_once_that_is_wanted() -> None:

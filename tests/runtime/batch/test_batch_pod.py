@@ -220,6 +220,24 @@ def test_a_plan_says_what_there_is_to_do(command: Command, shop: Shop) -> None:
     assert [PlannedSubject.decode(line).subject.id for line in shard.splitlines()] == ["sku/0", "sku/1", "sku/2"]
 
 
+def test_a_plan_with_a_pilot_measures_what_a_subject_takes_and_publishes_none(
+    command: Command, shop: Shop, photo: Image.Image, tmp_path: Path
+) -> None:
+    shop.put_pictures(photo, tmp_path)
+    code, result = command("plan", shop.order(), "--pilot")
+    assert (code, result.planned) == (0, 3)
+    assert result.seconds_each is not None
+    assert 0 < result.seconds_each < 600
+    found = shop.client.list_objects_v2(Bucket="artifacts", Prefix=shop.place)["Contents"]
+    assert [each["Key"] for each in found if "/.batches/" not in each["Key"]] == []
+
+
+def test_a_pilot_that_can_tune_none_says_no_seconds(command: Command, shop: Shop) -> None:
+    shop.lines = [{"id": "gone", "images": ["s3://catalogue/gone.png"]}]
+    code, result = command("plan", shop.order(), "--pilot")
+    assert (code, result.planned, result.seconds_each) == (0, 1, None)
+
+
 def test_planned_again_it_is_the_same(command: Command, shop: Shop) -> None:
     """As where the pod was killed before it was heard."""
     _, first = command("plan", shop.order())

@@ -141,20 +141,11 @@ def test_of_two_that_race_for_the_first_one_the_newer_one_stands() -> None:
         assert what_stands(race([writer(1), writer(2)], seed, careless=False)) == 2, seed
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="latest.py reads, then writes: two that find the same older one both write, and the older of them may be"
-    " last",
-)
 def test_of_any_number_that_race_the_newest_one_stands() -> None:
     for seed in range(RACES):
         assert what_stands(race([writer(1), writer(2), writer(3)], seed, careless=False)) == 3, seed
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="latest.py asks with write_if_absent first, which a server that ignores If-None-Match takes as a write",
-)
 def test_an_older_revision_leaves_a_newer_one_on_a_server_that_ignores_if_none_match() -> None:
     shared = MemoryStore()
     for revision in (2, 1):

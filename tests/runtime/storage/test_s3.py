@@ -60,6 +60,13 @@ def test_what_is_written_is_read_back(seaweed: Seaweed, credentials: None, mode:
 def test_only_the_first_writer_wins_where_absence_is_asked_for(store: S3Store) -> None:
     assert store.write_if_absent("s3://artifacts/race", b"first", "text/plain")
     assert not store.write_if_absent("s3://artifacts/race", b"second", "text/plain")
+    version = store.version("s3://artifacts/race")
+    assert version is not None
+    assert store.replace("s3://artifacts/race", b"third", "text/plain", version)
+    assert not store.replace("s3://artifacts/race", b"fourth", "text/plain", version)
+    assert not store.replace("s3://artifacts/no-race", b"x", "text/plain", version)
+    assert store.read("s3://artifacts/race", 10) == b"third"
+    assert store.replace("s3://artifacts/race", b"first", "text/plain", str(store.version("s3://artifacts/race")))
     assert store.read("s3://artifacts/race", 100) == b"first"
 
 
