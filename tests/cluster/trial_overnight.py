@@ -161,6 +161,12 @@ class Pods:
     lost: set[str] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     lives: int = 0
+    held: dict[str, set[int]] = field(default_factory=dict)
+    """By the uid of a pod, the shards that it last said it holds."""
+    given: list[tuple[float, int]] = field(default_factory=list)
+    """When which shard was handed out."""
+    taken_away: list[tuple[float, set[int]]] = field(default_factory=list)
+    """When a worker was lost, and what it held."""
     commands: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -193,6 +199,7 @@ class Pods:
         if pods:
             pod = self.choice.choice(pods)
             self.lost.add(pod["metadata"]["uid"])
+            self.taken_away.append((time.monotonic(), self.held.get(pod["metadata"]["uid"], set())))
             gone = {"gracePeriodSeconds": 0}
             async with self.session.delete(f"{self._pods}/{pod['metadata']['name']}", json=gone):
                 pass
@@ -241,8 +248,11 @@ class Pods:
             if self.choice.randrange(100) < self.options.deaf:
                 return None
             began = time.monotonic()
+            self.held[uid] = {each.shard for each in said.holds if not each.finished}
             answer = claims.report(said)
             LATENCIES.append(time.monotonic() - began)
+            if answer is not None and answer.shard is not None:
+                self.given.append((time.monotonic(), answer.shard))
             return None if self.choice.randrange(100) < self.options.deaf else answer
 
         start = lambda: ActedProcess(order, self.options.seconds_each)  # noqa: E731 - a name for the reader
@@ -251,6 +261,17 @@ class Pods:
         except SystemExit:
             return 1, ""
         return (0 if result.reason == "NothingLeft" else 15), result.encode().decode()
+
+    def seconds_until_taken_over(self) -> list[float]:
+        """For each worker that was lost with shards in hand, until somebody else had the last of them."""
+        waits = []
+        for when, shards in self.taken_away:
+            again = [
+                min((at for at, shard in self.given if shard == each and at > when), default=None) for each in shards
+            ]
+            known = [at - when for at in again if at is not None]
+            waits += [max(known)] if known else []
+        return [round(wait, 1) for wait in sorted(waits)]
 
     def _command(self, command: list[str], environment: dict[str, str]) -> tuple[int, str]:
         """The real one, in a process of its own."""
@@ -425,6 +446,7 @@ async def trial(namespace: str, storage: Seaweed, folder: Path, options: argpars
         report["reports"] = {
             "count": len(LATENCIES), **{f"p{p}_ms": round(1000 * percentile(LATENCIES, p), 1) for p in (50, 99, 100)}
         }  # fmt: skip
+        report["seconds_until_taken_over"] = pods.seconds_until_taken_over()
         report |= {"commands": pods.commands, "errors_logged": operator.said("ERROR")[:5], "wrong": wrong}
         for task in tasks:
             task.cancel()

@@ -135,7 +135,7 @@ class Supervisor:
                 self._held.popleft()
                 self._finished.append(progress)
                 self._given, self._in_hand, self._limit = None, False, float("inf")
-                self._last_death, self._timed_out, self._empty_deaths = None, False, 0
+                self._last_death, self._timed_out, self._killed, self._empty_deaths = None, False, False, 0
                 self._report_at = self.clock()
             else:
                 self._held[0] = progress
