@@ -43,6 +43,7 @@ PERSONALIZATION_BATCH = WatchedKind(
     is_batch_done,
     batch_profile_name,
     most_parts=MOST_PARTS,
+    reads_jobs_by_label=True,
 )
 
 

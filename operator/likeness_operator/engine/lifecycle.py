@@ -31,6 +31,8 @@ class WatchedKind:
     """Of the objects that there may be something to do about; all of them where it is empty."""
     most_parts: int = 20
     """Jobs, and pods, kept of each object. There are more only where somebody else makes them."""
+    reads_jobs_by_label: bool = False
+    """Whether its Jobs are read by their label, so that one of the same name without it is never seen."""
     takes_slots: bool = False
     """Whether its Jobs count against a TuningProfile's `maxConcurrent`."""
 

@@ -219,9 +219,9 @@ class Reconciler:
         try:
             job = read_job(await self._api.create_job(action.manifest))
         except AlreadyExistsError:
-            if await self._is_ours(run.key.namespace, action.manifest["metadata"]["name"]):
+            name, kind = action.manifest["metadata"]["name"], self._stages[run.key.kind].kind
+            if not kind.reads_jobs_by_label or await self._is_ours(run.key.namespace, name):
                 raise
-            name = action.manifest["metadata"]["name"]
             message = f"there is a Job {name} that is not ours; expected none of that name"
             waiting = Waiting(reason=Reason.JOB_NAME_TAKEN, message=message, next_step="delete that Job")
             run.observation, run.refused = run.lifecycle.with_job_refusal(run.observation, waiting), True

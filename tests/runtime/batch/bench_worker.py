@@ -64,6 +64,9 @@ def wait_and_wrap():
             return
         time.sleep(0.005)
 
+if "BENCH_TOKEN" in os.environ:
+    import likeness_api.progress_report as progress_report
+    progress_report.PROGRESS_TOKEN_FOLDER = os.environ["BENCH_TOKEN"]
 if "likeness_runtime.batch.worker" in sys.orig_argv:
     import likeness_runtime.batch.work as work
     work.SUBJECTS_A_PASS = int(os.environ["BENCH_GROUP"])
@@ -100,6 +103,7 @@ class Bench:
         self.options = options
         (scratch / "hook").mkdir()
         (scratch / "hook/sitecustomize.py").write_text(HOOK)
+        (scratch / "token").write_text("a token")
         client = storage.client()
         lines = []
         for number in range(options.subjects):
@@ -149,6 +153,7 @@ class Bench:
                 "work",
                 **{ORDER_VARIABLE: text, SHARDS_URL_VARIABLE: f"http://127.0.0.1:{server.server_port}/shards"},
                 PYTHONPATH=str(self.scratch / "hook"), BENCH_GROUP=str(group), BENCH_SECONDS=str(told),
+                BENCH_TOKEN=str(self.scratch),
             )  # fmt: skip
             server.shutdown()
         tuned = sum(map(float, told.read_text().split()))
