@@ -159,11 +159,11 @@ class Bench:
         tuned = sum(map(float, told.read_text().split()))
         published = self.published(order, plan.shards)
         assert len(published) == self.options.subjects, len(published)
-        return {
+        return said({
             "group": group, "previews": len(previews), "shards": plan.shards, "seconds": round(seconds, 1),
             "tuning_seconds": round(tuned, 1), "efficiency": round(tuned / seconds, 3),
             "subjects_per_hour": round(3600 * self.options.subjects / seconds),
-        }  # fmt: skip
+        })  # fmt: skip
 
     def published(self, order: BatchOrder, shards: int) -> dict[int, str]:
         """Folders by line number."""
@@ -188,10 +188,10 @@ class Bench:
             single = template.order(each.number, each.subject, self.options.steps)
             assert isinstance(single, Order)
             seconds += self.likeness("tune", **{ORDER_VARIABLE: single.encode()})[0]
-        return {
+        return said({
             "previews": len(previews), "processes": count, "seconds_each": round(seconds / count, 2),
             "subjects_per_hour": round(3600 * count / seconds),
-        }  # fmt: skip
+        })  # fmt: skip
 
     def difference(self, one: str, other: str, previews: list[dict[str, str]]) -> float:
         """The most by which a published weight differs between two arms, of the first twenty subjects."""
@@ -206,6 +206,12 @@ class Bench:
                 tensors.append(load(data))
             most = max(most, *(float(np.abs(tensors[0][key] - tensors[1][key]).max()) for key in tensors[0]))
         return most
+
+
+def said(figures: dict[str, Any]) -> dict[str, Any]:
+    """An arm takes minutes: what is known is told at once."""
+    print(json.dumps(figures), file=sys.stderr, flush=True)
+    return figures
 
 
 def main() -> int:
