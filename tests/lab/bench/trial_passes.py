@@ -151,7 +151,7 @@ def score_all(subjects: list[BenchSubject], folders: dict[int, Path], untouched:
     for number, subject in enumerate(subjects):
         if number in folders:
             with Image.open(folders[number] / "previews/00.png") as image:
-                picture = tensor_of(image.convert("RGB").resize((64, 64)))
+                picture = tensor_of(image.convert("RGB").resize((64, 64)))[0]
         else:
             picture = untouched[subject.class_word]
         cosine = similarity(picture[None], subject.references, embed_by_glyph)
