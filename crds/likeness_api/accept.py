@@ -96,7 +96,7 @@ def run_order(tuning: Tuning, profile: TuningProfileSpec, namespace: str, *, loc
         model=_order_model(profile.model),
         encoder=profile.encoder and _order_model(profile.encoder),
         tuning=resolve(tuning, profile.defaults),
-        storage=_storage(profile.storage, namespace, local=local),
+        storage=order_storage(profile.storage, namespace, local=local),
         device=profile.runtime.device,
         rows_per_pass=profile.runtime.rows_per_pass,
     )
@@ -106,7 +106,7 @@ def accept_erase(
     name: str, namespace: str, spec: PersonalizationSpec, profile: TuningProfileSpec
 ) -> EraseOrder | Refusal:
     """The order to erase what was published for one Personalization; the profile may have changed since then."""
-    storage = _storage(profile.storage, namespace, local=False)
+    storage = order_storage(profile.storage, namespace, local=False)
     if not is_allowed(spec.output, storage.output_prefixes, namespace):
         return _not_allowed("output", spec.output, storage.output_prefixes)
     try:
@@ -148,7 +148,7 @@ def _beyond_limits(spec: PersonalizationSpec, profile: TuningProfileSpec) -> Ref
 
 def _misplaced(spec: PersonalizationSpec, profile: TuningProfileSpec, namespace: str, *, local: bool) -> Refusal | None:
     """A refusal that names the first address outside of the profile's prefixes."""
-    storage = _storage(profile.storage, namespace, local=local)
+    storage = order_storage(profile.storage, namespace, local=local)
     named = [
         (f"subject.images[{i}].uri", image.uri, storage.source_prefixes) for i, image in enumerate(spec.subject.images)
     ]
@@ -165,7 +165,7 @@ def _not_allowed(field: str, uri: str, prefixes: list[str]) -> Refusal:
     return Refusal(Reason.BUCKET_NOT_ALLOWED, f"spec.{field} is {uri}; {allowed}")
 
 
-def _storage(storage: Storage, namespace: str, *, local: bool) -> OrderStorage:
+def order_storage(storage: Storage, namespace: str, *, local: bool) -> OrderStorage:
     """The profile's storage with `{namespace}` filled in; a local run may also use the whole file system."""
 
     def filled(prefixes: list[str]) -> list[str]:

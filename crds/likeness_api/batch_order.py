@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from likeness_api.accept import LOCAL_PREFIX, MOST_ORDER_BYTES, Refusal, run_order
+from likeness_api.accept import LOCAL_PREFIX, MOST_ORDER_BYTES, Refusal, order_storage
 from likeness_api.field import DnsLabel
 from likeness_api.order import BatchEraseOrder, EncodedOrder, OrderStorage, first_problem
 from likeness_api.personalization_batch import MOST_PASSES, PersonalizationBatchSpec
 from likeness_api.reason import Reason
-from likeness_api.tuning import Tuning, over_the_limits, resolve
+from likeness_api.tuning import over_the_limits, resolve
 from likeness_api.tuning_profile import Runtime, TuningProfileSpec, is_allowed
 
 
@@ -31,7 +31,7 @@ class BatchOrder(EncodedOrder):
     @property
     def storage(self) -> OrderStorage:
         """Where pods may read and write."""
-        return run_order(self.spec.template.tuning, self.profile, self.namespace).storage
+        return order_storage(self.profile.storage, self.namespace, local=False)
 
 
 def accept_batch(
@@ -60,7 +60,7 @@ def accept_batch(
 
 def accept_batch_erase(name: str, namespace: str, output: str, profile: TuningProfileSpec) -> BatchEraseOrder | Refusal:
     """The order to erase what a batch published; the profile may have changed since then."""
-    storage = run_order(Tuning(), profile, namespace).storage
+    storage = order_storage(profile.storage, namespace, local=False)
     if not is_allowed(output, storage.output_prefixes, namespace):
         allowed = ", ".join(storage.output_prefixes) or "nothing"
         message = f"spec.template.output is {output}; the profile allows {allowed} and what is below"

@@ -1,7 +1,6 @@
 """The CustomResourceDefinitions, derived from the pydantic types so that the two cannot drift.
 
-`make generate` writes them to crds/ and, but for what nothing answers yet, into the chart; CI checks that nothing
-differs.
+`make generate` writes them to crds/ and into the chart; CI checks that nothing differs.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ NOTE = "# Generated from crds/likeness_api by `make generate`. Do not edit.\n"
 
 
 def write_crds(root: Path) -> None:
-    """Every kind into crds/; into the chart, which installs them, those that the operator answers."""
-    write_kinds(root / "crds", KINDS)
-    write_kinds(root / "charts/likeness/files/crds", KINDS)
+    """Into crds/, and into the chart, which installs them."""
+    for folder in ("crds", "charts/likeness/files/crds"):
+        write_kinds(root / folder, KINDS)
 
 
 def write_kinds(folder: Path, kinds: tuple[Kind, ...]) -> None:

@@ -35,6 +35,11 @@ def subject_home(output: str, namespace: str, folder: str) -> str:
     return f"{output.rstrip('/')}/{namespace}/{folder}/"
 
 
+def batch_home(output: str, namespace: str, name: str) -> str:
+    """Where the revisions of a batch are, with its closing slash; no subject's folder has such a name."""
+    return subject_home(output, namespace, f".batches/{name}")
+
+
 def ordered_by(namespace: str, name: str, spec: PersonalizationSpec) -> Ordered:
     """What the result of a Personalization has to agree with: its spec's word, so that no Job is believed."""
     return Ordered(

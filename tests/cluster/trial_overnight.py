@@ -47,9 +47,10 @@ from kube import apply, true_conditions  # noqa: E402
 from likeness_api.batch_order import BatchOrder  # noqa: E402
 from likeness_api.field import timestamp  # noqa: E402
 from likeness_api.progress_report import PROGRESS_AUDIENCE  # noqa: E402
+from likeness_api.published import batch_home  # noqa: E402
 from likeness_api.shard_report import ShardAnswer, ShardProgress, ShardReport  # noqa: E402
 from likeness_operator.kubernetes.k8s_object import K8sObject  # noqa: E402
-from likeness_runtime.batch.batch_folder import BatchFolder, batch_home, segment_name, shard_name  # noqa: E402
+from likeness_runtime.batch.batch_folder import BatchFolder, segment_name, shard_name  # noqa: E402
 from likeness_runtime.batch.claims import Claims  # noqa: E402
 from likeness_runtime.batch.plan import PlannedSubject  # noqa: E402
 from likeness_runtime.batch.result_line import Outcome, ResultLine, read_lines  # noqa: E402

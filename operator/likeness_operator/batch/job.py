@@ -24,6 +24,7 @@ from likeness_operator.personalization.job import (
     reporting,
     resources,
     ttl_seconds,
+    without_containers,
 )
 from likeness_operator.personalization.job_notes import ordered_digest
 
@@ -117,7 +118,7 @@ def build_batch_job(
         pod["priorityClassName"] = spec.priority_class_name
     patch = profile.runtime.pod_template or {}
     pod_template = merge_patch(
-        {"metadata": {"labels": labels}, "spec": pod}, patch if works or pilots else _bookkeeper(patch)
+        {"metadata": {"labels": labels}, "spec": pod}, patch if works or pilots else without_containers(patch)
     )
     return {
         "apiVersion": "batch/v1",
@@ -159,12 +160,6 @@ def _bookkeeper_ends(profile: TuningProfileSpec, ttl: int) -> K8sObject:
         "activeDeadlineSeconds": BOOKKEEPER_SECONDS,
         "ttlSecondsAfterFinished": ttl_seconds(ttl),
     }
-
-
-def _bookkeeper(pod_template: K8sObject) -> K8sObject:
-    """The profile's, without containers: a list is replaced as a whole, and those are made for tuning."""
-    spec = {field: value for field, value in pod_template.get("spec", {}).items() if field != "containers"}
-    return pod_template | {"spec": spec}
 
 
 def _ordered(batch: Batch) -> str:

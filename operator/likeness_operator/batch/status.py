@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from likeness_api.batch_result import BatchResult
-from likeness_api.field import Condition, timestamp
+from likeness_api.field import timestamp
 from likeness_api.personalization import Waiting
 from likeness_api.personalization_batch import (
     BatchEstimate,
@@ -18,10 +18,11 @@ from likeness_api.personalization_batch import (
     PersonalizationBatchStatus,
     Shards,
 )
+from likeness_api.published import batch_home
 from likeness_api.reason import Reason
 from likeness_operator.batch.observation import BatchObservation, Reported
 from likeness_operator.batch.scale import BatchPace, WorkerGoal, eta
-from likeness_operator.kubernetes.condition import truncate, with_condition
+from likeness_operator.kubernetes.condition import condition_of, truncate, with_condition
 
 SAMPLE_BYTES = 384
 """Of a failure's message: ten of them leave the status below 20 kB."""
@@ -187,8 +188,7 @@ def _hours(began: str | None, now: datetime) -> float:
 
 def _home(o: BatchObservation) -> str:
     assert o.batch.spec is not None
-    output = o.batch.spec.template.output.rstrip("/")
-    return f"{output}/{o.batch.namespace}/.batches/{o.batch.name}/{o.batch.revision}/"
+    return f"{batch_home(o.batch.spec.template.output, o.batch.namespace, o.batch.name)}{o.batch.revision}/"
 
 
 def _with_reported(
@@ -287,12 +287,6 @@ def _set_if_there(
 def _set(
     o: BatchObservation, status: PersonalizationBatchStatus, kind: str, *, value: bool, reason: str, message: str
 ) -> PersonalizationBatchStatus:
-    condition = Condition(
-        type=kind,
-        status="True" if value else "False",
-        reason=reason,
-        message=truncate(message),
-        last_transition_time=timestamp(o.now),
-        observed_generation=o.batch.generation,
-    )
-    return status.model_copy(update={"conditions": with_condition(status.conditions, condition)})
+    message, generation = truncate(message), o.batch.generation
+    new = condition_of(kind, value=value, reason=reason, message=message, now=o.now, generation=generation)
+    return status.model_copy(update={"conditions": with_condition(status.conditions, new)})

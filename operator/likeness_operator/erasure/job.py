@@ -8,7 +8,7 @@ from likeness_operator.erasure.owner import Owner
 from likeness_operator.kubernetes import label
 from likeness_operator.kubernetes.k8s_object import K8sObject
 from likeness_operator.kubernetes.merge_patch import merge_patch
-from likeness_operator.personalization.job import job_name, pod_failure_policy, pod_spec
+from likeness_operator.personalization.job import job_name, pod_failure_policy, pod_spec, without_containers
 
 RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 """To erase takes neither a model nor a GPU. Limits as well: a namespace's quota may ask for them."""
@@ -51,12 +51,6 @@ def build_erase_job(owner: Owner, profile_name: str, profile: TuningProfileSpec,
             "podFailurePolicy": pod_failure_policy(),
             "activeDeadlineSeconds": DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": TTL_SECONDS,
-            "template": merge_patch(template, _patch(profile.runtime.pod_template or {})),
+            "template": merge_patch(template, without_containers(profile.runtime.pod_template or {})),
         },
     }
-
-
-def _patch(pod_template: K8sObject) -> K8sObject:
-    """The profile's, without containers: a list is replaced as a whole, and those are made for tuning."""
-    spec = {field: value for field, value in pod_template.get("spec", {}).items() if field != "containers"}
-    return pod_template | {"spec": spec}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from likeness_api.accept import Refusal
-from likeness_api.field import Condition, timestamp
 from likeness_api.personalization import PersonalizationStatus, Waiting
 from likeness_api.personalization_batch import PersonalizationBatchStatus
 from likeness_api.reason import Reason
@@ -17,7 +16,7 @@ from likeness_api.result import Result
 from likeness_operator.engine.decision import CreateJob, Decision, DeleteJob, Question, RemoveFinalizer, Rule
 from likeness_operator.erasure.job import TTL_SECONDS, build_erase_job
 from likeness_operator.erasure.observation import ErasureObservation
-from likeness_operator.kubernetes.condition import truncate, with_condition
+from likeness_operator.kubernetes.condition import condition_of, truncate, with_condition
 from likeness_operator.kubernetes.event import EventContent
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.personalization.attempt import by_finish, verdict
@@ -185,12 +184,6 @@ def _wait(o: ErasureObservation, waiting: Waiting) -> ErasureDecision:
 def not_erased_status(o: ErasureObservation, waiting: Waiting) -> PersonalizationStatus | PersonalizationBatchStatus:
     """The status while the erasure waits; the conditions that the object ended with stay."""
     about, before = o.owner, o.owner.status
-    condition = Condition(
-        type="Erased",
-        status="False",
-        reason=waiting.reason,
-        message=waiting.message,
-        last_transition_time=timestamp(o.now),
-        observed_generation=about.generation,
-    )
-    return before.model_copy(update={"conditions": with_condition(before.conditions, condition), "waiting": waiting})
+    reason, message = waiting.reason, waiting.message
+    new = condition_of("Erased", value=False, reason=reason, message=message, now=o.now, generation=about.generation)
+    return before.model_copy(update={"conditions": with_condition(before.conditions, new), "waiting": waiting})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from likeness_api.field import Condition
+from datetime import datetime
+
+from likeness_api.field import Condition, timestamp
 
 ORDER = (
     "Failed",
@@ -24,6 +26,18 @@ LONGEST_MESSAGE = 2048
 def truncate(text: str) -> str:
     """The text, cut to what the CRD allows for a message; servers and kubelets may be wordy."""
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+def condition_of(kind: str, *, value: bool, reason: str, message: str, now: datetime, generation: int) -> Condition:
+    """A condition of that type, True or False, as of now and of that `metadata.generation`."""
+    return Condition(
+        type=kind,
+        status="True" if value else "False",
+        reason=reason,
+        message=message,
+        last_transition_time=timestamp(now),
+        observed_generation=generation,
+    )
 
 
 def with_condition(conditions: list[Condition], new: Condition) -> list[Condition]:

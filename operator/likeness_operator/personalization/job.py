@@ -244,3 +244,9 @@ def _volume_source(volume: ModelVolume) -> K8sObject:
     if volume.image:
         return {"image": volume.image.to_json()}
     return {"emptyDir": volume.empty_dir.to_json() if volume.empty_dir else {}}
+
+
+def without_containers(pod_template: K8sObject) -> K8sObject:
+    """A profile's pod template without containers: a list is replaced as a whole, and those are made for tuning."""
+    spec = {field: value for field, value in pod_template.get("spec", {}).items() if field != "containers"}
+    return pod_template | {"spec": spec}

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from likeness_api import outcome
 from likeness_api.accept import over_the_times
-from likeness_api.field import Condition, timestamp
+from likeness_api.field import timestamp
 from likeness_api.personalization import Attempt, Failure, JobRef, PersonalizationStatus, Waiting
 from likeness_api.reason import Reason
-from likeness_operator.kubernetes.condition import truncate, with_condition
+from likeness_operator.kubernetes.condition import condition_of, truncate, with_condition
 from likeness_operator.kubernetes.job import Job
 from likeness_operator.personalization.attempt import MOST_ATTEMPTS, Verdict, with_eviction, with_finished
 from likeness_operator.personalization.facts import Personalization
@@ -195,12 +195,5 @@ def with_condition_set(
 ) -> PersonalizationStatus:
     """The status with a condition of that type, True or False, in its place."""
     kind, value = type_is
-    condition = Condition(
-        type=kind,
-        status="True" if value else "False",
-        reason=reason,
-        message=message,
-        last_transition_time=timestamp(now),
-        observed_generation=about.generation,
-    )
-    return status.model_copy(update={"conditions": with_condition(status.conditions, condition)})
+    new = condition_of(kind, value=value, reason=reason, message=message, now=now, generation=about.generation)
+    return status.model_copy(update={"conditions": with_condition(status.conditions, new)})

@@ -19,7 +19,6 @@ from likeness_runtime.failure import RunError, StorageMissingError
 from likeness_runtime.storage.object_store import ObjectStore, ObjectTooLargeError
 
 PLAN_NAME, RESULTS_NAME, REPORT_NAME = "plan.json", "results.jsonl", "report.html"
-BOOKS = ".batches"
 MOST_SHARD_BYTES = 64 * 2**20
 JSON_LINES, JSON = "application/jsonl", "application/json"
 
@@ -76,11 +75,6 @@ class BatchFolder:
     def download(self, name: str, path: Path) -> None:
         """Raises `StorageMissingError`."""
         self._store.download(self.address + name, path)
-
-
-def batch_home(output: str, namespace: str, name: str) -> str:
-    """Where the revisions of a batch are, with its closing slash."""
-    return f"{output.rstrip('/')}/{namespace}/{BOOKS}/{name}/"
 
 
 def plan_name(which_pass: int) -> str:

@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 
 from likeness_api.order import BatchEraseOrder
-from likeness_api.published import subject_home
+from likeness_api.published import batch_home, subject_home
 from likeness_api.reason import Reason
 from likeness_api.result import Result
 from likeness_api.subject_id import folder_name
-from likeness_runtime.batch.batch_folder import BatchFolder, batch_home
+from likeness_runtime.batch.batch_folder import BatchFolder
 from likeness_runtime.batch.plan import PlannedSubject, short_hash
 from likeness_runtime.batch.result_line import ResultLine
 from likeness_runtime.order.allowed import check_erase_allowed

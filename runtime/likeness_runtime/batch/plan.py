@@ -48,6 +48,12 @@ class BatchPlan(Model):
         """How many are to be worked on."""
         return sum(self.shards)
 
+    @property
+    def summary(self) -> str:
+        """For a person."""
+        what = f"{self.subjects} subjects to tune in {len(self.shards)} shards"
+        return f"{what}, {self.skipped} unchanged, {self.quarantined} lines that say none"
+
     def encode(self) -> bytes:
         return (json.dumps(self.to_json(), indent=1) + "\n").encode()
 

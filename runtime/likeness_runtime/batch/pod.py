@@ -20,11 +20,12 @@ from likeness_api.batch_order import BatchOrder
 from likeness_api.batch_result import BatchResult
 from likeness_api.order import ORDER_VARIABLE, BatchEraseOrder
 from likeness_api.progress_report import PROGRESS_TOKEN_FOLDER
+from likeness_api.published import batch_home
 from likeness_api.reason import EXIT_CODE_OF, Reason
 from likeness_api.result import TERMINATION_MESSAGE_PATH, Result
 from likeness_api.shard_ranges import encode_ranges
 from likeness_api.shard_report import SHARDS_URL_VARIABLE
-from likeness_runtime.batch.batch_folder import PLAN_NAME, REPORT_NAME, BatchFolder, batch_home, plan_name
+from likeness_runtime.batch.batch_folder import PLAN_NAME, BatchFolder, plan_name
 from likeness_runtime.batch.claims import Claims
 from likeness_runtime.batch.collect import Tally, collect, missing_shards
 from likeness_runtime.batch.erase import erase_batch, erase_removed
@@ -32,7 +33,7 @@ from likeness_runtime.batch.next_pass import plan_next_pass, read_plan
 from likeness_runtime.batch.pilot import seconds_of_a_subject
 from likeness_runtime.batch.plan import BatchPlan
 from likeness_runtime.batch.read_source import SourceReader
-from likeness_runtime.batch.report import ReportFacts, report_page
+from likeness_runtime.batch.report import ReportFacts, write_report
 from likeness_runtime.batch.result_line import ResultLine, read_lines
 from likeness_runtime.batch.shard_work import samples_of
 from likeness_runtime.batch.supervisor import Supervisor
@@ -195,10 +196,9 @@ def _told_to_end() -> Callable[[], bool]:
 
 
 def _planned(made: BatchPlan, quarantined: list[ResultLine]) -> BatchResult:
-    what = f"{made.subjects} subjects to tune in {len(made.shards)} shards"
     return BatchResult(
         reason=Reason.PLANNED,
-        message=f"{what}, {made.skipped} unchanged, {made.quarantined} lines that say none",
+        message=made.summary,
         lines=made.lines,
         planned=made.subjects,
         skipped=made.skipped,
@@ -217,6 +217,4 @@ def _write_report(order: BatchOrder, folder: BatchFolder, made: BatchPlan, tally
     facts = ReportFacts(
         f"{order.namespace}/{order.name}", order.spec.revision, tally.counts(made.lines), tally.failures(), seconds
     )
-    with results.open("rb") as lines:
-        page = report_page(facts, (ResultLine.decode(line) for line in lines))
-    folder.write(REPORT_NAME, page, "text/html; charset=utf-8")
+    write_report(folder, facts, results)

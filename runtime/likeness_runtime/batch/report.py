@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from likeness_api.personalization_batch import Counts, FailureSample
+from likeness_runtime.batch.batch_folder import REPORT_NAME, BatchFolder
 from likeness_runtime.batch.result_line import Outcome, ResultLine
 
 MOST_ROWS = 20_000
@@ -33,6 +35,13 @@ class ReportFacts:
     failures: list[FailureSample]
     seconds: float
     """That this run worked."""
+
+
+def write_report(folder: BatchFolder, facts: ReportFacts, results: Path) -> None:
+    """Puts the page over the file `results` into the batch's folder. Raises `RunError`."""
+    with results.open("rb") as lines:
+        page = report_page(facts, (ResultLine.decode(line) for line in lines))
+    folder.write(REPORT_NAME, page, "text/html; charset=utf-8")
 
 
 def report_page(facts: ReportFacts, lines: Iterable[ResultLine]) -> bytes:

@@ -16,8 +16,9 @@ from types import FrameType
 from likeness_api.accept import run_order
 from likeness_api.batch_order import BatchOrder
 from likeness_api.order import ORDER_VARIABLE, Order
+from likeness_api.published import batch_home
 from likeness_api.shard_report import ShardProgress
-from likeness_runtime.batch.batch_folder import BatchFolder, batch_home
+from likeness_runtime.batch.batch_folder import BatchFolder
 from likeness_runtime.batch.pipeline import pipelined
 from likeness_runtime.batch.shard_work import EndingError, ShardWork
 from likeness_runtime.batch.template import OrderTemplate

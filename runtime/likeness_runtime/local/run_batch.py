@@ -15,13 +15,13 @@ from tqdm import tqdm
 from likeness_api.accept import run_order
 from likeness_api.field import Condition, timestamp
 from likeness_api.personalization_batch import JUDGED_FROM, Counts, PersonalizationBatchSpec, PersonalizationBatchStatus
+from likeness_api.published import batch_home
 from likeness_api.reason import EXIT_CODE_OF, ExitCode, Reason
 from likeness_api.tuning_profile import TuningProfileSpec
 from likeness_runtime.batch.batch_folder import (
     REPORT_NAME,
     RESULTS_NAME,
     BatchFolder,
-    batch_home,
     segment_name,
     shard_name,
 )
@@ -30,7 +30,7 @@ from likeness_runtime.batch.erase import erase_removed
 from likeness_runtime.batch.next_pass import plan_next_pass, read_plan
 from likeness_runtime.batch.plan import BatchPlan, PlannedSubject
 from likeness_runtime.batch.read_source import SourceReader
-from likeness_runtime.batch.report import ReportFacts, report_page
+from likeness_runtime.batch.report import ReportFacts, write_report
 from likeness_runtime.batch.result_line import Outcome, ResultLine, read_lines
 from likeness_runtime.batch.template import OrderTemplate
 from likeness_runtime.batch.work import (
@@ -110,15 +110,11 @@ class LocalBatch:
         seconds = (datetime.now(UTC) - started).total_seconds()
         title = f"{self.namespace}/{self.name}"
         facts = ReportFacts(title, self.spec.revision, tally.counts(plan.lines), tally.failures(), seconds)
-        with results.open("rb") as lines:
-            page = report_page(facts, (ResultLine.decode(line) for line in lines))
-        folder.write(REPORT_NAME, page, "text/html; charset=utf-8")
+        write_report(folder, facts, results)
 
     def _planned(self, plan: BatchPlan) -> PersonalizationBatchStatus:
-        what = f"{plan.subjects} subjects to tune in {len(plan.shards)} shards"
-        message = f"{what}, {plan.skipped} unchanged, {plan.quarantined} lines that say none"
         counts = Counts(total=plan.lines, skipped=plan.skipped, failed=plan.quarantined, pending=plan.subjects)
-        conditions = [_condition("Planned", Reason.FINISHED, message)]
+        conditions = [_condition("Planned", Reason.FINISHED, plan.summary)]
         if self.spec.suspend:
             conditions.insert(0, _condition("Suspended", Reason.SUSPENDED, "spec.suspend is true"))
         return PersonalizationBatchStatus(revision=self.spec.revision, conditions=conditions, counts=counts)

@@ -35,9 +35,10 @@ from likeness_api.batch_order import BatchOrder, accept_batch  # noqa: E402
 from likeness_api.batch_result import BatchResult  # noqa: E402
 from likeness_api.order import ORDER_VARIABLE, Order  # noqa: E402
 from likeness_api.personalization_batch import PersonalizationBatchSpec  # noqa: E402
+from likeness_api.published import batch_home  # noqa: E402
 from likeness_api.shard_report import SHARDS_URL_VARIABLE, ShardAnswer, ShardReport  # noqa: E402
 from likeness_api.tuning_profile import TuningProfileSpec  # noqa: E402
-from likeness_runtime.batch.batch_folder import BatchFolder, batch_home, segment_name, shard_name  # noqa: E402
+from likeness_runtime.batch.batch_folder import BatchFolder, segment_name, shard_name  # noqa: E402
 from likeness_runtime.batch.plan import PlannedSubject  # noqa: E402
 from likeness_runtime.batch.result_line import read_lines  # noqa: E402
 from likeness_runtime.batch.template import OrderTemplate  # noqa: E402
